@@ -1,0 +1,43 @@
+# Every target sets up what it needs by itself: environments, the Firebase CLI, Java, emulators.
+# Wanted of the machine: Python 3.11 or newer, Node 20 or newer (for all but `check`), and make.
+
+PYTHON ?= python3
+# Handed on to pytest: make test ARGS="tests/unit -k ledger"
+ARGS ?=
+
+RUN := .venv/bin/python -m
+CODE := $(wildcard shared/firestate functions tools tests benchmarks)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check emulators setup setup-python python clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' Makefile | expand -t 20
+
+demo: setup ## Watch the pipeline at work on the local emulators
+	@$(RUN) tools.emulators exec -- .venv/bin/firestate demo
+
+test: setup ## Run all tests; ARGS="..." goes to pytest
+	@$(RUN) pytest $(ARGS)
+
+check: setup-python ## Lint, formatting, types
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@$(RUN) mypy $(CODE)
+
+emulators: setup ## Run the emulators with the functions until Ctrl-C
+	@$(RUN) tools.emulators serve
+
+setup: python ## Only set up
+	@$(PYTHON) tools/setup.py
+
+setup-python: python
+	@$(PYTHON) tools/setup.py python
+
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo 'Firestate needs Python 3.11 or newer: install it, or name one, as in make PYTHON=python3.12 test.' >&2; exit 1; }
+
+clean: ## Remove everything that make has made
+	@rm -rf .venv .cache node_modules functions/venv functions/firestate
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
