@@ -19,7 +19,7 @@ from types import FrameType
 from tools.bare import firestore_emulator, pubsub_emulator
 from tools.java import MissingToolError
 from tools.processes import ROOT, StartError
-from tools.suite import Suite, suite
+from tools.suite import PIPELINE, Suite, suite
 
 __all__ = ["Suite", "firestore_emulator", "main", "pubsub_emulator", "suite"]
 
@@ -35,7 +35,8 @@ def main() -> int:
         return 127
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with suite(arguments.config, verbose=arguments.verbose) as running:
+        emulators = arguments.only.split(",")
+        with suite(emulators, config=arguments.config, verbose=arguments.verbose) as running:
             return _execute(command, running) if command else _serve(running)
     except (MissingToolError, StartError) as error:
         print(error, file=sys.stderr)
@@ -88,6 +89,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="emulators", description="Run the emulator suite.")
     parser.add_argument("--config", type=Path, default=ROOT / "firebase.json")
+    parser.add_argument("--only", default=",".join(PIPELINE), help="by default: %(default)s")
     parser.add_argument("--verbose", action="store_true", help="show what the emulators say")
     commands = parser.add_subparsers(dest="what", required=True)
     execute = commands.add_parser("exec", help="run a command with the suite")

@@ -5,6 +5,7 @@ other end closes it or dies, then ends every process of this user that carries t
 removes the run's folder. It runs in a session of its own, out of reach of a terminal's Ctrl-C.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -33,22 +34,19 @@ def marked(mark: str) -> list[psutil.Process]:
 
 
 def sweep(mark: str) -> None:
-    """End what carries `mark`: ask first, kill what is left, until nothing is."""
-    psutil.wait_procs(_signal(mark, signal.SIGTERM), timeout=PATIENCE)
-    end = time.monotonic() + 2 * PATIENCE
-    # What is being killed may just be starting another process: look until none is found.
-    while (left := _signal(mark, signal.SIGKILL)) and time.monotonic() < end:
-        psutil.wait_procs(left, timeout=1)
-
-
-def _signal(mark: str, number: signal.Signals) -> list[psutil.Process]:
-    processes = marked(mark)
-    for process in processes:
-        try:
-            process.send_signal(number)
-        except psutil.Error:
-            continue
-    return processes
+    """End what carries `mark`: ask first, kill what is left after a while, until nothing is."""
+    asked: set[int] = set()
+    start = time.monotonic()
+    # Anew each time, as what is ending may just have started another process. One that has ended
+    # but is not yet waited for by its parent no longer has an environment, and does not count.
+    while (left := marked(mark)) and time.monotonic() < start + 3 * PATIENCE:
+        late = time.monotonic() > start + PATIENCE
+        for process in left:
+            if late or process.pid not in asked:
+                asked.add(process.pid)
+                with contextlib.suppress(psutil.Error):
+                    process.send_signal(signal.SIGKILL if late else signal.SIGTERM)
+        time.sleep(0.05)
 
 
 def main() -> None:
