@@ -1,0 +1,50 @@
+"""The deployed functions: which event comes in here, and who takes it. See functions.yaml."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import functions_framework
+
+from firestate.pipeline import handlers
+
+if TYPE_CHECKING:
+    from cloudevents.http import CloudEvent
+    from flask import Request
+
+
+@functions_framework.cloud_event
+def ingest_state(event: CloudEvent) -> None:
+    """A message of topic agent-state -> agent_states, or quarantine."""
+    handlers.on_state_message(event)
+
+
+@functions_framework.cloud_event
+def ingest_event(event: CloudEvent) -> None:
+    """A message of topic agent-coordination -> coordination, or quarantine."""
+    handlers.on_event_message(event)
+
+
+@functions_framework.cloud_event
+def derive_state(event: CloudEvent) -> None:
+    """A written agent state -> ledger row, agent memory, shard."""
+    handlers.on_state_written(event)
+
+
+@functions_framework.cloud_event
+def derive_event(event: CloudEvent) -> None:
+    """A created coordination event -> its mark, agent memory, shard."""
+    handlers.on_event_created(event)
+
+
+@functions_framework.cloud_event
+def roll_up(event: CloudEvent) -> None:
+    """A written shard, or the controls -> system_state/global_config."""
+    handlers.on_counters_changed(event)
+
+
+@functions_framework.http
+def sweep(request: Request) -> str:  # noqa: ARG001 - the scheduler's request says nothing
+    """Every 15 minutes -> roll-up, stale agents, quarantine count; hourly the cheap audit."""
+    handlers.on_schedule()
+    return "swept"

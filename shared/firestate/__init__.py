@@ -1,0 +1,1 @@
+"""Firestate keeps the state of fleets of AI agents, in Firestore, exactly."""

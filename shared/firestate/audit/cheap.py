@@ -1,0 +1,93 @@
+"""The audit by schedule: do the shards hold what the ledger says?
+
+Every commit that changes a row (or an agent's event counts) changes a shard by the same amount.
+So at one read time both sides are equal, also in the middle of traffic: a difference is damage,
+never lag. It is given to a shard as one addition; a total is never set. Sums are aggregations,
+at one read per 1,000 documents.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from firestate.counters.sums import Counts, subtracted
+from firestate.counters.totals import sum_of_shards
+from firestate.schema.ids import MEMORIES, SESSIONS, SHARDS, SYSTEM, shard_path
+from firestate.stores.protocol import Add, Create, Query, Update
+
+if TYPE_CHECKING:
+    from firestate.stores.protocol import Store, Stored, Write
+
+REPAIRS = f"{SYSTEM}/repairs"
+"""Written by each repair, on condition of what it was when the audit began."""
+
+_ROW_SUMS = {
+    "spawned": ("spawned",),
+    "current": ("current",),
+    "tasks.completed": ("tasks", "completed"),
+    "tasks.failed": ("tasks", "failed"),
+    "tasks.cancelled": ("tasks", "cancelled"),
+}
+_MEMORY_SUMS = ("total", "succeeded", "duration_ms")
+
+
+def cheap_audit(store: Store) -> str:
+    """Compare the main sums, repair the shards, and say in a few words what was found."""
+    last_repair = store.read(REPAIRS)
+    at = store.now()
+    rows = store.total(
+        Query(SESSIONS, group=True), [f"contribution.{name}" for name in _ROW_SUMS], at=at
+    )
+    memories = store.total(
+        Query(MEMORIES), [f"learning_context.coordination.{name}" for name in _MEMORY_SUMS], at=at
+    )
+    shards = sum_of_shards(shard.data for shard in store.query(Query(SHARDS), at=at))
+    expected: Counts = {"tasks": {}, "coordination": {}}
+    actual: Counts = {"tasks": {}, "coordination": {}}
+    for name, path in _ROW_SUMS.items():
+        _put(expected, path, rows[f"contribution.{name}"])
+        _put(actual, path, _get(shards, path))
+    for name in _MEMORY_SUMS:
+        _put(expected, ("coordination", name), memories[f"learning_context.coordination.{name}"])
+        _put(actual, ("coordination", name), _get(shards, ("coordination", name)))
+    drift = subtracted(expected, actual)
+    if not drift:
+        return "no drift"
+    repair_shards(store, drift, last_repair)
+    return f"repaired {drift}"
+
+
+def repair_shards(store: Store, drift: Counts, last_repair: Stored | None) -> None:
+    """Add `drift` to a shard.
+
+    `last_repair` is what REPAIRS was before the audit read anything: if another audit has
+    repaired since then, the same drift may be repaired already, and ConflictError is raised.
+    """
+    note = {"schema_version": 1, "drift": drift}
+    claim: Write = (
+        Create(REPAIRS, note)
+        if last_repair is None
+        else Update(REPAIRS, last_repair.token, note | {"number": _next(last_repair)})
+    )
+    stamped = [("sessions", name) for name in drift.get("sessions", {})]
+    store.commit([claim, Add(shard_path(0), drift, stamped)])
+
+
+def _next(last_repair: Stored) -> int:
+    # Writing the same again would leave the document's update time, and so its token, as it is.
+    number: int = last_repair.data.get("number", 0)
+    return number + 1
+
+
+def _get(counts: Counts, path: tuple[str, ...]) -> int:
+    value: int | Counts = counts
+    for name in path:
+        value = value.get(name, 0) if isinstance(value, dict) else 0
+    return value if isinstance(value, int) else 0
+
+
+def _put(counts: Counts, path: tuple[str, ...], value: int) -> None:
+    *outer, last = path
+    for name in outer:
+        counts = counts.setdefault(name, {})
+    counts[last] = value

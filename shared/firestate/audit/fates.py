@@ -1,0 +1,98 @@
+"""What became of each message, looked up from what is stored.
+
+Every distinct message must end as stored, superseded by a newer one, duplicate of one, or in
+quarantine with its bytes. `missing` is none of these: not yet arrived, or lost.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from firestate.errors import InvalidMessageError
+from firestate.ingest.quarantine import quarantine_id
+from firestate.schema.documents import to_document
+from firestate.schema.ids import quarantine_path
+from firestate.schema.messages import (
+    EVENT_TOPIC,
+    EventMessage,
+    StateMessage,
+    TombstoneMessage,
+    parse_event_message,
+    parse_state_message,
+)
+from firestate.schema.values import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from firestate.client.publisher import Outgoing
+    from firestate.stores.protocol import Store, Stored
+
+FATES = ("stored", "superseded", "duplicate", "quarantined", "missing")
+
+
+class Fates:
+    """Looks messages up, each document once."""
+
+    def __init__(self, store: Store) -> None:
+        """Take the store that the messages went to."""
+        self._store = store
+        self._read: dict[str, Stored | None] = {}
+
+    def count(self, messages: Iterable[Outgoing]) -> Counter[str]:
+        """Give how many messages met each fate; the same bytes twice are one distinct message."""
+        fates: Counter[str] = Counter(dict.fromkeys(FATES, 0))
+        taken: set[tuple[str, str]] = set()
+        for topic, data in dict.fromkeys((message.topic, message.data) for message in messages):
+            fates[self._fate(topic, data, taken)] += 1
+        return fates
+
+    def _fate(self, topic: str, data: bytes, taken: set[tuple[str, str]]) -> str:
+        if self._stored(quarantine_path(quarantine_id(topic, data))) is not None:
+            return "quarantined"
+        try:
+            message = (
+                parse_event_message(data) if topic == EVENT_TOPIC else parse_state_message(data)
+            )
+        except InvalidMessageError:
+            return "missing"
+        if isinstance(message, EventMessage):
+            path, content = message.path, message.content_digest
+        else:
+            path, content = message.identity.state_path, _content(message)
+        stored = self._stored(path)
+        if stored is None:
+            return "missing"
+        if isinstance(message, EventMessage):
+            if stored.data["digest"] != content:
+                return "missing"
+        else:
+            order = (stored.data["epoch"], stored.data["revision"])
+            if order > message.order:
+                return "superseded"
+            if order < message.order or _stored_content(stored) != content:
+                return "missing"
+        # The same content in other bytes: one of them is stored, the others are its duplicates.
+        if (path, content) in taken:
+            return "duplicate"
+        taken.add((path, content))
+        return "stored"
+
+    def _stored(self, path: str) -> Stored | None:
+        if path not in self._read:
+            self._read[path] = self._store.read(path)
+        return self._read[path]
+
+
+def _content(message: StateMessage | TombstoneMessage) -> str:
+    if isinstance(message, StateMessage):
+        fields = to_document(message.state)
+    else:
+        fields = to_document(message.deleted) | {"deleted": True}
+    return digest({name: digest(value) for name, value in fields.items()} | {"": message.writer})
+
+
+def _stored_content(stored: Stored) -> str:
+    digests = {k: v for k, v in stored.data["digests"].items() if k != "contribution"}
+    return digest(digests | {"": stored.data["writer"]})

@@ -1,0 +1,236 @@
+"""The audit on demand: everything counted once more, and compared.
+
+All is read at one time of the store. What one commit writes must agree exactly at that time:
+rows with shards, rows and events with memories. What follows by triggers may lag: a row behind
+its state, an event not yet counted, `global_config` behind the shards. For as long as `grace` that
+is counted as in flight; after it, it is drift.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from firestate.audit.findings import AuditReport, Finding, Kind
+from firestate.audit.recount import recount_event, recount_row, recount_state
+from firestate.audit.recount_agent import recount_agent
+from firestate.audit.recount_system import recount_system
+from firestate.pipeline.sweep import swept_figures
+from firestate.schema.ids import (
+    CONTROLS,
+    EVENTS,
+    GLOBAL_CONFIG,
+    MEMORIES,
+    SESSIONS,
+    SHARDS,
+    STATES,
+    memory_path,
+)
+from firestate.stores.protocol import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from firestate.stores.protocol import Store, Stored
+
+    Flat = dict[tuple[str, ...], int]
+
+DEFAULT_GRACE = timedelta(seconds=60)
+_EVENT_LIFETIME = timedelta(days=90)
+_READABLE_PAST = timedelta(minutes=50)  # Firestore reads up to an hour back
+
+
+class FullAudit:
+    """One audit: `run` reads and compares; `drift` says by how much the shards are off."""
+
+    def __init__(self, store: Store, grace: timedelta = DEFAULT_GRACE) -> None:
+        """Take a store, and how long a trigger may take before its absence is drift."""
+        self._store = store
+        self._at = store.now()
+        self._ripe = self._at - grace
+        self._expected: Flat = {}
+        self.report = AuditReport(self._at)
+        self.shard_drift: Flat = {}
+
+    def run(self) -> AuditReport:
+        """Read everything at one time and compare; writes nothing."""
+        rows = {row.path: row for row in self._read(SESSIONS, group=True)}
+        self.report.rows = len(rows)
+        self._check_states(rows)
+        events = self._check_events()
+        self._check_memories(rows, events)
+        self._check_shards(rows)
+        return self.report
+
+    def _read(self, collection: str, *, group: bool = False) -> Iterator[Stored]:
+        return self._store.query(Query(collection, group=group), at=self._at)
+
+    def _check_states(self, rows: dict[str, Stored]) -> None:
+        for state in self._read(STATES):
+            self.report.states += 1
+            data = state.data
+            path = (
+                f"{memory_path(data['agent_type'], data['agent_id'])}"
+                f"/{SESSIONS}/{data['session_id']}"
+            )
+            row = rows.get(path)
+            worth = recount_state(data)
+            if data["contribution"] != worth:
+                self._find(Kind.ROW, state.path, "contribution", worth, data["contribution"])
+            elif row is None or row.data["version"] != data["counted_version"]:
+                found = row.data["version"] if row else None
+                ahead = found is not None and tuple(found) > tuple(data["counted_version"])
+                if state.updated_at > self._ripe and not ahead:
+                    self.report.in_flight += 1
+                else:
+                    expected = data["counted_version"]
+                    self._find(Kind.ROW, state.path, "version", expected, found)
+            elif (counted := row.data["contribution"]) != worth:
+                self._find(Kind.ROW, state.path, "row", worth, counted)
+            elif row.data["counted_at"] != data["counted_at"]:
+                found_at, expected_at = row.data["counted_at"], data["counted_at"]
+                self._find(Kind.ROW, state.path, "counted_at", expected_at, found_at)
+
+    def _check_events(self) -> dict[str, list[dict[str, Any]]]:
+        by_agent: dict[str, list[dict[str, Any]]] = {}
+        for event in self._read(EVENTS):
+            self.report.events += 1
+            if event.data.get("counted"):
+                source = memory_path(event.data["source_agent_type"], event.data["source_agent_id"])
+                by_agent.setdefault(source, []).append(event.data)
+            elif event.updated_at > self._ripe:
+                self.report.in_flight += 1
+            else:
+                self._find(Kind.EVENT, event.path, "counted", expected=True, found=None)
+        return by_agent
+
+    def _check_memories(
+        self, rows: dict[str, Stored], events: dict[str, list[dict[str, Any]]]
+    ) -> None:
+        by_agent: dict[str, list[dict[str, Any]]] = {}
+        for path, row in rows.items():
+            by_agent.setdefault(path.rpartition(f"/{SESSIONS}/")[0], []).append(row.data)
+        seen = set()
+        for memory in self._read(MEMORIES):
+            self.report.memories += 1
+            seen.add(memory.path)
+            self._check_memory(
+                memory, by_agent.get(memory.path, []), events.get(memory.path, [])
+            )
+        for path in (by_agent.keys() | events.keys()) - seen:
+            self._find(Kind.MEMORY, path, "document", "a document", None)
+            for event in events.get(path, []):
+                self._expect(recount_event(event))
+
+    def _check_memory(
+        self, memory: Stored, rows: list[dict[str, Any]], events: list[dict[str, Any]]
+    ) -> None:
+        expected = recount_agent(rows, events)
+        flat: Flat = {}
+        for event in events:
+            _add(flat, recount_event(event))
+        learning = memory.data.get("learning_context")
+        learning = learning if isinstance(learning, dict) else {}
+        found = _flattened({k: learning.get(k, {}) for k in ("coordination", "errors")})
+        if self._has_expired_events(memory):
+            # Their documents are gone after 90 days; what they added stays, and only a lower
+            # bound of it can be recounted.
+            self.report.expired_events += found.get(("coordination", "total"), 0) - len(events)
+            lacking = {path for path, count in flat.items() if found.get(path, 0) < count}
+            if not lacking:
+                flat = found
+            for name in ("decision_history", "recent_activity", "last_memory_sync"):
+                expected.pop(name)
+        if found != {path: count for path, count in flat.items() if count}:
+            self._find(Kind.MEMORY, memory.path, "learning_context.coordination", flat, found)
+        self._expect(flat)
+        for name in ("sessions", "tasks"):
+            if learning.get(name) != expected[name]:
+                shown = f"learning_context.{name}"
+                self._find(Kind.MEMORY, memory.path, shown, expected[name], learning.get(name))
+            del expected[name]
+        for name, value in expected.items():
+            if memory.data.get(name) != value:
+                self._find(Kind.MEMORY, memory.path, name, value, memory.data.get(name))
+
+    def _has_expired_events(self, memory: Stored) -> bool:
+        counted = memory.data.get("counted")
+        events = counted.get("events") if isinstance(counted, dict) else None
+        first_at: datetime | None = events.get("first_at") if isinstance(events, dict) else None
+        # Stored at most 30 days after its own time, an event lives for 90 days from then on.
+        return first_at is not None and first_at + _EVENT_LIFETIME < self._at
+
+    def _check_shards(self, rows: dict[str, Stored]) -> None:
+        for row in rows.values():
+            self._expect(
+                recount_row(row.data["agent_type"], row.data["session_id"], row.data["contribution"])
+            )
+        shards = list(self._read(SHARDS))
+        found: Flat = {}
+        for shard in shards:
+            _add(found, _flattened(shard.data))
+        self.shard_drift = {
+            path: drift
+            for path in self._expected.keys() | found.keys()
+            if (drift := self._expected.get(path, 0) - found.get(path, 0))
+        }
+        for path in sorted(self.shard_drift):
+            expected = self._expected.get(path, 0)
+            self._find(Kind.SHARDS, SHARDS, ".".join(path), expected, found.get(path, 0))
+        self._check_global(shards)
+
+    def _check_global(self, shards: list[Stored]) -> None:
+        stored = self._store.read(GLOBAL_CONFIG, at=self._at)
+        if stored is None and not shards:
+            return
+        controls = self._store.read(CONTROLS, at=self._at)
+        expected = recount_system(
+            [shard.data for shard in shards], controls.data if controls else {}
+        )
+        metrics = stored.data.get("system_metrics") if stored else None
+        swept_at = metrics.get("swept_at") if isinstance(metrics, dict) else None
+        if swept_at is not None and swept_at > self._at - _READABLE_PAST:
+            expected["system_metrics"] |= swept_figures(self._store, swept_at)
+        written = [*shards, *([controls] if controls else [])]
+        newest = max((each.updated_at for each in written), default=self._ripe)
+        found = stored.data if stored else {}
+        wrong = list(_differences(expected, found))
+        folded_at = metrics.get("folded_at") if isinstance(metrics, dict) else None
+        if wrong and newest > self._ripe and (folded_at is None or folded_at < newest):
+            self.report.in_flight += 1
+            return
+        for name, value, actual in wrong:
+            self._find(Kind.GLOBAL, GLOBAL_CONFIG, name, value, actual)
+
+    def _expect(self, flat: Flat) -> None:
+        _add(self._expected, flat)
+
+    def _find(self, kind: Kind, path: str, field: str, expected: object, found: object) -> None:
+        self.report.findings.append(Finding(kind, path, field, expected, found))
+
+
+def _add(total: Flat, more: Flat) -> None:
+    for path, count in more.items():
+        total[path] = total.get(path, 0) + count
+
+
+def _flattened(value: Any, path: tuple[str, ...] = ()) -> Flat:  # noqa: ANN401 - what is stored
+    if isinstance(value, int):
+        return {path: value} if value else {}
+    flat: Flat = {}
+    if isinstance(value, dict):
+        for name, item in value.items():
+            flat |= _flattened(item, (*path, name))
+    return flat
+
+
+def _differences(
+    expected: dict[str, Any], found: Any, prefix: str = ""  # noqa: ANN401 - what is stored
+) -> Iterator[tuple[str, Any, Any]]:
+    for name, value in expected.items():
+        actual = found.get(name) if isinstance(found, dict) else None
+        if name == "system_metrics":
+            yield from _differences(value, actual, "system_metrics.")
+        elif actual != value:
+            yield f"{prefix}{name}", value, actual

@@ -1,0 +1,127 @@
+"""Counting an agent's analytics once more, from its rows and events, by code of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from firestate.audit.recount import FIGURES, OUTCOMES, Doc, newest_of, tally
+
+_NEWEST_DECISIONS = 100
+_NEWEST_ACTIVITIES = 50
+
+
+def recount_agent(rows: list[Doc], events: list[Doc]) -> Doc:
+    """Give the analytics of one agent from its rows and its counted events."""
+    live = [row for row in rows if "status" in row["contribution"]]
+    worths = [row["contribution"] for row in live]
+    decisions = [
+        {"decision": "task", "session_id": row["session_id"], **decision}
+        for row in live
+        for decision in row["contribution"]["decisions"]
+    ]
+    tasks = [
+        {"activity": "task", **{k: v for k, v in one.items() if k != "decision"}}
+        for one in decisions
+    ]
+    sessions = [
+        {
+            "activity": "session",
+            "session_id": row["session_id"],
+            "at": row["counted_at"],
+            "status": row["contribution"]["status"],
+        }
+        for row in live
+    ]
+    event_activities = []
+    for event in events:
+        entry = {"id": event["event_id"], "at": event["timestamp"]}
+        for name in ("target_agent_type", "target_agent_id", "session_id"):
+            if event.get(name) is not None:
+                entry[name] = event[name]
+        event_activities.append(
+            {**entry, "activity": event["event_type"], "success": event["success"]}
+        )
+        if event["event_type"] in ("spawn", "handoff"):
+            seconds = event.get("duration_seconds")
+            decisions.append(
+                {
+                    **entry,
+                    "decision": event["event_type"],
+                    "outcome": "completed" if event["success"] else "failed",
+                    "duration_ms": None if seconds is None else round(seconds * 1000),
+                }
+            )
+    times = [row["counted_at"] for row in rows] + [event["timestamp"] for event in events]
+    return {
+        "memory_count": sum(worth["memory"]["count"] for worth in worths),
+        "memory_types_count": _summed(worth["memory"]["types"] for worth in worths),
+        "importance_distribution": _summed(worth["memory"]["importance"] for worth in worths),
+        "last_memory_sync": max(times, default=None),
+        "learned_patterns": {
+            group: _patterns([worth[group] for worth in worths]) for group in ("kinds", "tools")
+        },
+        "decision_history": newest_of(decisions, _NEWEST_DECISIONS),
+        "recent_activity": newest_of([*tasks, *sessions, *event_activities], _NEWEST_ACTIVITIES),
+        "performance_insights": _insights(live),
+        "sessions": len(live),
+        "tasks": {
+            outcome: sum(worth["tasks"][outcome] for worth in worths) for outcome in OUTCOMES
+        },
+    }
+
+
+def _summed(maps: Any) -> dict[str, int]:  # noqa: ANN401 - an iterable of maps
+    total: dict[str, int] = {}
+    for one in maps:
+        for name, amount in one.items():
+            total[name] = total.get(name, 0) + amount
+    return {name: amount for name, amount in total.items() if amount}
+
+
+def _patterns(groups: list[dict[str, Doc]]) -> dict[str, Doc]:
+    total: dict[str, Doc] = {}
+    for group in groups:
+        for name, one in group.items():
+            tally(total, name, [one[figure] for figure in FIGURES], one["last_seen"])
+    return {
+        name: one | _rates(one)
+        for name, one in total.items()
+        if any(one[figure] for figure in FIGURES)
+    }
+
+
+def _rates(figures: Doc) -> Doc:
+    tries, timed = figures["tries"], figures["timed"]
+    return {
+        "success_rate": None if not tries else round(figures["successes"] / tries, 4),
+        "mean_duration_ms": None if not timed else round(figures["duration_ms"] / timed, 4),
+    }
+
+
+def _insights(live: list[Doc]) -> Doc:
+    kinds = _patterns([row["contribution"]["kinds"] for row in live])
+
+    def over(patterns: Any) -> Doc:  # noqa: ANN401 - an iterable of maps
+        listed = list(patterns)
+        return {figure: sum(one[figure] for one in listed) for figure in FIGURES}
+
+    overall = over(kinds.values())
+    insights = _rates(overall)
+    if live:
+        newest = max(live, key=lambda row: (row["contribution"]["created_at"], row["session_id"]))
+        own = over(newest["contribution"]["kinds"].values())
+        before = {figure: overall[figure] - own[figure] for figure in FIGURES}
+        insights["this_session"] = {
+            "session_id": newest["session_id"],
+            "tries": own["tries"],
+            **_rates(own),
+        }
+        insights["earlier_sessions"] = {"tries": before["tries"], **_rates(before)}
+    rated = [
+        (-(one["successes"] / one["tries"] if one["tries"] else 0.0), -one["tries"], name)
+        for name, one in kinds.items()
+    ]
+    rated.sort()
+    insights["best_task_kind"] = rated[0][2] if rated else None
+    insights["worst_task_kind"] = rated[-1][2] if len(rated) > 1 else None
+    return insights

@@ -1,0 +1,113 @@
+"""What people see and what machines read: tables and colour on a terminal, plain text or JSON off it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from google.auth import exceptions as auth
+from google.cloud import firestore
+from rich.console import Console
+from rich.table import Table
+
+from firestate.errors import ConfigurationError
+from firestate.schema.values import time_text
+from firestate.stores.firestore import FirestoreStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+ProjectOption = Annotated[
+    str | None,
+    typer.Option("--project", "-p", envvar="GOOGLE_CLOUD_PROJECT", help="Google Cloud project."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
+
+_WIDE = 200
+
+
+def console() -> Console:
+    """Give the console for results; off a terminal it is wide, so that no line is broken."""
+    out = Console(highlight=False)
+    return out if out.is_terminal else Console(highlight=False, width=_WIDE)
+
+
+def notes() -> Console:
+    """Give the console for all that is not the result: it goes to standard error."""
+    return Console(stderr=True, highlight=False)
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """Say what is wrong, in red on a terminal, and exit."""
+    notes().print(f"firestate: {message}", style="red", markup=False)
+    sys.exit(code)
+
+
+def project_or_fail(project: str | None) -> str:
+    """Give the project; raise ConfigurationError where none is named."""
+    if not project:
+        message = "no project: name one with --project, or set GOOGLE_CLOUD_PROJECT"
+        raise ConfigurationError(message)
+    return project
+
+
+def open_store(project: str | None) -> FirestoreStore:
+    """Connect to the project's Firestore; raise ConfigurationError where that cannot be done."""
+    try:
+        return FirestoreStore(firestore.Client(project=project_or_fail(project)))
+    except auth.DefaultCredentialsError as error:
+        message = (
+            "no credentials for Google Cloud: run `gcloud auth application-default login`, "
+            "or set FIRESTORE_EMULATOR_HOST"
+        )
+        raise ConfigurationError(message) from error
+
+
+def print_json(value: Any) -> None:  # noqa: ANN401 - anything stored
+    """Print JSON; times in ISO 8601."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=_json_value, sort_keys=True)
+    sys.stdout.write(text + os.linesep)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
+    """Build a table; numbers stand to the right, times are shown as how long ago."""
+    built = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    listed = [list(row) for row in rows]
+    for number, name in enumerate(columns):
+        numeric = bool(listed) and all(isinstance(row[number], int | float) for row in listed)
+        built.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in listed:
+        built.add_row(*(shown(value) for value in row))
+    return built
+
+
+def shown(value: Any) -> str:  # noqa: ANN401 - anything stored
+    """Give a value as a cell of a table."""
+    if value is None:
+        return "-"
+    if isinstance(value, datetime):
+        return ago(value)
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value)
+
+
+def ago(time: datetime, now: datetime | None = None) -> str:
+    """Give how long ago `time` was: `12 s`, `5 min`, `3 h`, `2 d`."""
+    seconds = ((now or datetime.now(UTC)) - time).total_seconds()
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if abs(seconds) >= length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"
+
+
+def _json_value(value: object) -> str:
+    if isinstance(value, datetime):
+        return time_text(value)
+    return str(value)

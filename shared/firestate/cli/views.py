@@ -1,0 +1,201 @@
+"""Commands that show what is stored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from firestate.cli.output import (
+    JsonOption,
+    ProjectOption,
+    console,
+    fail,
+    open_store,
+    print_json,
+    table,
+)
+from firestate.schema.documents import from_document, to_json
+from firestate.schema.enums import AgentStatus, CoordinationEventType
+from firestate.schema.ids import EVENTS, GLOBAL_CONFIG, MEMORIES, STATES, memory_path
+from firestate.schema.models import AgentMemory, AgentState, CoordinationEvent, SystemState
+from firestate.stores.protocol import Query, Where
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="Show at most so many.")]
+
+
+def system(project: ProjectOption = None, *, as_json: JsonOption = False) -> None:
+    """Show the system as a whole: agents, sessions, tasks, coordination, errors, controls."""
+    stored = open_store(project).read(GLOBAL_CONFIG)
+    if stored is None:
+        fail("nothing is stored yet: publish a message first, or run `make demo`")
+    state = from_document(SystemState, stored.data)
+    if as_json:
+        print_json(to_json(state))
+        return
+    out = console()
+    out.print(system_table(stored.data))
+    if state.emergency_stop:
+        out.print(f"EMERGENCY STOP: {state.emergency_reason or 'no reason given'}", style="bold red")
+
+
+def system_table(data: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a rich table
+    """Give the counters of `global_config` as a table of name and value."""
+    metrics, errors = data["system_metrics"], data["error_counts"]
+    coordination = metrics["coordination"]
+    rows = [
+        ("agents ever spawned", data["total_agents_spawned"]),
+        ("agents now", data["current_agent_count"]),
+        ("  by status", _counts(metrics["agents_by_status"])),
+        ("  by type", _counts(metrics["agents_by_type"])),
+        ("  stale", metrics.get("stale_agent_count")),
+        ("active sessions", metrics["active_session_count"]),
+        ("tasks", _counts(metrics["tasks"])),
+        ("coordination events", coordination["total"]),
+        ("  succeeded", coordination["succeeded"]),
+        ("  by type", _counts({k: v["total"] for k, v in coordination["by_type"].items()})),
+        ("errors by event type", _counts(errors["by_event_type"])),
+        ("errors by error type", _counts(errors["by_error_type"])),
+        ("in quarantine", metrics.get("quarantine_count")),
+        ("feature flags", _counts(data.get("feature_flags", {}))),
+        ("folded", metrics["folded_at"]),
+    ]
+    return table("System", ["", "value"], rows)
+
+
+def agents(
+    project: ProjectOption = None,
+    status: Annotated[AgentStatus | None, typer.Option(help="Only with this status.")] = None,
+    agent_type: Annotated[str | None, typer.Option("--type", help="Only of this type.")] = None,
+    session: Annotated[str | None, typer.Option(help="Only of this session.")] = None,
+    limit: LimitOption = 50,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """List agents, one line for each of their sessions."""
+    wanted = {"status": status and status.value, "agent_type": agent_type, "session_id": session}
+    where = [Where(name, "==", value) for name, value in wanted.items() if value]
+    found = open_store(project).query(Query(STATES, where, limit=limit))
+    states = [from_document(AgentState, each.data) for each in found if "deleted" not in each.data]
+    if as_json:
+        print_json([to_json(state) for state in states])
+        return
+    rows = [
+        (s.agent_type, s.agent_id, s.session_id, s.status.value, s.current_task, s.last_active)
+        for s in states
+    ]
+    columns = ["type", "agent", "session", "status", "task", "last active"]
+    console().print(table(f"Agents ({len(rows)})", columns, rows))
+
+
+def events(
+    project: ProjectOption = None,
+    event_type: Annotated[
+        CoordinationEventType | None, typer.Option("--type", help="Only of this type.")
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="Only by this agent id.")] = None,
+    limit: LimitOption = 50,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """List coordination events, newest first."""
+    wanted = {"event_type": event_type and event_type.value, "source_agent_id": source}
+    where = [Where(name, "==", value) for name, value in wanted.items() if value]
+    query = Query(EVENTS, where, order_by="timestamp", descending=True, limit=limit)
+    found = [from_document(CoordinationEvent, e.data) for e in open_store(project).query(query)]
+    if as_json:
+        print_json([to_json(event) for event in found])
+        return
+    rows = [
+        (
+            event.timestamp,
+            event.event_type.value,
+            event.source_agent_id,
+            event.target_agent_id,
+            "ok" if event.success else event.error_message or "failed",
+        )
+        for event in found
+    ]
+    columns = ["when", "event", "source", "target", "outcome"]
+    console().print(table(f"Coordination events ({len(rows)})", columns, rows))
+
+
+def memory(
+    agent: Annotated[
+        str | None, typer.Argument(help="An agent as TYPE_ID, such as Father_agent_001.")
+    ] = None,
+    project: ProjectOption = None,
+    limit: LimitOption = 50,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what agents have learned: all of them in short, or one in full."""
+    store = open_store(project)
+    if agent is not None:
+        agent_type, _, agent_id = agent.partition("_")
+        stored = store.read(memory_path(agent_type, agent_id))
+        if stored is None:
+            fail(f"no memory of {agent}: `firestate memory` lists those there are")
+        one = from_document(AgentMemory, stored.data)
+        print_json(to_json(one)) if as_json else _print_memory(one)
+        return
+    query = Query(MEMORIES, order_by="last_memory_sync", descending=True, limit=limit)
+    memories = [from_document(AgentMemory, each.data) for each in store.query(query)]
+    if as_json:
+        print_json([to_json(one) for one in memories])
+        return
+    rows = [
+        (
+            f"{one.agent_type}_{one.agent_id}",
+            one.learning_context["sessions"],
+            one.memory_count,
+            sum(one.learning_context["tasks"].values()),
+            _percent(one.performance_insights.get("success_rate")),
+            one.performance_insights.get("best_task_kind"),
+            one.last_memory_sync,
+        )
+        for one in memories
+    ]
+    columns = ["agent", "sessions", "memories", "tasks", "success", "best at", "last change"]
+    console().print(table(f"Agents' memories ({len(rows)})", columns, rows))
+
+
+def _print_memory(one: AgentMemory) -> None:
+    out = console()
+    insights = one.performance_insights
+    rows = [
+        ("sessions", one.learning_context["sessions"]),
+        ("memories", one.memory_count),
+        ("  by type", _counts(one.memory_types_count)),
+        ("  by importance", _counts(one.importance_distribution)),
+        ("tasks", _counts(one.learning_context["tasks"])),
+        ("success rate", _percent(insights.get("success_rate"))),
+        ("best at", insights.get("best_task_kind")),
+        ("worst at", insights.get("worst_task_kind")),
+        ("last change", one.last_memory_sync),
+    ]
+    out.print(table(f"{one.agent_type}_{one.agent_id}", ["", "value"], rows))
+    columns = ["pattern", "tries", "success", "mean ms", "last seen"]
+    patterns = [
+        (f"{group[:-1]} {name}", p["tries"], _percent(p["success_rate"]), p["mean_duration_ms"],
+         p["last_seen"])
+        for group in ("kinds", "tools")
+        for name, p in sorted(one.learned_patterns[group].items())
+    ]
+    out.print(table("Learned patterns", columns, patterns))
+    decisions = [
+        (d["at"], d["decision"], d.get("kind") or d.get("target_agent_id"), d["outcome"])
+        for d in one.decision_history[:10]
+    ]
+    out.print(table("Latest decisions", ["when", "decision", "what", "outcome"], decisions))
+
+
+def _counts(counts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "-"
+
+
+def _percent(rate: float | None) -> str | None:
+    return None if rate is None else f"{rate:.0%}"

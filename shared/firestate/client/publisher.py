@@ -1,0 +1,76 @@
+"""Publishing to Firestate's topics."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from google.api_core import exceptions as gcp
+from google.auth import exceptions as auth
+from google.cloud import pubsub_v1
+
+from firestate.errors import ConfigurationError, UnavailableError
+from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from concurrent.futures import Future
+
+    from pydantic import BaseModel
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message on its way to a topic: bytes, and attributes such as `traceparent`."""
+
+    topic: str
+    data: bytes
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+def outgoing(message: BaseModel | dict[str, Any]) -> Outgoing:
+    """Give the message for its topic: an event goes to agent-coordination, all else to agent-state."""
+    body = message if isinstance(message, dict) else message.model_dump(mode="json")
+    topic = EVENT_TOPIC if "event" in body else STATE_TOPIC
+    return Outgoing(topic, json.dumps(body, ensure_ascii=False).encode())
+
+
+class Publisher:
+    """Publishes in batches, in the background; `flush` waits until all has arrived."""
+
+    def __init__(self, project: str) -> None:
+        """Connect to the project's Pub/Sub, or to PUBSUB_EMULATOR_HOST; raise ConfigurationError."""
+        self._project = project
+        self._sent: list[Future[str]] = []
+        try:
+            self._client: Any = pubsub_v1.PublisherClient()
+        except auth.DefaultCredentialsError as error:
+            message = (
+                "no credentials for Google Cloud: run `gcloud auth application-default login`, "
+                "or set PUBSUB_EMULATOR_HOST"
+            )
+            raise ConfigurationError(message) from error
+
+    def publish(self, message: Outgoing) -> None:
+        """Hand the message over; it is on its way, not yet there."""
+        path = self._client.topic_path(self._project, message.topic)
+        self._sent.append(self._client.publish(path, message.data, **message.attributes))
+
+    def flush(self, timeout_seconds: float = 60.0) -> int:
+        """Wait until Pub/Sub has confirmed each message; give their number.
+
+        Raises UnavailableError if it did not confirm them all in time, ConfigurationError if a
+        topic does not exist.
+        """
+        sent, self._sent = self._sent, []
+        try:
+            for each in sent:
+                each.result(timeout=timeout_seconds)
+        except gcp.NotFound as error:
+            message = f"Pub/Sub has no such topic, deploy the functions first: {error.message}"
+            raise ConfigurationError(message) from error
+        except (gcp.GoogleAPICallError, TimeoutError) as error:
+            message = f"Pub/Sub did not confirm a message: {error}"
+            raise UnavailableError(message) from error
+        return len(sent)

@@ -1,0 +1,73 @@
+"""What an agent's coordination events add up to: the other part of its memory.
+
+Events are only ever added, so this part needs no fold over all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from firestate.counters.events import event_counts
+from firestate.counters.sums import added
+from firestate.counters.tasks import milliseconds
+from firestate.derive.newest import Entry, newest
+from firestate.limits import MAX_ACTIVITIES, MAX_DECISIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+_DECISIONS = ("spawn", "handoff")
+
+
+@dataclass(frozen=True, slots=True)
+class EventsPart:
+    """Counts of the events that an agent was the source of, and the newest of them.
+
+    `counts` has the form of a shard's; `first_at` and `last_at` bound the events' times.
+    """
+
+    counts: dict[str, Any] = field(default_factory=dict)
+    decisions: list[Entry] = field(default_factory=list)
+    recent: list[Entry] = field(default_factory=list)
+    first_at: datetime | None = None
+    last_at: datetime | None = None
+
+
+def add_event(part: EventsPart, event: Mapping[str, Any]) -> EventsPart:
+    """Give the part with `event` (its fields as stored) counted once more."""
+    at = event["timestamp"]
+    target = _target(event)
+    common = {"id": event["event_id"], "at": at, **target}
+    if session_id := event.get("session_id"):
+        common["session_id"] = session_id
+    decisions = part.decisions
+    if event["event_type"] in _DECISIONS:
+        decision = common | {
+            "decision": event["event_type"],
+            "outcome": "completed" if event["success"] else "failed",
+            "duration_ms": _duration_ms(event),
+        }
+        decisions = newest([*decisions, decision], MAX_DECISIONS)
+    activity = common | {"activity": event["event_type"], "success": event["success"]}
+    return EventsPart(
+        counts=added(part.counts, event_counts(event)),
+        decisions=decisions,
+        recent=newest([*part.recent, activity], MAX_ACTIVITIES),
+        first_at=at if part.first_at is None else min(at, part.first_at),
+        last_at=at if part.last_at is None else max(at, part.last_at),
+    )
+
+
+def _target(event: Mapping[str, Any]) -> dict[str, str]:
+    parts = {
+        "target_agent_type": event.get("target_agent_type"),
+        "target_agent_id": event.get("target_agent_id"),
+    }
+    return {name: value for name, value in parts.items() if value is not None}
+
+
+def _duration_ms(event: Mapping[str, Any]) -> int | None:
+    seconds = event.get("duration_seconds")
+    return None if seconds is None else milliseconds(seconds)

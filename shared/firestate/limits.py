@@ -1,0 +1,76 @@
+"""Every limit in one place, with where it comes from.
+
+"Firestore" is https://firebase.google.com/docs/firestore/quotas, "Pub/Sub" is
+https://cloud.google.com/pubsub/quotas#resource_limits. The rest are ours, with the reason.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+"""Firestore stores integers in 64 bits, signed."""
+
+MAX_DEPTH = 20
+"""Firestore: maps and arrays nest 20 levels deep; the field's own map is the first."""
+
+MAX_KEY_BYTES = 1_500
+"""Firestore: a field name or map key takes 1,500 bytes of UTF-8."""
+
+MAX_DOCUMENT_BYTES = 1_048_576
+"""Firestore: a document takes 1 MiB, names of fields included."""
+
+MAX_STATE_BYTES = 900_000
+"""Ours: what an agent may put into one state. The rest of the document is for the contribution
+(at most 95,000 bytes, a test computes it), the digests and the order fields."""
+
+MAX_EVENT_BYTES = 900_000
+"""Ours: the same for a coordination event, which needs less beside it."""
+
+MAX_MESSAGE_BYTES = 10_000_000
+"""Pub/Sub: a message takes 10 MB."""
+
+MAX_ID_BYTES = 400
+"""Ours: three ids and two joints stay below Firestore's 1,500 bytes for a document id."""
+
+MAX_LABEL_BYTES = 128
+"""Ours: a task kind, tool, memory type or error type longer than this is cut before it becomes
+the key of a counter."""
+
+MAX_LABELS = 64
+"""Ours: so many kinds (tools, types, ...) of one document get counters of their own; the rest
+are counted under `other`. Keeps the counters' documents bounded."""
+
+MAX_COUNT = 10**12
+MAX_DURATION_SECONDS = 10**9
+"""Ours: sums of these stay far below 64 bits, where Firestore's increments stop growing."""
+
+MAX_DECISIONS = 100
+MAX_ACTIVITIES = 50
+"""Newest decisions and activities that an agent's memory shows."""
+
+MAX_ACTIVE_SESSIONS = 1_000
+"""Up to here `active_sessions` is the exact list; past it, the latest 1,000 beside the count."""
+
+STATE_LIFETIME = timedelta(days=45)
+"""A terminated state or a tombstone is removed this long after it was stored."""
+
+EVENT_LIFETIME = timedelta(days=90)
+"""A coordination event is removed this long after it was stored."""
+
+LATEST_ARRIVAL = timedelta(days=30)
+"""An older message whose document is absent is too late: its document may have been removed.
+Shorter than both lifetimes, so that nothing that was removed can come back."""
+
+SHARDS = 8
+"""Shards of the system's counters: Firestore takes about one sustained write a second for a
+document, so 8 shards carry about 8 counted changes a second for long, and bursts of many more."""
+
+FOLD_INTERVAL_SECONDS = 1.0
+"""`global_config` is written at most once in this time."""
+
+STALE_AFTER = timedelta(minutes=30)
+"""An agent that is neither terminated nor heard from for so long counts as stale."""
+
+QUARANTINE_PART_BYTES = 900_000
+"""Bytes of a refused message in one document of its parts."""

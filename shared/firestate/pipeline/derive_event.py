@@ -1,0 +1,72 @@
+"""From a created coordination event to the counters and its source agent's memory.
+
+The event itself carries the mark that it is counted. Mark, memory and shard are one commit, on
+condition that the event is still as it was created:
+
+    created ──▶ [mark · memory · shard] ──▶ the same trigger again: the condition fails, nothing
+         crash before: nothing is written, the redelivery counts
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from firestate.counters.events import event_counts
+from firestate.counters.ledger import shard_of
+from firestate.derive.agent_events import add_event
+from firestate.derive.memory import memory_document, parts_of
+from firestate.errors import ConflictError
+from firestate.ingest.outcomes import Outcome
+from firestate.pipeline.contention import until_settled
+from firestate.pipeline.deliveries import Report
+from firestate.schema.ids import memory_path, shard_path
+from firestate.stores.protocol import Add, Stored, Update, replacing
+
+if TYPE_CHECKING:
+    from firestate.stores.protocol import Store
+
+FIELDS = (
+    "event_id",
+    "event_type",
+    "timestamp",
+    "source_agent_id",
+    "source_agent_type",
+    "target_agent_id",
+    "target_agent_type",
+    "session_id",
+    "context",
+    "success",
+    "duration_seconds",
+)
+"""All of an event that deriving needs."""
+
+
+def derive_event(store: Store, event: Stored) -> Report:
+    """Count `event`, read or brought by its trigger as it was created, unless it is counted."""
+    source = (event.data["source_agent_type"], event.data["source_agent_id"])
+    path = memory_path(*source)
+
+    def attempt() -> Report:
+        memory = store.read(path)
+        rows, events = parts_of(memory.data if memory else None)
+        if any(entry["id"] == event.data["event_id"] and entry["at"] == event.data["timestamp"]
+               for entry in events.recent):
+            # Among the newest that this memory has counted: no need to let a commit be refused.
+            return Report(Outcome.UNCHANGED, event.path)
+        document = memory_document(*source, rows, add_event(events, event.data))
+        try:
+            store.commit(
+                [
+                    Update(event.path, event.token, {"counted": True}),
+                    replacing(memory, path, document),
+                    Add(shard_path(shard_of(event.path)), event_counts(event.data)),
+                ]
+            )
+        except ConflictError:
+            current = store.read(event.path, ["counted"])
+            if current is None or current.data.get("counted"):
+                return Report(Outcome.UNCHANGED, event.path)
+            raise
+        return Report(Outcome.COUNTED, event.path)
+
+    return until_settled(attempt)

@@ -1,0 +1,73 @@
+"""From a written state to the counters and its agent's memory, through the ledger.
+
+One read where nothing counted has changed; else row, memory and shard in one commit, so that a
+crash leaves all three or none, and a redelivery finds the row at its version and does nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from firestate.counters.ledger import difference, is_newer, new_row
+from firestate.derive.memory import memory_document, parts_of
+from firestate.derive.rows import RowsPart, fold_rows, replace_row
+from firestate.ingest.outcomes import Outcome
+from firestate.pipeline.contention import until_settled
+from firestate.pipeline.deliveries import Report
+from firestate.schema.ids import SESSIONS, Identity, shard_path
+from firestate.stores.protocol import Add, Query, Stored, Write, replacing
+
+if TYPE_CHECKING:
+    from firestate.stores.protocol import Store
+
+FIELDS = (*Identity._fields, "counted_version", "counted_at", "contribution")
+"""All of a state that deriving needs."""
+
+
+def derive_state(store: Store, state: Stored) -> Report:
+    """Count the contribution that `state` brings, unless its row has it, or a later one."""
+    identity = Identity(*(state.data[name] for name in Identity._fields))
+    version = tuple(state.data["counted_version"])
+
+    def attempt() -> Report:
+        row = store.read(identity.row_path)
+        shown = ".".join(map(str, version))
+        if not is_newer(row.data if row else None, version):
+            return Report(Outcome.UNCHANGED, identity.row_path, shown)
+        store.commit(_replacement(store, identity, state, row))
+        return Report(Outcome.COUNTED, identity.row_path, shown)
+
+    return until_settled(attempt)
+
+
+def _replacement(
+    store: Store, identity: Identity, state: Stored, row: Stored | None
+) -> list[Write]:
+    old = row.data if row else None
+    new = new_row(
+        old,
+        identity,
+        state.data["counted_version"],
+        state.data["counted_at"],
+        state.data["contribution"],
+    )
+    memory = store.read(identity.memory_path)
+    rows, events = parts_of(memory.data if memory else None)
+    # What follows holds only while row and memory are as they were read: both are written on
+    # that condition. Every change of any row of this agent writes the memory too, so a fold over
+    # all rows, read after the memory, is of the same moment or the commit is refused.
+    rows = replace_row(rows, old, new) or _fold_anew(store, identity, new)
+    document = memory_document(identity.agent_type, identity.agent_id, rows, events)
+    writes = [replacing(row, identity.row_path, new), replacing(memory, identity.memory_path, document)]
+    if change := difference(identity, old["contribution"] if old else None, new["contribution"]):
+        stamped = [("sessions", name) for name in change.get("sessions", {})]
+        writes.append(Add(shard_path(new["shard"]), change, stamped))
+    return writes
+
+
+def _fold_anew(store: Store, identity: Identity, new: dict[str, Any]) -> RowsPart:
+    query = Query(f"{identity.memory_path}/{SESSIONS}")
+    others = (
+        row.data for row in store.query(query) if row.data["session_id"] != identity.session_id
+    )
+    return fold_rows([new, *others])

@@ -1,0 +1,133 @@
+"""From CloudEvents, as functions-framework hands them over, to the pipeline's steps.
+
+What a step needs is imported when its function is first called: each function is deployed by
+itself, and none should pay at its cold start for what only others use.
+"""
+# ruff: noqa: PLC0415 - the imports inside the functions are the point, see above
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from firestate.pipeline.deliveries import Delivery, Report
+from firestate.pipeline.logs import logged
+from firestate.pipeline.wiring import project, roll_up, store
+
+if TYPE_CHECKING:
+    from cloudevents.http import CloudEvent
+
+    from firestate.ingest.outcomes import Outcome
+
+
+def on_state_message(event: CloudEvent) -> None:
+    """Ingest a message of `agent-state`."""
+    from firestate.pipeline.ingest_state import ingest_state
+
+    delivery = delivered("agent-state", event)
+    _log("ingest_state", event, delivery, lambda: ingest_state(store(), delivery, _now()))
+
+
+def on_event_message(event: CloudEvent) -> None:
+    """Ingest a message of `agent-coordination`."""
+    from firestate.pipeline.ingest_event import ingest_event
+
+    delivery = delivered("agent-coordination", event)
+    _log("ingest_event", event, delivery, lambda: ingest_event(store(), delivery, _now()))
+
+
+def on_state_written(event: CloudEvent) -> None:
+    """Derive from a state that was written; a removed one changes no counter."""
+    from firestate.pipeline.derive_state import FIELDS, derive_state
+    from firestate.stores.firestore_event import changed_document
+
+    state = changed_document(event.get_data(), FIELDS)
+    _log("derive_state", event, None, lambda: derive_state(store(), state) if state else _removed())
+
+
+def on_event_created(event: CloudEvent) -> None:
+    """Derive from a coordination event that was created."""
+    from firestate.pipeline.derive_event import FIELDS, derive_event
+    from firestate.stores.firestore_event import changed_document
+
+    created = changed_document(event.get_data(), FIELDS)
+    _log(
+        "derive_event",
+        event,
+        None,
+        lambda: derive_event(store(), created) if created else _removed(),
+    )
+
+
+def on_counters_changed(event: CloudEvent) -> None:
+    """Roll up after a shard or the controls were written."""
+    from firestate.stores.firestore_event import changed_document
+
+    changed = changed_document(event.get_data(), ())
+    changed_at = changed.updated_at if changed else _now()
+    _log("roll_up", event, None, lambda: roll_up().wake(changed_at))
+
+
+def on_schedule() -> None:
+    """Sweep."""
+    from firestate.pipeline.sweep import sweep
+
+    logged("sweep", lambda: sweep(store(), roll_up(), _now()), project=project())
+
+
+def delivered(topic: str, event: CloudEvent) -> Delivery:
+    """Read the Pub/Sub message out of its CloudEvent.
+
+    What is no such thing is taken whole as the message's bytes: it then goes to quarantine,
+    where somebody can look at it, and does not come again.
+    """
+    body = _json(event.get_data())
+    message = body.get("message") if isinstance(body, dict) else None
+    if not isinstance(message, dict):
+        return Delivery(topic, _raw(event.get_data()))
+    try:
+        data = base64.b64decode(message.get("data") or "", validate=True)
+    except (binascii.Error, ValueError, TypeError):
+        return Delivery(topic, _raw(body))
+    attributes = message.get("attributes") or {}
+    return Delivery(
+        topic, data, {str(k): str(v) for k, v in attributes.items()}, message.get("messageId", "")
+    )
+
+
+def _json(data: Any) -> Any:  # noqa: ANN401 - whatever the request's body held
+    if not isinstance(data, bytes | str):
+        return data
+    try:
+        return json.loads(data)
+    except ValueError:
+        return None
+
+
+def _raw(data: Any) -> bytes:  # noqa: ANN401 - whatever the request's body held
+    if isinstance(data, bytes):
+        return data
+    return data.encode() if isinstance(data, str) else json.dumps(data).encode()
+
+
+def _log(function: str, event: CloudEvent, delivery: Delivery | None, work: Any) -> None:  # noqa: ANN401
+    logged(
+        function,
+        work,
+        project=project(),
+        traceparent=delivery.traceparent if delivery else None,
+        message_id=delivery.message_id if delivery else event["id"],
+    )
+
+
+def _removed() -> Report:
+    from firestate.ingest.outcomes import Outcome
+
+    return Report(Outcome.IGNORED)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

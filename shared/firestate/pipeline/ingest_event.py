@@ -1,0 +1,43 @@
+"""From a message of `agent-coordination` to a document of `coordination`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from firestate.errors import ConflictError, FieldProblem, InvalidMessageError, RefusedError
+from firestate.ingest.events import HEAD, decide_known_event, event_creation, may_be_expired
+from firestate.ingest.outcomes import Outcome
+from firestate.pipeline.deliveries import Delivery, Report
+from firestate.pipeline.quarantine import quarantine
+from firestate.schema.messages import EventMessage, parse_event_message
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from firestate.stores.protocol import Store
+
+
+def ingest_event(store: Store, delivery: Delivery, now: datetime) -> Report:
+    """Store the event, unless it is there already.
+
+    It is created without looking first, which costs one write; only a refusal is looked into.
+    """
+    try:
+        message = parse_event_message(delivery.data)
+        try:
+            return Report(_store_event(store, message, now), message.path)
+        except RefusedError as error:
+            raise InvalidMessageError("store", [FieldProblem("event", str(error))]) from error
+    except InvalidMessageError as error:
+        return quarantine(store, delivery, error, now)
+
+
+def _store_event(store: Store, message: EventMessage, now: datetime) -> Outcome:
+    if not may_be_expired(message, now):
+        try:
+            store.commit([event_creation(message, now)])
+        except ConflictError:
+            pass  # it is there: whether the same or another is read below
+        else:
+            return Outcome.STORED
+    return decide_known_event(store.read(message.path, HEAD), message)

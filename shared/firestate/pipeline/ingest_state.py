@@ -1,0 +1,43 @@
+"""From a message of `agent-state` to a document of `agent_states`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from firestate.errors import FieldProblem, InvalidMessageError, RefusedError
+from firestate.ingest.states import HEAD, decide_state
+from firestate.pipeline.contention import until_settled
+from firestate.pipeline.deliveries import Delivery, Report
+from firestate.pipeline.quarantine import quarantine
+from firestate.schema.messages import parse_state_message
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from firestate.stores.protocol import Store
+
+
+def ingest_state(store: Store, delivery: Delivery, now: datetime) -> Report:
+    """Store the state, or find that it need not or must not be stored.
+
+    A crash before the commit leaves nothing, one after it is followed by a redelivery that finds
+    its own write and reports a duplicate.
+    """
+    try:
+        message = parse_state_message(delivery.data)
+        path = message.identity.state_path
+
+        def attempt() -> Report:
+            decision = decide_state(store.read(path, HEAD), message, now)
+            if decision.write is not None:
+                store.commit([decision.write])
+            version = f"{message.epoch}.{message.revision}"
+            return Report(decision.outcome, path, version)
+
+        try:
+            return until_settled(attempt)
+        except RefusedError as error:
+            # Never to be seen, since the schema refuses it first; but it must not loop either.
+            raise InvalidMessageError("store", [FieldProblem("state", str(error))]) from error
+    except InvalidMessageError as error:
+        return quarantine(store, delivery, error, now)

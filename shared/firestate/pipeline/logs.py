@@ -1,0 +1,66 @@
+"""One JSON line a call, in the fields that Cloud Logging knows. Never a payload, never a token.
+
+https://cloud.google.com/logging/docs/structured-logging#structured_logging_special_fields
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from firestate.errors import FirestateError
+from firestate.ingest.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from firestate.pipeline.deliveries import Report
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+
+
+def logged(
+    function: str,
+    work: Callable[[], Report],
+    *,
+    project: str | None = None,
+    traceparent: str | None = None,
+    message_id: str = "",
+) -> Report:
+    """Do `work` and log one line about it, whether it succeeds or raises."""
+    started = time.monotonic()
+    line: dict[str, object] = {"function": function, "message_id": message_id}
+    if traceparent and (parts := _TRACEPARENT.fullmatch(traceparent)):
+        line["logging.googleapis.com/trace"] = f"projects/{project}/traces/{parts[1]}"
+        line["logging.googleapis.com/spanId"] = parts[2]
+    try:
+        report = work()
+    except Exception as error:
+        line |= {
+            "severity": "ERROR",
+            "message": f"{function}: raised, will be tried again: {type(error).__name__}",
+            "outcome": "raised",
+            # Our own errors name documents and reasons; others might quote what they were given.
+            "detail": str(error) if isinstance(error, FirestateError) else type(error).__name__,
+        }
+        _write(line, started)
+        raise
+    line |= {
+        "severity": "WARNING" if report.outcome is Outcome.QUARANTINED else "INFO",
+        "message": f"{function}: {report.outcome} {report.document}".rstrip(),
+        "outcome": report.outcome.value,
+        "document": report.document,
+        "version": report.version,
+        "detail": report.detail,
+    }
+    _write(line, started)
+    return report
+
+
+def _write(line: dict[str, object], started: float) -> None:
+    line["latency_ms"] = round((time.monotonic() - started) * 1000, 1)
+    sys.stdout.write(json.dumps({k: v for k, v in line.items() if v != ""}) + "\n")
+    sys.stdout.flush()

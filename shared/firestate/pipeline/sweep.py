@@ -1,0 +1,67 @@
+"""What a schedule does, every 15 minutes: what no message wakes.
+
+- the roll-up once more, should a wake have been lost, with two figures that only a query knows:
+  stale agents, and messages in quarantine;
+- entries of sessions without agents are taken out of the shards;
+- once an hour the cheap audit, with its repair.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from firestate.audit.cheap import cheap_audit
+from firestate.counters.totals import ended_sessions
+from firestate.errors import ConflictError
+from firestate.ingest.outcomes import Outcome
+from firestate.limits import STALE_AFTER
+from firestate.pipeline.deliveries import Report
+from firestate.schema.ids import QUARANTINE, SHARDS, STATES
+from firestate.stores.protocol import Query, Remove, Where
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from firestate.pipeline.roll_up import RollUp
+    from firestate.stores.protocol import Store
+
+_CURRENT = ["idle", "active", "busy", "error"]
+_EVERY_MINUTES = 15
+
+
+def sweep(store: Store, roll_up: RollUp, now: datetime) -> Report:
+    """Do all of the above; each part can be run twice, or not at all, without harm."""
+    swept_at = store.now()
+    figures = swept_figures(store, swept_at)
+    compacted = _compact(store)
+    detail = ", ".join(f"{name} {count}" for name, count in figures.items())
+    detail += f", compacted {compacted}"
+    if now.minute < _EVERY_MINUTES:
+        detail += f", audit: {cheap_audit(store)}"
+    roll_up.fold({**figures, "swept_at": swept_at})
+    return Report(Outcome.SWEPT, detail=detail)
+
+
+def swept_figures(store: Store, at: datetime) -> dict[str, int]:
+    """Give the system metrics that only a query knows, as they were at the store's time `at`."""
+    stale = Query(
+        STATES, [Where("status", "in", _CURRENT), Where("last_active", "<", at - STALE_AFTER)]
+    )
+    return {
+        "stale_agent_count": store.total(stale, at=at)["count"],
+        "quarantine_count": store.total(Query(QUARANTINE), at=at)["count"],
+    }
+
+
+def _compact(store: Store) -> int:
+    """Take ended sessions out of each shard, on condition that nothing was added meanwhile."""
+    compacted = 0
+    for shard in store.snapshot(Query(SHARDS)).documents:
+        if ended := ended_sessions(shard.data):
+            fields = [("sessions", session_id) for session_id in ended]
+            try:
+                store.commit([Remove(shard.path, shard.token, fields)])
+            except ConflictError:
+                continue  # a busy shard: the next sweep finds it quieter
+            compacted += len(ended)
+    return compacted

@@ -1,0 +1,181 @@
+"""The messages that agents publish, and how their bytes are read.
+
+`agent-state` carries a StateMessage (the whole state) or a TombstoneMessage (the state is
+deleted); `agent-coordination` carries an EventMessage. Each is one JSON object.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import Field, Strict, ValidationError
+
+from firestate.errors import FieldProblem, InvalidMessageError
+from firestate.limits import INT64_MAX, MAX_EVENT_BYTES, MAX_MESSAGE_BYTES, MAX_STATE_BYTES
+from firestate.schema.ids import Identity, event_path
+from firestate.schema.models import (
+    AgentState,
+    AgentType,
+    CoordinationEvent,
+    Flag,
+    Id,
+    MapProblemsError,
+    Model,
+    UtcTime,
+)
+from firestate.schema.upgrades import MESSAGE_VERSION, upgrade_message
+from firestate.schema.values import digest, parse_json, stored_size
+
+STATE_TOPIC = "agent-state"
+EVENT_TOPIC = "agent-coordination"
+
+OrderNumber = Annotated[int, Strict(), Field(ge=0, le=INT64_MAX)]
+
+
+class Order(NamedTuple):
+    """Where a state message stands among those of its session: later replaces earlier."""
+
+    epoch: int
+    revision: int
+
+
+class _Ordered(Model):
+    schema_version: Literal[1] = MESSAGE_VERSION
+    epoch: OrderNumber = Field(
+        description="Grows each time a session is taken up: max(start in microseconds, stored + 1)"
+    )
+    revision: OrderNumber = Field(description="Counts the states of one epoch")
+    writer: Id = Field(description="Names the process that writes")
+    migration: Flag = Field(default=False, description="Brought from old files: may be of any age")
+
+    @property
+    def order(self) -> Order:
+        """The pair that decides which of two states is the later one."""
+        return Order(self.epoch, self.revision)
+
+
+class StateMessage(_Ordered):
+    """An agent's whole state."""
+
+    state: AgentState
+
+    @property
+    def identity(self) -> Identity:
+        """Which agent, in which session."""
+        return Identity(self.state.agent_type, self.state.agent_id, self.state.session_id)
+
+
+class Tombstone(Model):
+    """Which state is deleted, and when."""
+
+    agent_id: Id
+    agent_type: AgentType
+    session_id: Id
+    deleted_at: UtcTime
+
+
+class TombstoneMessage(_Ordered):
+    """A state is deleted; what it contributed is taken back, but that it was spawned."""
+
+    deleted: Tombstone
+
+    @property
+    def identity(self) -> Identity:
+        """Which agent, in which session."""
+        return Identity(self.deleted.agent_type, self.deleted.agent_id, self.deleted.session_id)
+
+
+class EventMessage(Model):
+    """One coordination event."""
+
+    schema_version: Literal[1] = MESSAGE_VERSION
+    event: CoordinationEvent
+    migration: Flag = Field(default=False, description="Brought from old files: may be of any age")
+
+    @property
+    def path(self) -> str:
+        """The document this event becomes."""
+        return event_path(self.event.timestamp, self.event.event_id)
+
+    @property
+    def content_digest(self) -> str:
+        """Equal for equal events, whoever sent them."""
+        return digest(self.event.model_dump(mode="python"))
+
+
+def parse_state_message(data: bytes) -> StateMessage | TombstoneMessage:
+    """Read a message of `agent-state`; raise InvalidMessageError with a problem for each field."""
+    raw = _parse_object(data)
+    if "deleted" in raw:
+        return _validated(TombstoneMessage, raw)
+    message = _validated(StateMessage, raw)
+    _check_size("state", raw["state"], MAX_STATE_BYTES)
+    return message
+
+
+def parse_event_message(data: bytes) -> EventMessage:
+    """Read a message of `agent-coordination`; raise InvalidMessageError like the above."""
+    raw = _parse_object(data)
+    message = _validated(EventMessage, raw)
+    _check_size("event", raw["event"], MAX_EVENT_BYTES)
+    return message
+
+
+def _parse_object(data: bytes) -> dict[str, Any]:
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise _invalid("size", f"takes {len(data):,} bytes, Pub/Sub takes {MAX_MESSAGE_BYTES:,}")
+    raw = parse_json(data)
+    if not isinstance(raw, dict):
+        raise _invalid("schema", f"must be a JSON object, not {type(raw).__name__}")
+    return upgrade_message(raw)
+
+
+def _validated(model: type[Any], raw: dict[str, Any]) -> Any:  # noqa: ANN401 - an instance of model
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise InvalidMessageError("schema", problems_in(error)) from error
+
+
+def problems_in(error: ValidationError) -> list[FieldProblem]:
+    """One FieldProblem for each mistake that pydantic found, inside maps as well."""
+    problems = []
+    for item in error.errors(include_url=False, include_input=False):
+        field = ".".join(map(str, item["loc"])) or "message"
+        cause = item.get("ctx", {}).get("error")
+        if isinstance(cause, MapProblemsError):
+            problems += [
+                FieldProblem(_joined(field, inner.field), inner.reason) for inner in cause.problems
+            ]
+        else:
+            reason = str(cause) if cause is not None else item["msg"]
+            problems.append(FieldProblem(_printable(field), reason))
+    return problems
+
+
+def _joined(field: str, inner: str) -> str:
+    separator = "" if not inner or inner.startswith("[") else "."
+    return _printable(f"{field}{separator}{inner}")
+
+
+def _printable(field: str) -> str:
+    # A key can hold half of a surrogate pair, which no log and no store could take.
+    return field.encode("utf-8", "backslashreplace").decode()
+
+
+def _check_size(field: str, value: object, most: int) -> None:
+    size = stored_size(value)
+    if size > most:
+        problem = FieldProblem(field, f"takes {size:,} bytes in Firestore, at most {most:,}")
+        raise InvalidMessageError("size", [problem, *_largest(field, value)])
+
+
+def _largest(field: str, value: object) -> list[FieldProblem]:
+    if not isinstance(value, dict) or not value:
+        return []
+    size, name = max((stored_size(item), name) for name, item in value.items())
+    return [FieldProblem(f"{field}.{name}", f"is the largest field with {size:,} bytes")]
+
+
+def _invalid(code: str, reason: str) -> InvalidMessageError:
+    return InvalidMessageError(code, [FieldProblem("message", reason)])

@@ -1,0 +1,178 @@
+"""The store on Firestore, through Google's client library.
+
+Reads and commits with preconditions take two round trips and hold no locks; who loses a race is
+told so by ConflictError and reads again.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+from google.api_core import exceptions as gcp
+from google.cloud import firestore
+from google.cloud.firestore_v1.base_query import FieldFilter
+
+from firestate.errors import ConflictError, RefusedError, StoreError, UnavailableError
+from firestate.stores.protocol import Add, Create, Query, Remove, Snapshot, Stored, Update, Write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from google.cloud.firestore_v1.base_document import DocumentSnapshot
+
+    from firestate.stores.protocol import Token
+
+_CONFLICTS = (gcp.FailedPrecondition, gcp.Conflict, gcp.NotFound)  # Conflict: exists, aborted
+_REFUSALS = (gcp.InvalidArgument, gcp.RequestRangeNotSatisfiable)
+
+
+class FirestoreStore:
+    """Firestate's store on one Firestore database."""
+
+    def __init__(self, client: firestore.Client) -> None:
+        """Take a client; it says which project and, by its environment, which emulator."""
+        self._client = client
+
+    @property
+    def project(self) -> str:
+        """The project that the documents are in."""
+        return cast("str", self._client.project)
+
+    def read(
+        self, path: str, fields: Sequence[str] | None = None, *, at: datetime | None = None
+    ) -> Stored | None:
+        """Read a document, or only some of its top-level fields; None where there is none."""
+        with translated(path):
+            snapshot = self._client.document(path).get(field_paths=fields, read_time=at)
+        return stored(snapshot) if snapshot.exists else None
+
+    def commit(self, writes: Sequence[Write]) -> datetime:
+        """Do all of `writes` or none; return the time of the commit."""
+        with translated(", ".join(write.path for write in writes)):
+            batch = self._client.batch()
+            for write in writes:
+                self._add_to(batch, write)
+            batch.commit()
+        return cast("datetime", batch.commit_time)
+
+    def query(self, query: Query, *, at: datetime | None = None) -> Iterator[Stored]:
+        """Give the documents found one by one, in bounded memory."""
+        with translated(query.collection):
+            for snapshot in self._query(query).stream(read_time=at):
+                yield stored(snapshot)
+
+    def snapshot(self, query: Query) -> Snapshot:
+        """Give the documents found and the time as of which they were so."""
+        with translated(query.collection):
+            found = list(self._query(query).stream())
+        read_at = found[0].read_time if found else None
+        return Snapshot([stored(snapshot) for snapshot in found], read_at)
+
+    def total(
+        self, query: Query, sums: Sequence[str] = (), *, at: datetime | None = None
+    ) -> dict[str, int]:
+        """Give `count` and the sum of each (dotted) field of `sums` over what `query` finds."""
+        totals: dict[str, int] = {}
+        # Firestore takes five aggregations in one query.
+        names = ["count", *sums]
+        for start in range(0, len(names), 5):
+            aggregation = self._query(query)
+            for number, name in enumerate(names[start : start + 5]):
+                alias = f"a{number}"
+                if name == "count":
+                    aggregation = aggregation.count(alias=alias)
+                else:
+                    aggregation = aggregation.sum(name, alias=alias)
+            with translated(query.collection):
+                results = aggregation.get(read_time=at)
+            for result in results[0]:
+                totals[names[start + int(result.alias[1:])]] = int(result.value or 0)
+        return totals
+
+    def now(self) -> datetime:
+        """Give the store's own present: the read time of a document that need not exist."""
+        with translated("system_state/global_config"):
+            snapshot = self._client.document("system_state/global_config").get(field_paths=["__name__"])
+        return cast("datetime", snapshot.read_time)
+
+    def _query(self, query: Query) -> Any:  # noqa: ANN401 - the client's own types are loose here
+        base = self._client.collection_group if query.group else self._client.collection
+        built: Any = base(query.collection)
+        for where in query.where:
+            built = built.where(filter=FieldFilter(*where))
+        if query.order_by:
+            direction = "DESCENDING" if query.descending else "ASCENDING"
+            built = built.order_by(query.order_by, direction=direction)
+        if query.fields is not None:
+            built = built.select(list(query.fields))
+        if query.limit is not None:
+            built = built.limit(query.limit)
+        return built
+
+    def _add_to(self, batch: Any, write: Write) -> None:  # noqa: ANN401 - WriteBatch is untyped
+        document = self._client.document(write.path)
+        match write:
+            case Create():
+                batch.create(document, dict(write.data))
+            case Update():
+                # Top-level names are quoted: a dot in one would be read as a path.
+                changes = {_quoted(name): value for name, value in write.data.items()}
+                changes |= {_quoted(name): firestore.DELETE_FIELD for name in write.removed}
+                batch.update(document, changes, option=self._unchanged(write.token))
+            case Add():
+                # Merging takes keys literally, whatever they hold, and makes missing documents.
+                data = _increments(write.counts)
+                for path in write.stamped:
+                    inner = data
+                    for name in path:
+                        inner = inner.setdefault(name, {})
+                    inner["at"] = firestore.SERVER_TIMESTAMP
+                batch.set(document, data, merge=True)
+            case Remove(fields=()):
+                batch.delete(document, option=self._unchanged(write.token))
+            case Remove():
+                changes = {
+                    ".".join(map(_quoted, path)): firestore.DELETE_FIELD for path in write.fields
+                }
+                batch.update(document, changes, option=self._unchanged(write.token))
+
+    def _unchanged(self, token: Token) -> Any:  # noqa: ANN401 - the client's own option type
+        return self._client.write_option(last_update_time=token)
+
+
+def stored(snapshot: DocumentSnapshot) -> Stored:
+    """Read the client's snapshot; `update_time`, to the nanosecond, is the token."""
+    path = "/".join(snapshot.reference._path)  # noqa: SLF001 - `path` of a group query is the same, computed slower
+    return Stored(path, snapshot.to_dict() or {}, snapshot.update_time, snapshot.update_time)
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn the client's errors into ours, naming what was read or written."""
+    try:
+        yield
+    except _CONFLICTS as error:
+        message = f"{what}: was written by somebody else ({error.message})"
+        raise ConflictError(message) from error
+    except _REFUSALS as error:
+        message = f"{what}: Firestore refuses this: {error.message}"
+        raise RefusedError(message) from error
+    except (gcp.ServerError, gcp.TooManyRequests, gcp.Cancelled, gcp.RetryError) as error:
+        message = f"{what}: Firestore cannot be reached for now: {error}"
+        raise UnavailableError(message) from error
+    except gcp.GoogleAPICallError as error:
+        message = f"{what}: {error}"
+        raise StoreError(message) from error
+
+
+def _quoted(name: str) -> str:
+    return cast("str", firestore.Client.field_path(name))
+
+
+def _increments(counts: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _increments(value) if isinstance(value, dict) else firestore.Increment(value)
+        for name, value in counts.items()
+    }
