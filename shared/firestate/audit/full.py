@@ -115,9 +115,7 @@ class FullAudit:
         for memory in self._read(MEMORIES):
             self.report.memories += 1
             seen.add(memory.path)
-            self._check_memory(
-                memory, by_agent.get(memory.path, []), events.get(memory.path, [])
-            )
+            self._check_memory(memory, by_agent.get(memory.path, []), events.get(memory.path, []))
         for path in (by_agent.keys() | events.keys()) - seen:
             self._find(Kind.MEMORY, path, "document", "a document", None)
             for event in events.get(path, []):
@@ -164,7 +162,9 @@ class FullAudit:
     def _check_shards(self, rows: dict[str, Stored]) -> None:
         for row in rows.values():
             self._expect(
-                recount_row(row.data["agent_type"], row.data["session_id"], row.data["contribution"])
+                recount_row(
+                    row.data["agent_type"], row.data["session_id"], row.data["contribution"]
+                )
             )
         shards = list(self._read(SHARDS))
         found: Flat = {}
@@ -226,7 +226,9 @@ def _flattened(value: Any, path: tuple[str, ...] = ()) -> Flat:  # noqa: ANN401 
 
 
 def _differences(
-    expected: dict[str, Any], found: Any, prefix: str = ""  # noqa: ANN401 - what is stored
+    expected: dict[str, Any],
+    found: Any,
+    prefix: str = "",
 ) -> Iterator[tuple[str, Any, Any]]:
     for name, value in expected.items():
         actual = found.get(name) if isinstance(found, dict) else None

@@ -220,7 +220,7 @@ def _took_ms(entry: Doc) -> int | None:
         if start is None or end is None:
             return None
         seconds = (end - start).total_seconds()
-    return round(seconds * 1000) if 0 <= seconds <= 10**9 else None  # noqa: PLR2004 - a limit of its own
+    return round(seconds * 1000) if 0 <= seconds <= 10**9 else None
 
 
 def _key(text: str) -> str:
@@ -261,6 +261,7 @@ def _heaviest(counts: dict[str, Any]) -> dict[str, Any]:
 
 def newest_of(entries: list[Doc], most: int) -> list[Doc]:
     """Give the newest entries, newest first; those of one time by session and id."""
+
     def order(entry: Doc) -> tuple[Any, str, str]:
         return (entry["at"], entry.get("session_id") or "", entry.get("id") or "")
 

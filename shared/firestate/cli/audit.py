@@ -25,7 +25,9 @@ def audit(
     project: ProjectOption = None,
     grace: Annotated[
         float,
-        typer.Option(min=0, help="Seconds for which a trigger may be under way without being drift."),
+        typer.Option(
+            min=0, help="Seconds for which a trigger may be under way without being drift."
+        ),
     ] = DEFAULT_GRACE.total_seconds(),
     *,
     repair: Annotated[
@@ -62,7 +64,9 @@ def print_report(report: AuditReport) -> None:
     if report.expired_events:
         out.print(f"{report.expired_events:,} events have expired: known by their totals alone.")
     if not report.drift:
-        out.print("0 drift: every counter and every memory is what its documents say.", style="green")
+        out.print(
+            "0 drift: every counter and every memory is what its documents say.", style="green"
+        )
         return
     rows = [
         (f.kind.value, f.path, f.field, str(f.expected)[:_MOST_TEXT], str(f.found)[:_MOST_TEXT])

@@ -32,13 +32,16 @@ def replay(
     ],
     project: ProjectOption = None,
     rate: Annotated[
-        float | None, typer.Option(min=0.01, help="Messages a second; as fast as it goes if absent.")
+        float | None,
+        typer.Option(min=0.01, help="Messages a second; as fast as it goes if absent."),
     ] = None,
     start: Annotated[
         datetime | None, typer.Option(help="When recorded runs begin (UTC); now if absent.")
     ] = None,
     *,
-    duplicate: Annotated[bool, typer.Option("--duplicate", help="Send each message twice.")] = False,
+    duplicate: Annotated[
+        bool, typer.Option("--duplicate", help="Send each message twice.")
+    ] = False,
     shuffle: Annotated[
         int | None, typer.Option(metavar="SEED", help="Send in an order drawn by this seed.")
     ] = None,
@@ -76,6 +79,5 @@ def replay(
         )
     else:
         console().print(
-            f"Published {len(messages):,} messages ({len(distinct):,} distinct) "
-            f"in {seconds:.1f} s."
+            f"Published {len(messages):,} messages ({len(distinct):,} distinct) in {seconds:.1f} s."
         )

@@ -39,7 +39,9 @@ def system(project: ProjectOption = None, *, as_json: JsonOption = False) -> Non
     out = console()
     out.print(system_table(stored.data))
     if state.emergency_stop:
-        out.print(f"EMERGENCY STOP: {state.emergency_reason or 'no reason given'}", style="bold red")
+        out.print(
+            f"EMERGENCY STOP: {state.emergency_reason or 'no reason given'}", style="bold red"
+        )
 
 
 def system_table(data: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a rich table
@@ -180,8 +182,13 @@ def _print_memory(one: AgentMemory) -> None:
     out.print(table(f"{one.agent_type}_{one.agent_id}", ["", "value"], rows))
     columns = ["pattern", "tries", "success", "mean ms", "last seen"]
     patterns = [
-        (f"{group[:-1]} {name}", p["tries"], _percent(p["success_rate"]), p["mean_duration_ms"],
-         p["last_seen"])
+        (
+            f"{group[:-1]} {name}",
+            p["tries"],
+            _percent(p["success_rate"]),
+            p["mean_duration_ms"],
+            p["last_seen"],
+        )
         for group in ("kinds", "tools")
         for name, p in sorted(one.learned_patterns[group].items())
     ]

@@ -59,9 +59,7 @@ def new_row(
     }
 
 
-def difference(
-    identity: Identity, old: Contribution | None, new: Contribution | None
-) -> Counts:
+def difference(identity: Identity, old: Contribution | None, new: Contribution | None) -> Counts:
     """Give what the step from `old` to `new` adds to the counters; zeros are left out."""
     return subtracted(_counted(identity, new), _counted(identity, old))
 

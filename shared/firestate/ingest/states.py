@@ -1,13 +1,13 @@
 """What becomes of a state message, given what is stored: a pure decision.
 
-    stored        arriving             outcome
-    nothing       not too old          stored
-    nothing       older than 30 days   quarantine: its document may have been removed
-    1.5           1.6, or 2.0          stored: later replaces earlier
-    1.5           1.4, or 0.9          superseded
-    1.5           1.5, same content    duplicate
-    1.5           1.5, other content   quarantine: two writers claim one place in the order
-    other agent   anything             quarantine: both ids join to the same document id
+stored        arriving             outcome
+nothing       not too old          stored
+nothing       older than 30 days   quarantine: its document may have been removed
+1.5           1.6, or 2.0          stored: later replaces earlier
+1.5           1.4, or 0.9          superseded
+1.5           1.5, same content    duplicate
+1.5           1.5, other content   quarantine: two writers claim one place in the order
+other agent   anything             quarantine: both ids join to the same document id
 """
 
 from __future__ import annotations
@@ -84,9 +84,7 @@ def decide_state(
     return StateDecision(Outcome.STORED, Update(head.path, head.token, changes, removed))
 
 
-def next_version(
-    stored: Version | None, order: Order, *, recount: bool = False
-) -> Version:
+def next_version(stored: Version | None, order: Order, *, recount: bool = False) -> Version:
     """Give the version for a contribution that changed; it is always above `stored`.
 
     Its first number is that of the contribution code, or higher: a recount of the same state by

@@ -49,8 +49,10 @@ def derive_event(store: Store, event: Stored) -> Report:
     def attempt() -> Report:
         memory = store.read(path)
         rows, events = parts_of(memory.data if memory else None)
-        if any(entry["id"] == event.data["event_id"] and entry["at"] == event.data["timestamp"]
-               for entry in events.recent):
+        if any(
+            entry["id"] == event.data["event_id"] and entry["at"] == event.data["timestamp"]
+            for entry in events.recent
+        ):
             # Among the newest that this memory has counted: no need to let a commit be refused.
             return Report(Outcome.UNCHANGED, event.path)
         document = memory_document(*source, rows, add_event(events, event.data))

@@ -20,7 +20,6 @@ from firestate.pipeline.wiring import project, roll_up, store
 if TYPE_CHECKING:
     from cloudevents.http import CloudEvent
 
-    from firestate.ingest.outcomes import Outcome
 
 
 def on_state_message(event: CloudEvent) -> None:

@@ -1,5 +1,6 @@
 """Computing contributions again from the states: after a release that counts differently, or
-after damage. What changes gets a higher version, and goes through the ledger like any other."""
+after damage. What changes gets a higher version, and goes through the ledger like any other.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +43,11 @@ def recount(store: Store, path: str, *, force: bool = False) -> Report:
         data = state.data
         contribution = contribution_of(data)
         fresh = digest(contribution)
-        if force or fresh != data["digests"]["contribution"] or contribution != data["contribution"]:
+        if (
+            force
+            or fresh != data["digests"]["contribution"]
+            or contribution != data["contribution"]
+        ):
             row_version = _row_version(store, state.data)
             known = max(tuple(data["counted_version"]), row_version)
             version = next_version(known, Order(data["epoch"], data["revision"]), recount=True)

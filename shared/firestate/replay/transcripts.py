@@ -46,7 +46,9 @@ def read_transcript(path: Path, start: datetime) -> list[Outgoing]:
     if not is_transcript(raw):
         problem = FieldProblem(str(path), "is no transcript: `history` must be a list of turns")
         raise InvalidMessageError("transcript", [problem])
-    return [outgoing(message) for message in Run(f"{path.parent.name}-{path.stem}", start).play(raw)]
+    return [
+        outgoing(message) for message in Run(f"{path.parent.name}-{path.stem}", start).play(raw)
+    ]
 
 
 def speaker_of(turn: dict[str, Any]) -> str:
@@ -88,9 +90,7 @@ class Run:
                     before.children.append(name)
                     yield self._event("spawn", step, at, before.name, name)
                 yield self._event("handoff", step, at, before.name, name)
-            agent = self._agents.setdefault(
-                name, _Agent(name, at, before.name if before else None)
-            )
+            agent = self._agents.setdefault(name, _Agent(name, at, before.name if before else None))
             failed = step == step_of_mistake
             agent.tasks.append(
                 {

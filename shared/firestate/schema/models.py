@@ -19,7 +19,6 @@ from firestate.schema.enums import AgentStatus, CoordinationEventType, TaskStatu
 from firestate.schema.ids import agent_type_problem, id_problem
 from firestate.schema.values import problems_of, utc
 
-
 T = TypeVar("T")
 
 

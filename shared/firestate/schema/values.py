@@ -71,7 +71,9 @@ def stored_size(value: object) -> int:
         case bytes():
             return len(value)
         case dict():
-            return sum(len(str(key).encode()) + 1 + stored_size(item) for key, item in value.items())
+            return sum(
+                len(str(key).encode()) + 1 + stored_size(item) for key, item in value.items()
+            )
         case list() | tuple():
             return sum(map(stored_size, value))
         case _:
@@ -172,5 +174,5 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))
-        raise _not_json(f"has the key {ascii(twice[:_SHOWN_KEY])} twice in one object")
+        raise _not_json(f"has the key {twice[:_SHOWN_KEY]!a} twice in one object")
     return found

@@ -94,7 +94,9 @@ class FirestoreStore:
     def now(self) -> datetime:
         """Give the store's own present: the read time of a document that need not exist."""
         with translated("system_state/global_config"):
-            snapshot = self._client.document("system_state/global_config").get(field_paths=["__name__"])
+            snapshot = self._client.document("system_state/global_config").get(
+                field_paths=["__name__"]
+            )
         return cast("datetime", snapshot.read_time)
 
     def _query(self, query: Query) -> Any:  # noqa: ANN401 - the client's own types are loose here

@@ -46,7 +46,7 @@ def changed_document(data: bytes, fields: Sequence[str] | None = None) -> Stored
     return Stored(path, values, updated_at, updated_at)
 
 
-def _value(value: Any) -> Any:  # noqa: ANN401, PLR0911 - one return for each kind of value
+def _value(value: Any) -> Any:  # noqa: ANN401 - one return for each kind of value
     match value.WhichOneof("value_type"):
         case "map_value":
             return {name: _value(item) for name, item in value.map_value.fields.items()}
