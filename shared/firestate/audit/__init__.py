@@ -1,0 +1,1 @@
+"""Counting once more, by code of its own, and repairing what is off."""

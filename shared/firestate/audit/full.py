@@ -32,9 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
+    from firestate.audit.recount import Flat
     from firestate.stores.protocol import Store, Stored
-
-    Flat = dict[tuple[str, ...], int]
 
 DEFAULT_GRACE = timedelta(seconds=60)
 _EVENT_LIFETIME = timedelta(days=90)
@@ -227,7 +226,7 @@ def _flattened(value: Any, path: tuple[str, ...] = ()) -> Flat:  # noqa: ANN401 
 
 def _differences(
     expected: dict[str, Any],
-    found: Any,
+    found: Any,  # noqa: ANN401 - what is stored
     prefix: str = "",
 ) -> Iterator[tuple[str, Any, Any]]:
     for name, value in expected.items():

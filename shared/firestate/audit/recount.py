@@ -13,6 +13,8 @@ import re
 from typing import Any
 
 Doc = dict[str, Any]
+Flat = dict[tuple[str, ...], int]
+"""Figures by the path at which a shard has them."""
 
 OUTCOMES = ("completed", "failed", "cancelled")
 FIGURES = ("tries", "successes", "cancelled", "timed", "duration_ms")
@@ -79,12 +81,12 @@ def recount_state(state: Doc) -> Doc:
     return worth
 
 
-def recount_event(event: Doc) -> Doc:
+def recount_event(event: Doc) -> Flat:
     """Give what one event is worth: coordination and errors as flat figures by path."""
     took = round((event.get("duration_seconds") or 0) * 1000)
     good = 1 if event["success"] else 0
     kind = event["event_type"]
-    worth = {
+    worth: Flat = {
         ("coordination", "total"): 1,
         ("coordination", "succeeded"): good,
         ("coordination", "duration_ms"): took,
@@ -100,10 +102,10 @@ def recount_event(event: Doc) -> Doc:
     return worth
 
 
-def recount_row(agent_type: str, session_id: str, worth: Doc) -> Doc:
+def recount_row(agent_type: str, session_id: str, worth: Doc) -> Flat:
     """Give what one row adds to the shards, as flat figures."""
     current = worth["current"]
-    flat = {
+    flat: Flat = {
         ("spawned",): worth["spawned"],
         ("current",): current,
         ("by_type", agent_type): current,
@@ -117,7 +119,9 @@ def recount_row(agent_type: str, session_id: str, worth: Doc) -> Doc:
 
 
 def _recount_memory(context: Doc, own: str) -> Doc:
-    count, types, importance = 0, {}, {}
+    count = 0
+    types: dict[str, int] = {}
+    importance: dict[str, int] = {}
     for entry in context.values():
         if isinstance(entry, dict):
             if entry.get("session_id") not in (None, own):
@@ -246,7 +250,8 @@ def _heaviest(counts: dict[str, Any]) -> dict[str, Any]:
 
     def weight(name: str) -> int:
         value = counts[name]
-        return value["tries"] if isinstance(value, dict) else value
+        heaviness: int = value["tries"] if isinstance(value, dict) else value
+        return heaviness
 
     order = sorted(counts, key=lambda name: (-weight(name), name))[: _MOST_KEYS - 1]
     kept = {name: counts[name] for name in order if name != "other"}

@@ -1,4 +1,6 @@
-"""Putting right what an audit found. Nothing here can harm, also where the audit is outdated:
+"""Putting right what an audit found.
+
+Nothing here can harm, also where the audit is outdated:
 
 - shards get the difference added, never a total set, and only if no other repair came between;
 - a state's contribution is computed anew under a higher version, and goes through the ledger;

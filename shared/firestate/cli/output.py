@@ -1,4 +1,4 @@
-"""What people see and what machines read: tables and colour on a terminal, plain text or JSON off it."""
+"""What people see, tables and colour on a terminal, and what machines read: plain text or JSON."""
 
 from __future__ import annotations
 

@@ -16,7 +16,10 @@ from firestate.cli.output import (
     table,
 )
 from firestate.schema.documents import from_document, to_json
-from firestate.schema.enums import AgentStatus, CoordinationEventType
+from firestate.schema.enums import (  # noqa: TC001 - typer reads them at run time
+    AgentStatus,
+    CoordinationEventType,
+)
 from firestate.schema.ids import EVENTS, GLOBAL_CONFIG, MEMORIES, STATES, memory_path
 from firestate.schema.models import AgentMemory, AgentState, CoordinationEvent, SystemState
 from firestate.stores.protocol import Query, Where

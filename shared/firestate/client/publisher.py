@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.api_core import exceptions as gcp
 from google.auth import exceptions as auth
-from google.cloud import pubsub_v1
+from google.cloud import pubsub_v1  # type: ignore[attr-defined] # a namespace without types
 
 from firestate.errors import ConfigurationError, UnavailableError
 from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
@@ -30,7 +30,7 @@ class Outgoing:
 
 
 def outgoing(message: BaseModel | dict[str, Any]) -> Outgoing:
-    """Give the message for its topic: an event goes to agent-coordination, all else to agent-state."""
+    """Give the message for its topic: agent-coordination for an event, else agent-state."""
     body = message if isinstance(message, dict) else message.model_dump(mode="json")
     topic = EVENT_TOPIC if "event" in body else STATE_TOPIC
     return Outgoing(topic, json.dumps(body, ensure_ascii=False).encode())
@@ -40,7 +40,7 @@ class Publisher:
     """Publishes in batches, in the background; `flush` waits until all has arrived."""
 
     def __init__(self, project: str) -> None:
-        """Connect to the project's Pub/Sub, or to PUBSUB_EMULATOR_HOST; raise ConfigurationError."""
+        """Connect to Pub/Sub, or to PUBSUB_EMULATOR_HOST; or raise ConfigurationError."""
         self._project = project
         self._sent: list[Future[str]] = []
         try:

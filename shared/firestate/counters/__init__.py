@@ -1,0 +1,1 @@
+"""What is counted: pure functions from documents to sums."""

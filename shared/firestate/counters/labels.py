@@ -24,9 +24,8 @@ def label(value: Any, default: str) -> str:  # noqa: ANN401 - users put anything
     """
     if not isinstance(value, str) or not value:
         return default
-    if _RESERVED.fullmatch(value):
-        value = f"~{value}"
-    return value.encode()[:MAX_LABEL_BYTES].decode(errors="ignore")
+    text = f"~{value}" if _RESERVED.fullmatch(value) else value
+    return text.encode()[:MAX_LABEL_BYTES].decode(errors="ignore")
 
 
 def bounded(

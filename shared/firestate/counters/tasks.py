@@ -83,12 +83,12 @@ def _time(value: object) -> datetime | None:
 
 
 def _duration_ms(entry: Mapping[str, Any], ended_at: datetime | None) -> int | None:
-    seconds: object = entry.get("duration_seconds")
-    thousandths: object = entry.get("duration_ms")
+    seconds = _number(entry.get("duration_seconds"))
+    thousandths = _number(entry.get("duration_ms"))
     started_at = _time(entry.get("started_at"))
-    if _is_number(seconds):
+    if seconds is not None:
         given = seconds
-    elif _is_number(thousandths):
+    elif thousandths is not None:
         given = thousandths / 1000
     elif started_at and ended_at:
         given = (ended_at - started_at).total_seconds()
@@ -97,5 +97,5 @@ def _duration_ms(entry: Mapping[str, Any], ended_at: datetime | None) -> int | N
     return milliseconds(given) if 0 <= given <= MAX_DURATION_SECONDS else None
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _number(value: object) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -62,7 +62,7 @@ def ended_sessions(shard: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def shown_tasks(counts: Mapping[str, Any]) -> dict[str, int]:
+def shown_tasks(counts: Mapping[str, Any]) -> dict[str, Any]:
     """Give the counts of ended tasks, zeros included."""
     return dict.fromkeys(ENDED, 0) | dict(counts.get("tasks", {}))
 
@@ -71,7 +71,8 @@ def shown_coordination(counts: Mapping[str, Any]) -> dict[str, Any]:
     """Give the counts of coordination events, zeros included."""
     coordination = counts.get("coordination", {})
     by_type = {name: _NO_EVENTS | each for name, each in coordination.get("by_type", {}).items()}
-    return _NO_EVENTS | coordination | {"by_type": by_type}
+    shown: dict[str, Any] = _NO_EVENTS | coordination | {"by_type": by_type}
+    return shown
 
 
 def shown_errors(counts: Mapping[str, Any]) -> dict[str, Any]:

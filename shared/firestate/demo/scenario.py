@@ -106,7 +106,14 @@ class _Story:
         self._begin(child, session)
 
     def _work(
-        self, agent: _Agent, kind: str, tool: str, seconds: int, task: str = "", odds: float = 1.0
+        self,
+        agent: _Agent,
+        kind: str,
+        tool: str,
+        *,
+        seconds: int,
+        task: str = "",
+        odds: float = 1.0,
     ) -> bool:
         agent.task = task or f"{agent.session}-{kind}"
         self._save(agent, "busy")

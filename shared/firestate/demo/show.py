@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Group
 from rich.live import Live
@@ -31,7 +31,7 @@ class Show:
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._last_line = ""
 
-    def __enter__(self) -> Show:
+    def __enter__(self) -> Self:
         """Begin to show."""
         if self._console.is_terminal:
             self._live.start()

@@ -1,0 +1,1 @@
+"""An agent's memory: pure folds of rows and events."""

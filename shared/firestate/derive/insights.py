@@ -22,8 +22,10 @@ def rate_and_duration(counts: Mapping[str, int]) -> dict[str, float | None]:
 
 
 def performance_insights(rows: RowsPart) -> dict[str, Any]:
-    """Give success and duration over all sessions, of the latest session against the earlier ones,
-    and the best and the worst task kind (by success rate, then by tries).
+    """Give success and duration over all sessions, and what stands out.
+
+    The latest session is set against the earlier ones; the best and the worst task kind go by
+    success rate, then by tries.
     """
     kinds: Mapping[str, Mapping[str, int]] = rows.counts.get("kinds", {})
     overall = {name: sum(kind.get(name, 0) for kind in kinds.values()) for name in COUNTED}

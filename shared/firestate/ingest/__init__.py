@@ -1,0 +1,1 @@
+"""Decisions on arriving messages: pure functions of what is stored and what came."""

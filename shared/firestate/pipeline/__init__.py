@@ -1,0 +1,1 @@
+"""The steps of the deployed functions: read, decide, commit."""

@@ -58,7 +58,7 @@ def _replacement(
     # all rows, read after the memory, is of the same moment or the commit is refused.
     rows = replace_row(rows, old, new) or _fold_anew(store, identity, new)
     document = memory_document(identity.agent_type, identity.agent_id, rows, events)
-    writes = [
+    writes: list[Write] = [
         replacing(row, identity.row_path, new),
         replacing(memory, identity.memory_path, document),
     ]

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from cloudevents.http import CloudEvent
 
 
-
 def on_state_message(event: CloudEvent) -> None:
     """Ingest a message of `agent-state`."""
     from firestate.pipeline.ingest_state import ingest_state
@@ -43,7 +42,7 @@ def on_state_written(event: CloudEvent) -> None:
     from firestate.pipeline.derive_state import FIELDS, derive_state
     from firestate.stores.firestore_event import changed_document
 
-    state = changed_document(event.get_data(), FIELDS)
+    state = changed_document(_protobuf(event), FIELDS)
     _log("derive_state", event, None, lambda: derive_state(store(), state) if state else _removed())
 
 
@@ -52,7 +51,7 @@ def on_event_created(event: CloudEvent) -> None:
     from firestate.pipeline.derive_event import FIELDS, derive_event
     from firestate.stores.firestore_event import changed_document
 
-    created = changed_document(event.get_data(), FIELDS)
+    created = changed_document(_protobuf(event), FIELDS)
     _log(
         "derive_event",
         event,
@@ -65,7 +64,7 @@ def on_counters_changed(event: CloudEvent) -> None:
     """Roll up after a shard or the controls were written."""
     from firestate.stores.firestore_event import changed_document
 
-    changed = changed_document(event.get_data(), ())
+    changed = changed_document(_protobuf(event), ())
     changed_at = changed.updated_at if changed else _now()
     _log("roll_up", event, None, lambda: roll_up().wake(changed_at))
 
@@ -95,6 +94,11 @@ def delivered(topic: str, event: CloudEvent) -> Delivery:
     return Delivery(
         topic, data, {str(k): str(v) for k, v in attributes.items()}, message.get("messageId", "")
     )
+
+
+def _protobuf(event: CloudEvent) -> bytes:
+    data: Any = event.get_data()
+    return data if isinstance(data, bytes) else b""
 
 
 def _json(data: Any) -> Any:  # noqa: ANN401 - whatever the request's body held

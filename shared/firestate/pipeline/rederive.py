@@ -1,5 +1,7 @@
-"""Computing contributions again from the states: after a release that counts differently, or
-after damage. What changes gets a higher version, and goes through the ledger like any other.
+"""Computing contributions again from the states.
+
+Done after a release that counts differently, or after damage. What changes gets a higher
+version, and goes through the ledger like any other.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Recorded runs, as the messages that their agents would have published."""

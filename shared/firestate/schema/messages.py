@@ -6,7 +6,7 @@ deleted); `agent-coordination` carries an EventMessage. Each is one JSON object.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import Field, Strict, ValidationError
 
@@ -30,6 +30,8 @@ STATE_TOPIC = "agent-state"
 EVENT_TOPIC = "agent-coordination"
 
 OrderNumber = Annotated[int, Strict(), Field(ge=0, le=INT64_MAX)]
+
+M = TypeVar("M", bound=Model)
 
 
 class Order(NamedTuple):
@@ -130,7 +132,7 @@ def _parse_object(data: bytes) -> dict[str, Any]:
     return upgrade_message(raw)
 
 
-def _validated(model: type[Any], raw: dict[str, Any]) -> Any:  # noqa: ANN401 - an instance of model
+def _validated(model: type[M], raw: dict[str, Any]) -> M:
     try:
         return model.model_validate(raw)
     except ValidationError as error:

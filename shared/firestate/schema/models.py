@@ -9,15 +9,17 @@ release does not know would otherwise be lost in silence.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
-from firestate.errors import FieldProblem
 from firestate.limits import MAX_COUNT, MAX_DURATION_SECONDS
 from firestate.schema.enums import AgentStatus, CoordinationEventType, TaskStatus
 from firestate.schema.ids import agent_type_problem, id_problem
 from firestate.schema.values import problems_of, utc
+
+if TYPE_CHECKING:
+    from firestate.errors import FieldProblem
 
 T = TypeVar("T")
 

@@ -30,35 +30,47 @@ def problems_of(value: object, field: str, depth: int = 0) -> Iterator[FieldProb
 
     `depth` is how many maps and arrays already lie around `value`.
     """
+    if isinstance(value, dict | list):
+        if depth >= MAX_DEPTH:
+            yield FieldProblem(field, f"nests deeper than {MAX_DEPTH} levels")
+        elif isinstance(value, dict):
+            yield from _map_problems(value, field, depth)
+        else:
+            yield from _list_problems(value, field, depth)
+    elif problem := _scalar_problem(value):
+        yield FieldProblem(field, problem)
+
+
+def _map_problems(value: dict[Any, Any], field: str, depth: int) -> Iterator[FieldProblem]:
+    for key, item in value.items():
+        shown = f"{field}.{str(key)[:_SHOWN_KEY]}" if field else str(key)[:_SHOWN_KEY]
+        if problem := _key_problem(key):
+            yield FieldProblem(shown, problem)
+        else:
+            yield from problems_of(item, shown, depth + 1)
+
+
+def _list_problems(value: list[Any], field: str, depth: int) -> Iterator[FieldProblem]:
+    for index, item in enumerate(value):
+        if isinstance(item, list):
+            yield FieldProblem(f"{field}[{index}]", "is an array directly inside an array")
+        else:
+            yield from problems_of(item, f"{field}[{index}]", depth + 1)
+
+
+def _scalar_problem(value: object) -> str | None:
     match value:
         case None | bool() | datetime():
-            return
+            return None
         case str():
-            if problem := _text_problem(value):
-                yield FieldProblem(field, problem)
+            return _text_problem(value)
         case int():
-            if not INT64_MIN <= value <= INT64_MAX:
-                yield FieldProblem(field, "is an integer past 64 bits")
+            inside = INT64_MIN <= value <= INT64_MAX
+            return None if inside else "is an integer past 64 bits"
         case float():
-            if not math.isfinite(value):
-                yield FieldProblem(field, f"is {value}, which JSON does not know")
-        case dict() | list() if depth >= MAX_DEPTH:
-            yield FieldProblem(field, f"nests deeper than {MAX_DEPTH} levels")
-        case dict():
-            for key, item in value.items():
-                shown = f"{field}.{str(key)[:_SHOWN_KEY]}" if field else str(key)[:_SHOWN_KEY]
-                if problem := _key_problem(key):
-                    yield FieldProblem(ascii(shown)[1:-1], problem)
-                else:
-                    yield from problems_of(item, shown, depth + 1)
-        case list():
-            for index, item in enumerate(value):
-                if isinstance(item, list):
-                    yield FieldProblem(f"{field}[{index}]", "is an array directly inside an array")
-                else:
-                    yield from problems_of(item, f"{field}[{index}]", depth + 1)
+            return None if math.isfinite(value) else f"is {value}, which JSON does not know"
         case _:
-            yield FieldProblem(field, f"is a {type(value).__name__}, which JSON does not know")
+            return f"is a {type(value).__name__}, which JSON does not know"
 
 
 def stored_size(value: object) -> int:
@@ -172,7 +184,7 @@ def _parse_int(digits: str) -> int:
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
         raise _not_json(f"has the key {twice[:_SHOWN_KEY]!a} twice in one object")
     return found

@@ -38,7 +38,7 @@ class FirestoreStore:
     @property
     def project(self) -> str:
         """The project that the documents are in."""
-        return cast("str", self._client.project)
+        return self._client.project
 
     def read(
         self, path: str, fields: Sequence[str] | None = None, *, at: datetime | None = None
@@ -144,7 +144,7 @@ class FirestoreStore:
         return self._client.write_option(last_update_time=token)
 
 
-def stored(snapshot: DocumentSnapshot) -> Stored:
+def stored(snapshot: DocumentSnapshot[Any]) -> Stored:
     """Read the client's snapshot; `update_time`, to the nanosecond, is the token."""
     path = "/".join(snapshot.reference._path)  # noqa: SLF001 - `path` of a group query is the same, computed slower
     return Stored(path, snapshot.to_dict() or {}, snapshot.update_time, snapshot.update_time)
@@ -170,7 +170,7 @@ def translated(what: str) -> Iterator[None]:
 
 
 def _quoted(name: str) -> str:
-    return cast("str", firestore.Client.field_path(name))
+    return firestore.Client.field_path(name)
 
 
 def _increments(counts: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def changed_document(data: bytes, fields: Sequence[str] | None = None) -> Stored
     if not document.name:
         return None
     path = document.name.split("/", _NAME_PARTS_BEFORE_PATH)[_NAME_PARTS_BEFORE_PATH]
-    updated_at = DatetimeWithNanoseconds.from_timestamp_pb(document.update_time)
+    updated_at: datetime = DatetimeWithNanoseconds.from_timestamp_pb(document.update_time)  # type: ignore[no-untyped-call] # the library has no types here
     values = {
         name: _value(value)
         for name, value in document.fields.items()

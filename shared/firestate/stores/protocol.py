@@ -119,7 +119,7 @@ class Snapshot:
 
 
 class Store(Protocol):
-    """A document store. All errors are StoreErrors: ConflictError, UnavailableError, RefusedError."""
+    """A document store; whatever goes wrong in it is raised as a StoreError."""
 
     def read(
         self, path: str, fields: Sequence[str] | None = None, *, at: datetime | None = None
