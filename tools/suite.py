@@ -76,15 +76,19 @@ def suite(
         command = [str(FIREBASE), "emulators:start", "--config", str(run.folder / "firebase.json")]
         command += ["--project", PROJECT, "--only", ",".join(hosts)]
         environment = emulator_environment(run.folder) | {
-            # Each function takes one request a process here: the default of 50 at a time means
-            # as many processes, which starve each other on a small machine.
-            "FUNCTIONS_EMULATOR_PARALLEL": os.environ.get("FUNCTIONS_EMULATOR_PARALLEL", "8"),
-            # The CLI keeps a note of its running suite there: one of our own keeps suites apart.
+            # Requests at a time, over all functions. Each one takes a process of its own: with the
+            # CLI's default of 50 they starve each other while they start.
+            "FUNCTIONS_EMULATOR_PARALLEL": str(2 * (os.cpu_count() or 2)),
+            # The CLI keeps a note of its running suite in the first, and the functions' web server
+            # a socket in the second: our own keep suites apart, and go when they end.
             "TMPDIR": str(run.folder),
+            "XDG_RUNTIME_DIR": str(run.folder),
             # No looking for newer versions, nor for the credentials of a cloud machine.
             "NO_UPDATE_NOTIFIER": "1",
             "METADATA_SERVER_DETECTION": "none",
         }
+        if parallel := os.environ.get("FUNCTIONS_EMULATOR_PARALLEL"):
+            environment["FUNCTIONS_EMULATOR_PARALLEL"] = parallel
         process = run.start(command, environment, log)
         with follow(log) if verbose else contextlib.nullcontext():
             wait_until(lambda: _ready(log), process, log, seconds=_SECONDS)
@@ -108,7 +112,8 @@ def _write_config(config: Path, emulators: Sequence[str], folder: Path) -> dict[
         "singleProjectMode": True,
         **{name: {"host": HOST, "port": ports[name]} for name in (*emulators, *_INTERNAL)},
     }
-    settings["emulators"]["firestore"]["websocketPort"] = ports["websocket"]
+    if "firestore" in emulators:
+        settings["emulators"]["firestore"]["websocketPort"] = ports["websocket"]
     (folder / "firebase.json").write_text(json.dumps(settings))
     for name in _files_named(settings):
         link = folder / name
