@@ -1,0 +1,37 @@
+"""What several suites share: a Firestore emulator for the run, a project of its own for each test."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+from google.cloud import firestore
+
+from firestate.stores.firestore import FirestoreStore
+from tools.emulators import firestore_emulator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def firestore_host() -> Iterator[str]:
+    with firestore_emulator() as host:
+        yield host
+
+
+@pytest.fixture
+def project() -> str:
+    return f"demo-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def store(
+    firestore_host: str, project: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FirestoreStore]:
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore_host)
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", project)
+    client = firestore.Client(project=project)
+    yield FirestoreStore(client)
+    client.close()

@@ -1,0 +1,226 @@
+"""What every store must do. A store's tests subclass this and give a `store` fixture."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from firestate.errors import ConflictError, RefusedError
+from firestate.limits import MAX_DEPTH
+from firestate.stores.protocol import Add, Create, Query, Remove, Store, Update, Where
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NOON = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
+VALUES: dict[str, Any] = {
+    "nothing": None,
+    "yes": True,
+    "whole": 2**63 - 1,
+    "negative": -(2**63),
+    "real": 0.1,
+    "one": 1.0,
+    "text": "Grüße 🌍\x00",
+    "time": NOON,
+    "list": [1, "two", None, {"three": [3]}],
+    "map": {"a.b": {"c/d": 1, "`": 2, "": 0} | {"~": 3}, "*": 4},
+    "empty_map": {},
+    "empty_list": [],
+}
+VALUES["map"]["a.b"].pop("")
+
+
+def nested(levels: int) -> Any:  # noqa: ANN401 - a map of maps
+    value: Any = 1
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+class StoreContract:
+    """The suite."""
+
+    def test_create_then_read(self, store: Store) -> None:
+        """What is created is read back as it was, value by value and type by type."""
+        store.commit([Create("things/one", VALUES)])
+        read = store.read("things/one")
+        assert read is not None
+        assert read.path == "things/one"
+        assert read.id == "one"
+        assert read.data == VALUES
+        assert type(read.data["one"]) is float
+        assert type(read.data["whole"]) is int
+
+    def test_read_of_nothing(self, store: Store) -> None:
+        """A document that is not there reads as None."""
+        assert store.read("things/none") is None
+
+    def test_read_of_some_fields(self, store: Store) -> None:
+        """Only the fields asked for are read."""
+        store.commit([Create("things/one", VALUES)])
+        read = store.read("things/one", ["whole", "map", "absent"])
+        assert read is not None
+        assert read.data == {"whole": VALUES["whole"], "map": VALUES["map"]}
+
+    def test_create_what_is_there(self, store: Store) -> None:
+        """Creating a document that is there is a conflict, and changes nothing."""
+        store.commit([Create("things/one", {"a": 1})])
+        with pytest.raises(ConflictError, match="things/one"):
+            store.commit([Create("things/one", {"a": 2})])
+        assert store.read("things/one").data == {"a": 1}  # type: ignore[union-attr]
+
+    def test_update_replaces_top_level_fields(self, store: Store) -> None:
+        """An update replaces whole fields, takes dots in names literally, and removes."""
+        store.commit([Create("things/one", {"a.b": {"x": 1}, "c": 2, "d": 3})])
+        read = store.read("things/one")
+        assert read is not None
+        store.commit([Update("things/one", read.token, {"a.b": {"y": 2}}, ["c", "gone"])])
+        assert store.read("things/one").data == {"a.b": {"y": 2}, "d": 3}  # type: ignore[union-attr]
+
+    @pytest.mark.parametrize("meanwhile", ["written", "deleted", "never there"])
+    def test_update_of_what_changed(self, store: Store, meanwhile: str) -> None:
+        """An update is refused unless the document is as it was when the token was read."""
+        store.commit([Create("things/one", {"a": 1})])
+        read = store.read("things/one")
+        assert read is not None
+        path = "things/one"
+        if meanwhile == "written":
+            store.commit([Update(path, read.token, {"a": 2})])
+        elif meanwhile == "deleted":
+            store.commit([Remove(path, read.token)])
+        else:
+            path = "things/other"
+        with pytest.raises(ConflictError):
+            store.commit([Update(path, read.token, {"a": 3})])
+
+    def test_add_makes_and_adds(self, store: Store) -> None:
+        """Adding makes a missing document, adds at any depth, and leaves the rest alone."""
+        store.commit([Add("things/sum", {"n": 1, "by": {"a.b": 2, "`": 1}})])
+        store.commit([Add("things/sum", {"n": -3, "by": {"a.b": 5, "c": 1}})])
+        read = store.read("things/sum")
+        assert read is not None
+        assert read.data == {"n": -2, "by": {"a.b": 7, "`": 1, "c": 1}}
+
+    def test_add_stamps_the_time(self, store: Store) -> None:
+        """Named maps get the time of the commit."""
+        before = datetime.now(UTC) - timedelta(minutes=1)
+        store.commit([Add("things/sum", {"s": {"x": {"n": 1}}}, [("s", "x")])])
+        read = store.read("things/sum")
+        assert read is not None
+        assert read.data["s"]["x"]["n"] == 1
+        assert read.data["s"]["x"]["at"] > before
+
+    def test_commit_is_all_or_nothing(self, store: Store) -> None:
+        """If one write of a commit is refused none is done."""
+        store.commit([Create("things/one", {"a": 1})])
+        with pytest.raises(ConflictError):
+            store.commit(
+                [Create("things/two", {}), Add("things/sum", {"n": 1}), Create("things/one", {})]
+            )
+        assert store.read("things/two") is None
+        assert store.read("things/sum") is None
+
+    def test_remove_fields(self, store: Store) -> None:
+        """Fields are removed at any depth, on condition of the token."""
+        store.commit([Create("things/one", {"m": {"a.b": 1, "c": 2}})])
+        read = store.read("things/one")
+        assert read is not None
+        store.commit([Remove("things/one", read.token, [("m", "a.b")])])
+        assert store.read("things/one").data == {"m": {"c": 2}}  # type: ignore[union-attr]
+        with pytest.raises(ConflictError):
+            store.commit([Remove("things/one", read.token, [("m", "c")])])
+
+    def test_token_after_commit(self, store: Store) -> None:
+        """The time of a commit is the token of what it wrote."""
+        token = store.commit([Create("things/one", {"a": 1})])
+        store.commit([Update("things/one", token, {"a": 2})])
+        assert store.read("things/one").data == {"a": 2}  # type: ignore[union-attr]
+
+    @pytest.mark.parametrize(
+        ("query", "expected"),
+        [
+            (Query("things"), {"a", "b", "c"}),
+            (Query("things", [Where("n", ">", 1)]), {"b", "c"}),
+            (Query("things", [Where("kind", "==", "x"), Where("n", "<", 3)]), {"a"}),
+            (Query("things", [Where("kind", "in", ["x", "y"])]), {"a", "b", "c"}),
+            (Query("things", order_by="n", descending=True, limit=2), {"c", "b"}),
+            (Query("nothing"), set()),
+        ],
+    )
+    def test_query(self, store: Store, query: Query, expected: set[str]) -> None:
+        """A query finds what meets all of its conditions."""
+        for number, (name, kind) in enumerate([("a", "x"), ("b", "y"), ("c", "x")], 1):
+            store.commit([Create(f"things/{name}", {"n": number, "kind": kind})])
+        assert {found.id for found in store.query(query)} == expected
+
+    def test_query_of_a_group(self, store: Store) -> None:
+        """A group query finds the documents of every collection of that name."""
+        store.commit([Create("a/1/rows/x", {"n": 1}), Create("a/2/rows/x", {"n": 2})])
+        found = {each.path: each.data["n"] for each in store.query(Query("rows", group=True))}
+        assert found == {"a/1/rows/x": 1, "a/2/rows/x": 2}
+
+    def test_query_for_some_fields(self, store: Store) -> None:
+        """A query can be masked to some fields."""
+        store.commit([Create("things/a", {"n": 1, "m": 2})])
+        (found,) = store.query(Query("things", fields=["n"]))
+        assert found.data == {"n": 1}
+
+    def test_reads_of_the_past(self, store: Store) -> None:
+        """Reads at a time see what was so at that time, whatever was written since."""
+        store.commit([Create("things/a", {"n": 1})])
+        at = store.now()
+        read = store.read("things/a")
+        assert read is not None
+        store.commit([Update("things/a", read.token, {"n": 2}), Create("things/b", {"n": 5})])
+        then = store.read("things/a", at=at)
+        assert then is not None
+        assert then.data == {"n": 1}
+        assert [each.data for each in store.query(Query("things"), at=at)] == [{"n": 1}]
+        assert store.total(Query("things"), ["n"], at=at) == {"count": 1, "n": 1}
+        assert store.total(Query("things"), ["n"]) == {"count": 2, "n": 7}
+
+    def test_now_is_after_what_was_committed(self, store: Store) -> None:
+        """The store's present is no earlier than any commit before it."""
+        for number in range(20):
+            committed = store.commit([Create(f"things/{number}", {})])
+            assert store.now() >= committed
+
+    def test_snapshot_names_its_time(self, store: Store) -> None:
+        """A snapshot is as of a time that no document in it is later than."""
+        store.commit([Create("things/a", {}), Create("things/b", {})])
+        snapshot = store.snapshot(Query("things"))
+        assert len(snapshot.documents) == 2
+        assert snapshot.read_at is not None
+        assert all(each.updated_at <= snapshot.read_at for each in snapshot.documents)
+
+    def test_totals_of_nothing(self, store: Store) -> None:
+        """Sums over nothing are zero."""
+        assert store.total(Query("things"), ["a.b", "c"]) == {"count": 0, "a.b": 0, "c": 0}
+
+    def test_totals_of_many_sums(self, store: Store) -> None:
+        """More sums than one aggregation takes are still of one query."""
+        store.commit([Create("things/a", {"m": {f"f{n}": n for n in range(9)}})])
+        totals = store.total(Query("things"), [f"m.f{n}" for n in range(9)])
+        assert totals == {"count": 1} | {f"m.f{n}": n for n in range(9)}
+
+    def test_deepest_document_that_the_schema_accepts(self, store: Store) -> None:
+        """A field nested as deep as the schema accepts can be stored and read."""
+        data = {"deep": nested(MAX_DEPTH)}
+        store.commit([Create("things/deep", data)])
+        assert store.read("things/deep").data == data  # type: ignore[union-attr]
+
+    @pytest.mark.parametrize(
+        "write",
+        [
+            lambda: Create("things/a", {"list": [[1]]}),
+            lambda: Create("things/a", {"deep": nested(MAX_DEPTH + 5)}),
+            lambda: Create("things/a", {"big": "x" * 1_100_000}),
+        ],
+        ids=["array in array", "too deep", "too big"],
+    )
+    def test_refusals(self, store: Store, write: Callable[[], Create]) -> None:
+        """What the store will never take is refused as such, not as a passing fault."""
+        with pytest.raises(RefusedError, match="things/a"):
+            store.commit([write()])

@@ -1,0 +1,204 @@
+"""Between the emulators and the functions: what Eventarc is in production.
+
+Pub/Sub pushes through it and is told what the function answered, so Pub/Sub itself tries again.
+The Firestore emulator tells of each change once and never again; here it is kept until its
+function has taken it, with a wait that doubles from 50 ms to 2 s. A policy can spoil deliveries.
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import Enum, auto
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+import urllib3
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.05, 2.0
+_AT_ONCE = 8
+_TIMEOUT_SECONDS = 120.0
+_OK = range(200, 300)
+
+
+class Fault(Enum):
+    """What is done to one delivery."""
+
+    NONE = auto()
+    DUPLICATE = auto()
+    LOST_BEFORE = auto()
+    LOST_AFTER = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A request to a function."""
+
+    function: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Router:
+    """Listens on a port of its own; `functions` maps entry points to base URLs."""
+
+    def __init__(self, policy: Callable[[Delivery], Fault] = lambda _: Fault.NONE) -> None:
+        self.functions: dict[str, str] = {}
+        self.triggers: dict[str, str] = {}
+        self.policy = policy
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.acknowledged: set[str] = set()
+        self.last_failure: dict[str, str] = {}
+        self._busy = 0
+        self._quiet_since = time.monotonic()
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._pools: dict[str, ThreadPoolExecutor] = {}
+        self._http = urllib3.PoolManager(num_pools=32, maxsize=32, block=False)
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
+        self.address = f"127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+        for pool in self._pools.values():
+            pool.shutdown(wait=True, cancel_futures=True)
+        self._http.clear()
+
+    def quiet_seconds(self) -> float:
+        """Give for how long nothing has been under way."""
+        with self._lock:
+            return 0.0 if self._busy else time.monotonic() - self._quiet_since
+
+    def push(self, function: str, path: str, headers: dict[str, str], body: bytes) -> int:
+        """Deliver a Pub/Sub message and give the function's status."""
+        with self._working():
+            return self._deliver(Delivery(function, path, headers, body))
+
+    def change(self, trigger: str, headers: dict[str, str], body: bytes) -> None:
+        """Take a change from the Firestore emulator, and deliver it until it is taken."""
+        function = self.triggers[trigger]
+        delivery = Delivery(function, "/", headers, base64.b64decode(body))
+        working = self._working()
+        working.__enter__()
+        with self._lock:
+            pool = self._pools.setdefault(function, ThreadPoolExecutor(_AT_ONCE))
+        pool.submit(self._until_taken, delivery, working)
+
+    def _until_taken(self, delivery: Delivery, working: _Working) -> None:
+        wait = _FIRST_WAIT_SECONDS
+        try:
+            while self._deliver(delivery) not in _OK:
+                self._count(delivery.function, "retried")
+                if self._closing.wait(wait):
+                    return
+                wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+        finally:
+            working.__exit__(None, None, None)
+
+    def _deliver(self, delivery: Delivery) -> int:
+        fault = self.policy(delivery)
+        if fault is Fault.LOST_BEFORE:
+            return 503
+        status = self._call(delivery)
+        if fault is Fault.DUPLICATE:
+            status = self._call(delivery)
+        return 503 if fault is Fault.LOST_AFTER else status
+
+    def _call(self, delivery: Delivery) -> int:
+        self._count(delivery.function, "delivered")
+        try:
+            answer = self._http.request(
+                "POST",
+                self.functions[delivery.function] + delivery.path,
+                body=delivery.body,
+                headers=delivery.headers,
+                timeout=_TIMEOUT_SECONDS,
+                retries=False,
+            )
+        except urllib3.exceptions.HTTPError as error:
+            self.last_failure[delivery.function] = repr(error)
+            return 503
+        if answer.status not in _OK:
+            self._count(delivery.function, "failed")
+            self.last_failure[delivery.function] = answer.data.decode(errors="replace")[:500]
+        return answer.status
+
+    def _count(self, function: str, what: str) -> None:
+        with self._lock:
+            self.counts[function, what] += 1
+
+    def _working(self) -> _Working:
+        return _Working(self)
+
+
+class _Working:
+    """Something is under way as long as this is entered."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    def __enter__(self) -> None:
+        with self._router._lock:
+            self._router._busy += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._router._lock:
+            self._router._busy -= 1
+            self._router._quiet_since = time.monotonic()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 512
+
+
+def _handler(router: Router) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            url = urlsplit(self.path)
+            headers = {k: v for k, v in self.headers.items() if k.lower() in _passed_on(k)}
+            if url.path.startswith("/functions/projects/"):
+                router.change(url.path.rpartition("/")[2], headers, body)
+                status = 200
+            else:
+                (function,) = parse_qs(url.query)["function"]
+                status = router.push(function, url.path, headers, body)
+                if status in _OK:
+                    router.acknowledged.add(_message_id(body))
+            self.send_response(status)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    return Handler
+
+
+def _passed_on(name: str) -> set[str]:
+    lower = name.lower()
+    return {lower} if lower.startswith("ce-") or lower == "content-type" else set()
+
+
+def _message_id(body: bytes) -> str:
+    # Cheaper than parsing 10 MB of JSON: the id is at the end of what the emulator sends.
+    tail = body[-400:].decode(errors="replace")
+    return tail.partition('"messageId":')[2].split('"')[1]
