@@ -17,7 +17,7 @@ import sys
 import time
 import venv
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -62,6 +62,8 @@ def _node_modules() -> None:
     if not version or int(version.split(".")[0]) < OLDEST_NODE:
         found = f"Node {version}" if version else "none"
         _stop(f"The Firebase CLI needs Node {OLDEST_NODE} or newer ({found} found): install it.")
+    if not shutil.which("npm"):
+        _stop("Node is installed without npm, which installs the Firebase CLI: install npm.")
     folder = ROOT / "node_modules"
     stamp, key = folder / ".stamp", _key(ROOT / "package-lock.json", ROOT / ".npmrc")
     if not _is(stamp, key):
@@ -129,8 +131,8 @@ def _run(*command: str, log: str = "pip") -> None:
     with path.open("w") as output:
         done = subprocess.run(command, cwd=ROOT, check=False, stdout=output, stderr=output)
     if done.returncode:
-        sys.stderr.write(path.read_text()[-8000:])
-        _stop(f"{log} failed (above). A package registry must be reachable for the first set-up.")
+        sys.stderr.write("\n" + path.read_text()[-8000:])
+        _stop(f"{log} failed (see above); the first set-up has to reach the package registries.")
 
 
 def _output(*command: str) -> str:
@@ -143,7 +145,11 @@ def _output(*command: str) -> str:
 def _step(what: str) -> Iterator[None]:
     start = time.monotonic()
     print(f"Setting up {what} ...", end="", flush=True)
-    yield
+    try:
+        yield
+    except BaseException:
+        print(" failed", flush=True)
+        raise
     print(f" {time.monotonic() - start:.0f} s", flush=True)
 
 
@@ -155,9 +161,8 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def _stop(message: str) -> None:
-    print(f"\n{message}" if sys.stdout.isatty() else message, file=sys.stderr)
-    raise SystemExit(1)
+def _stop(message: str) -> NoReturn:
+    raise SystemExit(message)
 
 
 if __name__ == "__main__":
