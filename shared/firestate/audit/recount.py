@@ -112,7 +112,7 @@ def recount_row(agent_type: str, session_id: str, worth: Doc) -> Flat:
         ("sessions", session_id, "agents"): current,
     }
     if current:
-        flat["by_status", worth["status"]] = 1
+        flat["by_status", worth["status"]] = current
     for outcome in OUTCOMES:
         flat["tasks", outcome] = worth.get("tasks", {}).get(outcome, 0)
     return flat

@@ -77,9 +77,10 @@ def fold_memory(store: Store, path: str, agent_type: str, agent_id: str) -> None
         if known is not None and _total(known) > _total(events) and _expired(known, events):
             events = known
         document = memory_document(agent_type, agent_id, rows, events)
-        store.commit([replacing(memory, path, document)])
+        if writes := replacing(memory, path, document):
+            store.commit(writes)
 
-    until_settled(attempt)
+    until_settled(path, attempt)
 
 
 def _events_part(store: Store, agent_type: str, agent_id: str) -> EventsPart:

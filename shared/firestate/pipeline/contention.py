@@ -1,13 +1,17 @@
 """Trying again after somebody else wrote first.
 
-Waiting a random time, up to 100 ms more with each try, makes 16 writers that meet on one document
-need 0.6 tries more on average, where without a wait they need 7.5.
+Two means against wasted tries. Threads of one process that are about to write the same document
+take turns, by a lock that is theirs alone: nothing is held in Firestore. And who is refused all
+the same, by another process, waits a random time, up to 100 ms more with each try: 16 writers
+that meet on one document then need 0.6 tries more on average, where without a wait they need 7.5.
 """
 
 from __future__ import annotations
 
 import random
+import threading
 import time
+import zlib
 from typing import TYPE_CHECKING, TypeVar
 
 from firestate.errors import ConflictError, ContentionError
@@ -19,9 +23,11 @@ T = TypeVar("T")
 
 _MOST_TRIES = 12
 _STEP_SECONDS = 0.1
+_TURNS = [threading.Lock() for _ in range(64)]
 
 
 def until_settled(
+    path: str,
     attempt: Callable[[], T],
     *,
     sleep: Callable[[float], None] = time.sleep,
@@ -29,15 +35,18 @@ def until_settled(
 ) -> T:
     """Call `attempt`, which reads and commits, until no ConflictError comes of it.
 
-    Raises ContentionError after 12 tries: the delivery fails, and Pub/Sub brings it again later.
+    `path` names the document that writers are most likely to meet on. Raises ContentionError
+    after 12 tries: the delivery fails, and Pub/Sub brings it again later.
     """
-    for tries in range(1, _MOST_TRIES):
+    turn = _TURNS[zlib.crc32(path.encode()) % len(_TURNS)]
+    tries = 0
+    while True:
         try:
-            return attempt()
-        except ConflictError:
-            sleep(uniform(0, _STEP_SECONDS * tries))
-    try:
-        return attempt()
-    except ConflictError as error:
-        message = f"gave up after {_MOST_TRIES} tries: {error}"
-        raise ContentionError(message) from error
+            with turn:
+                return attempt()
+        except ConflictError as error:
+            tries += 1
+            if tries == _MOST_TRIES:
+                message = f"gave up after {_MOST_TRIES} tries: {error}"
+                raise ContentionError(message) from error
+        sleep(uniform(0, _STEP_SECONDS * tries))

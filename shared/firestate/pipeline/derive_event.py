@@ -60,7 +60,7 @@ def derive_event(store: Store, event: Stored) -> Report:
             store.commit(
                 [
                     Update(event.path, event.token, {"counted": True}),
-                    replacing(memory, path, document),
+                    *replacing(memory, path, document),
                     Add(shard_path(shard_of(event.path)), event_counts(event.data)),
                 ]
             )
@@ -71,4 +71,4 @@ def derive_event(store: Store, event: Stored) -> Report:
             raise
         return Report(Outcome.COUNTED, event.path)
 
-    return until_settled(attempt)
+    return until_settled(path, attempt)

@@ -37,7 +37,7 @@ def derive_state(store: Store, state: Stored) -> Report:
         store.commit(_replacement(store, identity, state, row))
         return Report(Outcome.COUNTED, identity.row_path, shown)
 
-    return until_settled(attempt)
+    return until_settled(identity.memory_path, attempt)
 
 
 def _replacement(
@@ -54,13 +54,13 @@ def _replacement(
     memory = store.read(identity.memory_path)
     rows, events = parts_of(memory.data if memory else None)
     # What follows holds only while row and memory are as they were read: both are written on
-    # that condition. Every change of any row of this agent writes the memory too, so a fold over
-    # all rows, read after the memory, is of the same moment or the commit is refused.
+    # that condition. A change of another row that matters to the memory writes the memory too, so
+    # a fold over all rows, read after the memory, is of the same moment or the commit is refused.
     rows = replace_row(rows, old, new) or _fold_anew(store, identity, new)
     document = memory_document(identity.agent_type, identity.agent_id, rows, events)
     writes: list[Write] = [
-        replacing(row, identity.row_path, new),
-        replacing(memory, identity.memory_path, document),
+        *replacing(row, identity.row_path, new),
+        *replacing(memory, identity.memory_path, document),
     ]
     if change := difference(identity, old["contribution"] if old else None, new["contribution"]):
         stamped = [("sessions", name) for name in change.get("sessions", {})]

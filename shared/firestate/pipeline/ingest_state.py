@@ -35,7 +35,7 @@ def ingest_state(store: Store, delivery: Delivery, now: datetime) -> Report:
             return Report(decision.outcome, path, version)
 
         try:
-            return until_settled(attempt)
+            return until_settled(path, attempt)
         except RefusedError as error:
             # Never to be seen, since the schema refuses it first; but it must not loop either.
             raise InvalidMessageError("store", [FieldProblem("state", str(error))]) from error

@@ -39,5 +39,5 @@ def quarantine(
                 continue
         store.commit([creation])
 
-    until_settled(attempt)
+    until_settled(creation.path, attempt)
     return Report(Outcome.QUARANTINED, creation.path, detail=error.code)

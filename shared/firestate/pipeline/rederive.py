@@ -22,7 +22,7 @@ from firestate.stores.protocol import Query, Update
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from firestate.stores.protocol import Store
+    from firestate.stores.protocol import Store, Stored
 
 
 def rederive(store: Store) -> Iterator[Report]:
@@ -38,33 +38,27 @@ def recount(store: Store, path: str, *, force: bool = False) -> Report:
     row is replaced even if its version says that it needs not: it may be damaged.
     """
 
-    def attempt() -> Report:
+    def attempt() -> Stored | None:
         state = store.read(path)
         if state is None:
-            return Report(Outcome.IGNORED, path)
+            return None
         data = state.data
         contribution = contribution_of(data)
         fresh = digest(contribution)
-        if (
-            force
-            or fresh != data["digests"]["contribution"]
-            or contribution != data["contribution"]
-        ):
-            row_version = _row_version(store, state.data)
-            known = max(tuple(data["counted_version"]), row_version)
-            version = next_version(known, Order(data["epoch"], data["revision"]), recount=True)
-            changes = {
-                "contribution": contribution,
-                "digests": {**data["digests"], "contribution": fresh},
-                "counted_version": list(version),
-            }
-            store.commit([Update(path, state.token, changes)])
-            current = store.read(path)
-            if current is not None:
-                state = current
-        return derive_state(store, state)
+        if not force and contribution == data["contribution"]:
+            return state
+        known = max(tuple(data["counted_version"]), _row_version(store, data))
+        version = next_version(known, Order(data["epoch"], data["revision"]), recount=True)
+        changes = {
+            "contribution": contribution,
+            "digests": {**data["digests"], "contribution": fresh},
+            "counted_version": list(version),
+        }
+        store.commit([Update(path, state.token, changes)])
+        return store.read(path)
 
-    return until_settled(attempt)
+    state = until_settled(path, attempt)
+    return derive_state(store, state) if state else Report(Outcome.IGNORED, path)
 
 
 def _row_version(store: Store, data: dict[str, object]) -> tuple[int, int, int]:

@@ -121,7 +121,7 @@ class RollUp:
                 self._recalled = False
                 raise
 
-        return until_settled(attempt, sleep=self._sleep)
+        return until_settled(GLOBAL_CONFIG, attempt, sleep=self._sleep)
 
     def _write(
         self, stored: Mapping[str, Any], document: dict[str, Any], read_at: datetime | None
@@ -130,7 +130,7 @@ class RollUp:
         if changed_fields(stored, document):
             document["last_updated"] = self._now()
             document["system_metrics"]["folded_at"] = read_at
-            written_at = self._store.commit([replacing(self._written, GLOBAL_CONFIG, document)])
+            written_at = self._store.commit(replacing(self._written, GLOBAL_CONFIG, document))
             self._written = Stored(GLOBAL_CONFIG, document, written_at, written_at)
             outcome = Outcome.FOLDED
         with self._state:

@@ -11,7 +11,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    WithJsonSchema,
+)
 
 from firestate.limits import MAX_COUNT, MAX_DURATION_SECONDS
 from firestate.schema.enums import AgentStatus, CoordinationEventType, TaskStatus
@@ -78,8 +86,16 @@ def _read_time(value: object) -> datetime:
 
 
 Text = Annotated[str, AfterValidator(_check_value)]
-Id = Annotated[str, AfterValidator(_check_id)]
-AgentType = Annotated[str, AfterValidator(_check_agent_type)]
+Id = Annotated[
+    str,
+    AfterValidator(_check_id),
+    WithJsonSchema({"type": "string", "minLength": 1, "pattern": r"^(?!\.{1,2}$)(?!__.*__$)[^/]+$"}),
+]
+AgentType = Annotated[
+    str,
+    AfterValidator(_check_agent_type),
+    WithJsonSchema({"type": "string", "minLength": 1, "pattern": r"^(?!\.{1,2}$)[^/_]+$"}),
+]
 UtcTime = Annotated[datetime, BeforeValidator(_read_time)]
 UserMap = Annotated[dict[str, Any], AfterValidator(_check_value)]
 UserMaps = Annotated[list[dict[str, Any]], AfterValidator(_check_value)]

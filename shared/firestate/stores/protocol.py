@@ -82,11 +82,15 @@ def changed_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, 
     return {name: value for name, value in new.items() if old.get(name) != value}
 
 
-def replacing(stored: Stored | None, path: str, document: Mapping[str, Any]) -> Create | Update:
-    """Give the write that makes `document` of what is stored, on condition that it still is."""
+def replacing(stored: Stored | None, path: str, document: Mapping[str, Any]) -> list[Write]:
+    """Give the write that makes `document` of what is stored, on condition that it still is.
+
+    Gives none where that is how it is already.
+    """
     if stored is None:
-        return Create(path, document)
-    return Update(path, stored.token, changed_fields(stored.data, document))
+        return [Create(path, document)]
+    changes = changed_fields(stored.data, document)
+    return [Update(path, stored.token, changes)] if changes else []
 
 
 class Where(NamedTuple):
