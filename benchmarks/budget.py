@@ -36,7 +36,7 @@ def main() -> int:
         good = good and within and equal
         cells = [_shown(budget), *(_shown(cost.billed) for cost in measured)]
         table.add_row(kind, *cells, "yes" if within and equal else "NO")
-    Console().print(table)
+    Console(width=120).print(table)
     return 0 if good else 1
 
 

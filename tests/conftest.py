@@ -1,4 +1,4 @@
-"""What several suites share: a Firestore emulator for the run, a project of its own for each test."""
+"""What several suites share: one Firestore emulator, a project of its own for each test."""
 
 from __future__ import annotations
 

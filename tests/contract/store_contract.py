@@ -32,7 +32,7 @@ VALUES: dict[str, Any] = {
 VALUES["map"]["a.b"].pop("")
 
 
-def nested(levels: int) -> Any:  # noqa: ANN401 - a map of maps
+def nested(levels: int) -> Any:
     value: Any = 1
     for _ in range(levels):
         value = {"a": value}

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 NOW = datetime.now(UTC).replace(microsecond=0)
 
 
-class Crash(BaseException):  # noqa: N818 - no error of the program: the process is gone
+class Crash(BaseException):
     """The process ended here."""
 
 
@@ -75,7 +75,7 @@ class Pipeline:
         delivery = Delivery(sent.topic, sent.data, sent.attributes)
         ingest = ingest_state if sent.topic == STATE_TOPIC else ingest_event
         watched = _Watching(self.store, self.triggers)
-        return self._until_done(lambda: ingest(watched, delivery, now))  # type: ignore[arg-type]
+        return self._until_done(lambda: ingest(watched, delivery, now))
 
     def trigger(self, stored: Stored) -> Report:
         """Call the derive function for a write until it does not crash."""
@@ -200,11 +200,11 @@ def everything(store: Store) -> dict[str, dict[str, Any]]:
 _OF_THE_SERVER = ("folded_at", "last_updated", "swept_at", "expire_at")
 
 
-def _plain(value: Any, name: str = "") -> Any:
+def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         stamped = {"agents", "at"} == value.keys()
         return {
-            key: _plain(item, key)
+            key: _plain(item)
             for key, item in value.items()
             if key not in _OF_THE_SERVER and not (stamped and key == "at")
         }

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from firestate.stores.protocol import Update
+from tests.emulator.harness import Pipeline, state_message
 from tests.load.budget import BUDGETS, costs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from firestate.stores.firestore import FirestoreStore
+    from firestate.stores.protocol import Write
 
 
 @pytest.mark.usefixtures("store")
@@ -20,20 +25,30 @@ def test_every_kind_of_message_is_within_its_budget(firestore_host: str, project
     assert [cost for cost in measured if not cost.within] == []
 
 
+class Noting:
+    """Passes everything on, and notes what is committed."""
+
+    def __init__(self, store: FirestoreStore) -> None:
+        self._store = store
+        self.written: list[Write] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def commit(self, writes: Sequence[Write]) -> object:
+        self.written += writes
+        return self._store.commit(writes)
+
+
 def test_heartbeats_are_cheap_also_for_big_states(store: FirestoreStore) -> None:
     """A heartbeat writes only the fields that changed, however big the state is."""
-    from firestate.stores.protocol import Update  # noqa: PLC0415 - used here alone
-    from tests.emulator.harness import NOW, Pipeline, state_message  # noqa: PLC0415
-
-    big = {"memory_context": {"text": "x" * 200_000}}
-    pipeline = Pipeline(store)
-    pipeline.send(state_message(1, **big))
-    written = []
-    commit = store.commit
-    pipeline.store = type("Noting", (), {"__getattr__": lambda _, name: getattr(store, name)})()
-    pipeline.store.commit = lambda writes: (written.extend(writes), commit(writes))[1]  # type: ignore[method-assign]
-    pipeline.send(state_message(2, **big), NOW)
-    (update,) = written
+    memory = {"text": "x" * 200_000}
+    noting: Any = Noting(store)
+    pipeline = Pipeline(noting)
+    pipeline.send(state_message(1, memory_context=memory))
+    noting.written.clear()
+    pipeline.send(state_message(2, memory_context=memory))
+    (update,) = noting.written
     assert isinstance(update, Update)
     assert "memory_context" not in update.data
     assert {"last_active", "revision"} <= update.data.keys()

@@ -57,7 +57,7 @@ def test_any_crash_leaves_the_same_end(fresh_store: Any) -> None:
     undisturbed = CrashingStore(fresh_store())
     play(undisturbed, list(STORY))
     calls = undisturbed.calls
-    expected = everything(undisturbed)  # type: ignore[arg-type]
+    expected = everything(undisturbed)
     assert expected["system_state/global_config"]["total_agents_spawned"] == 2
     assert expected["system_state/global_config"]["current_agent_count"] == 1
 
@@ -68,4 +68,4 @@ def test_any_crash_leaves_the_same_end(fresh_store: Any) -> None:
             pipeline = play(store, list(STORY))
             assert pipeline.crashes == 1, (at, after)
             assert pipeline.audit().findings == [], (at, after)
-            assert everything(store) == expected, (at, after)  # type: ignore[arg-type]
+            assert everything(store) == expected, (at, after)

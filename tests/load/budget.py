@@ -77,11 +77,9 @@ def costs(upstream: str, project: str, agents: int) -> list[Cost]:
     with GrpcCounter(upstream) as counter:
         client = firestore.Client(project=project)
         # The client reads its emulator from the environment; the counter is another one.
-        client._emulator_host = counter.address  # type: ignore[assignment]
+        client._emulator_host = counter.address
         pipeline = Pipeline(FirestoreStore(client))
-        measured = [
-            Cost(kind, billed) for kind, billed in _measured(pipeline, counter).items()
-        ]
+        measured = [Cost(kind, billed) for kind, billed in _measured(pipeline, counter).items()]
         client.close()
     return measured
 
@@ -108,8 +106,10 @@ def _measured(pipeline: Pipeline, counter: GrpcCounter) -> dict[str, Billed]:
     ingest_and_derive("changed state", state_message(2, status="busy", task_history=[task(1)]))
     ingest_and_derive("heartbeat", state_message(3, status="busy", task_history=[task(1)]))
     measure("same trigger again: state", lambda: pipeline.trigger(pipeline.triggers[-1]))
-    measure("duplicate state", lambda: pipeline.send(state_message(3, status="busy",
-                                                                   task_history=[task(1)])))
+    measure(
+        "duplicate state",
+        lambda: pipeline.send(state_message(3, status="busy", task_history=[task(1)])),
+    )
     measure("late state", lambda: pipeline.send(state_message(1)))
     ingest_and_derive("event", event_message("e1"))
     created = pipeline.triggers[-1]

@@ -46,7 +46,7 @@ class Billed:
         return Billed(*(getattr(self, n) - getattr(other, n) for n in self.__slots__))
 
 
-class GrpcCounter(grpc.GenericRpcHandler):
+class GrpcCounter(grpc.GenericRpcHandler[bytes, bytes]):
     """The proxy: point FIRESTORE_EMULATOR_HOST to its `address`."""
 
     def __init__(self, upstream: str) -> None:
@@ -82,7 +82,7 @@ class GrpcCounter(grpc.GenericRpcHandler):
             rates = [(path, len(t), peak_rate(t)) for path, t in self._written.items()]
         return sorted(rates, key=lambda one: (one[2], one[1]), reverse=True)[:most]
 
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
         method = details.method
 
         def forward(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
@@ -100,24 +100,22 @@ class GrpcCounter(grpc.GenericRpcHandler):
                 sent.append(request)
                 yield request
 
-        metadata = [
+        metadata = tuple(
             (key, value)
             for key, value in context.invocation_metadata()
             if not key.startswith("grpc-") and key not in {"user-agent", "te", "content-type"}
-        ]
-        call = self._channel.stream_stream(method)(noting(), metadata=metadata)
+        )
+        call = self._channel.stream_stream(method, None, None)(noting(), metadata=metadata)
         context.add_callback(call.cancel)
-        received: list[bytes] = []
         try:
-            for response in call:
-                received.append(response)
-                yield response
+            received = list(call)
         except grpc.RpcError:
             self._count(method, sent, [], call.code())
             context.set_trailing_metadata(call.trailing_metadata() or ())
             context.abort(call.code(), call.details())
-        else:
-            self._count(method, sent, received, grpc.StatusCode.OK)
+        # Counted before it is passed on: who has the answer finds it counted.
+        self._count(method, sent, received, grpc.StatusCode.OK)
+        yield from received
 
     def _count(
         self, method: str, sent: list[bytes], received: list[bytes], code: grpc.StatusCode

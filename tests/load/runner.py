@@ -24,7 +24,6 @@ from google.api_core.exceptions import AlreadyExists
 from google.cloud import firestore, pubsub_v1  # type: ignore[attr-defined] # a namespace without types
 from google.protobuf.duration_pb2 import Duration
 
-from firestate.client.publisher import Outgoing
 from firestate.stores.firestore import FirestoreStore
 from tests.load.grpc_counter import GrpcCounter
 from tests.load.router import Router
@@ -33,6 +32,8 @@ from tools.emulators import firestore_emulator, pubsub_emulator
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from concurrent.futures import Future
+
+    from firestate.client.publisher import Outgoing
 
 PROJECT = "demo-firestate"
 FUNCTIONS = Path(__file__).parents[2] / "functions"

@@ -89,7 +89,9 @@ Text = Annotated[str, AfterValidator(_check_value)]
 Id = Annotated[
     str,
     AfterValidator(_check_id),
-    WithJsonSchema({"type": "string", "minLength": 1, "pattern": r"^(?!\.{1,2}$)(?!__.*__$)[^/]+$"}),
+    WithJsonSchema(
+        {"type": "string", "minLength": 1, "pattern": r"^(?!\.{1,2}$)(?!__.*__$)[^/]+$"}
+    ),
 ]
 AgentType = Annotated[
     str,

@@ -1,0 +1,202 @@
+"""The deployed entry points, called as Cloud Functions calls them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import functions_framework
+import pytest
+import yaml
+from google.cloud.firestore_v1.types import Document, DocumentChange
+
+from firestate.pipeline import wiring
+from tests.emulator.harness import Pipeline, event_message, state_message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from firestate.stores.firestore import FirestoreStore
+
+FUNCTIONS = Path(__file__).parents[2] / "functions"
+ENDPOINTS: dict[str, dict[str, Any]] = yaml.safe_load((FUNCTIONS / "functions.yaml").read_text())[
+    "endpoints"
+]
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.fixture(autouse=True)
+def own_store(store: FirestoreStore) -> Iterator[FirestoreStore]:
+    wiring.store.cache_clear()
+    wiring.roll_up.cache_clear()
+    yield store
+    wiring.store.cache_clear()
+    wiring.roll_up.cache_clear()
+
+
+def client(target: str) -> Any:
+    kind = "http" if target == "sweep" else "cloudevent"
+    return functions_framework.create_app(target, str(FUNCTIONS / "main.py"), kind).test_client()
+
+
+def push(target: str, data: bytes, **attributes: str) -> int:
+    """Deliver a Pub/Sub message as a push subscription does."""
+    message = {
+        "data": base64.b64encode(data).decode(),
+        "attributes": attributes,
+        "messageId": "1",
+        "publishTime": "2026-11-23T12:00:00Z",
+    }
+    body = {"message": message, "subscription": "projects/p/subscriptions/s"}
+    answer = client(target).post("/projects/p/topics/t", json=body)
+    status: int = answer.status_code
+    return status
+
+
+def event(target: str, data: bytes, kind: str = "written") -> int:
+    """Deliver a Firestore event in binary mode, as Eventarc does."""
+    headers = {
+        "ce-id": "1",
+        "ce-specversion": "1.0",
+        "ce-type": f"google.cloud.firestore.document.v1.{kind}",
+        "ce-source": "//firestore.googleapis.com/projects/p/databases/(default)",
+        "content-type": "application/protobuf",
+    }
+    answer = client(target).post("/", data=data, headers=headers)
+    status: int = answer.status_code
+    return status
+
+
+def changed(store: FirestoreStore, path: str) -> bytes:
+    """Give the event data for a document as it is stored."""
+    snapshot = store._client.document(path).get()
+    name = f"projects/p/databases/(default)/documents/{path}"
+    encode = store._client.batch()
+    encode.set(store._client.document(path), snapshot.to_dict() or {})
+    fields = encode._write_pbs[0].update.fields
+    document = Document(name=name, fields=fields, update_time=snapshot.update_time)
+    return bytes(DocumentChange.pb(DocumentChange(document=document)).SerializeToString())
+
+
+def test_a_message_goes_all_the_way(own_store: FirestoreStore, capsys: Any) -> None:
+    """A state and an event come in as messages and come out as counters."""
+    assert push("ingest_state", json.dumps(state_message(1)).encode(), traceparent=TRACE) == 200
+    assert push("ingest_event", json.dumps(event_message("e1")).encode()) == 200
+    (state,) = own_store._client.collection("agent_states").list_documents()
+    (happened,) = own_store._client.collection("coordination").list_documents()
+    assert event("derive_state", changed(own_store, state.path)) == 200
+    assert event("derive_event", changed(own_store, happened.path), "created") == 200
+    shards = [
+        each.path
+        for each in own_store._client.collection(
+            "system_state/global_config/shards"
+        ).list_documents()
+    ]
+    assert event("roll_up", changed(own_store, shards[0])) == 200
+    stored = own_store.read("system_state/global_config")
+    assert stored is not None
+    assert stored.data["total_agents_spawned"] == 1
+    assert stored.data["system_metrics"]["coordination"]["total"] == 1
+    assert Pipeline(own_store).audit().findings == []
+
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["outcome"] for line in lines] == [
+        "stored",
+        "stored",
+        "counted",
+        "counted",
+        "folded",
+    ]
+    assert lines[0]["logging.googleapis.com/trace"].endswith("0af7651916cd43dd8448eb211c80319c")
+    assert {"severity", "message", "document", "latency_ms"} <= lines[0].keys()
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"no json", b"\xff", b"[]", b"{}", b'{"state": 1}', b"[" * 100_000]
+)
+@pytest.mark.parametrize("target", ["ingest_state", "ingest_event"])
+def test_bad_messages_are_acknowledged(own_store: FirestoreStore, target: str, data: bytes) -> None:
+    """What can never succeed is kept in quarantine with its bytes, and is acknowledged."""
+    assert push(target, data, origin="kept") == 200
+    (refused,) = own_store._client.collection("quarantine").stream()
+    kept = refused.to_dict() or {}
+    assert kept["size"] == len(data)
+    assert kept["errors"][0]["field"]
+    assert kept["attributes"] == [{"name": "origin", "value": "kept"}]
+    parts = refused.reference.collection("parts").order_by("__name__").stream()
+    assert b"".join((part.to_dict() or {})["data"] for part in parts) == data
+
+
+def test_a_body_that_is_no_message(own_store: FirestoreStore) -> None:
+    """Malformed JSON in the request itself is kept as it came, and is acknowledged."""
+    headers = {
+        "ce-id": "1",
+        "ce-specversion": "1.0",
+        "ce-type": "google.cloud.pubsub.topic.v1.messagePublished",
+        "ce-source": "//pubsub.googleapis.com/projects/p/topics/t",
+        "content-type": "application/json",
+    }
+    answer = client("ingest_state").post("/", data=b'{"message": {"data"', headers=headers)
+    assert answer.status_code == 200
+    (refused,) = own_store._client.collection("quarantine").stream()
+    assert (refused.to_dict() or {})["size"] == len(b'{"message": {"data"')
+
+
+def test_a_removed_state_changes_nothing(own_store: FirestoreStore) -> None:
+    """The trigger of a removal is taken and ignored."""
+    assert event("derive_state", b"") == 200
+    assert list(own_store._client.collections()) == []
+
+
+def test_a_passing_fault_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that cannot be reached makes the call fail, so that it is tried again."""
+    from firestate.errors import UnavailableError  # noqa: PLC0415 - used here alone
+
+    def fail(*_: object, **__: object) -> None:
+        message = "agent_states/x: cannot be reached"
+        raise UnavailableError(message)
+
+    monkeypatch.setattr("firestate.stores.firestore.FirestoreStore.read", fail)
+    assert push("ingest_state", json.dumps(state_message(1)).encode()) == 500
+
+
+def test_sweep(own_store: FirestoreStore) -> None:
+    """The sweep counts stale agents and quarantine, and takes ended sessions out of the shards."""
+    pipeline = Pipeline(own_store)
+    long_ago = "2026-01-01T00:00:00Z"
+    pipeline.send(state_message(1, status="busy", last_active=long_ago))
+    pipeline.send(state_message(1, session_id="s2", status="terminated", last_active=long_ago))
+    pipeline.send(state_message(1, session_id="s3"))
+    pipeline.send(state_message(2, session_id="s3", status="terminated"))
+    pipeline.send({"state": {}})
+    pipeline.settle()
+    assert client("sweep").post("/").status_code == 200
+    stored = own_store.read("system_state/global_config")
+    assert stored is not None
+    assert stored.data["system_metrics"]["stale_agent_count"] == 1
+    assert stored.data["system_metrics"]["quarantine_count"] == 1
+    assert stored.data["active_sessions"] == ["s1"]
+    sessions: dict[str, Any] = {}
+    for shard in own_store._client.collection("system_state/global_config/shards").stream():
+        sessions |= (shard.to_dict() or {}).get("sessions", {})
+    assert sessions.keys() == {"s1"}
+    assert pipeline.audit().findings == []
+
+
+def test_the_table_and_the_code_agree() -> None:
+    """Each endpoint of functions.yaml names a function of main.py, private or retried."""
+    source = (FUNCTIONS / "main.py").read_text()
+    for name, endpoint in ENDPOINTS.items():
+        assert f"def {endpoint['entryPoint']}(" in source, name
+        if "eventTrigger" in endpoint:
+            assert endpoint["eventTrigger"]["retry"] is True, name
+        assert {
+            "availableMemoryMb",
+            "cpu",
+            "concurrency",
+            "timeoutSeconds",
+            "minInstances",
+            "maxInstances",
+        } <= endpoint.keys(), name

@@ -1,0 +1,122 @@
+"""The emulator suite of the Firebase CLI, with the demo and the commands that people use."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from tests.emulator.harness import event_message, state_message
+from tools.emulators import Suite, suite
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FIRESTATE = Path(sys.executable).parent / "firestate"
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Suite]:
+    with suite() as started:
+        yield started
+        started_by_us = started.process.pid
+    assert not psutil.pid_exists(started_by_us)
+
+
+def firestate(running: Suite, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user would."""
+    return subprocess.run(
+        [FIRESTATE, *arguments],
+        env=os.environ | running.environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+
+def answer(running: Suite, *arguments: str | Path) -> Any:
+    """Give what the command prints with --json."""
+    done = firestate(running, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def demo(running: Suite) -> subprocess.CompletedProcess[str]:
+    return firestate(running, "demo")
+
+
+def test_demo(demo: subprocess.CompletedProcess[str]) -> None:
+    """The demo ends by itself, accounts for each message, and finds no drift."""
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert "0 drift" in demo.stdout
+    lines = dict(line.rsplit(maxsplit=1) for line in demo.stdout.splitlines() if line.strip())
+    fates = {
+        name: int(lines[name])
+        for name in ("stored", "superseded", "duplicate", "quarantined", "missing", "in all")
+    }
+    assert fates["missing"] == 0
+    assert fates["quarantined"] == 6
+    assert sum(fates.values()) == 2 * fates["in all"]
+
+
+@pytest.mark.usefixtures("demo")
+def test_what_is_stored_can_be_looked_at(running: Suite) -> None:
+    """Each view shows what the demo left behind, as JSON and as a table."""
+    system = answer(running, "system")
+    assert system["total_agents_spawned"] == 15
+    assert system["current_agent_count"] == 1
+    agents = answer(running, "agents", "--status", "terminated", "--type", "QA")
+    assert {agent["agent_id"] for agent in agents} == {"quinn"}
+    events = answer(running, "events", "--type", "handoff", "--limit", "3")
+    assert [event["event_type"] for event in events] == ["handoff"] * 3
+    memories = answer(running, "memory")
+    assert {memory["agent_id"] for memory in memories} == {
+        "father",
+        "ada",
+        "dev_1",
+        "dev_2",
+        "quinn",
+    }
+    memory = answer(running, "memory", "Developer_dev_1")
+    assert memory["learning_context"]["sessions"] == 3
+    assert {"code", "fix"} <= memory["learned_patterns"]["kinds"].keys()
+    for command in (["system"], ["agents"], ["events"], ["memory"], ["memory", "Developer_dev_1"]):
+        shown = firestate(running, *command)
+        assert shown.returncode == 0, shown.stderr
+        assert "\x1b" not in shown.stdout
+        assert shown.stdout.strip()
+
+
+@pytest.mark.usefixtures("demo")
+def test_replay_audit_and_rederive(running: Suite, tmp_path: Path) -> None:
+    """A replayed file goes the whole way, and audit and rederive find nothing to do."""
+    lines = tmp_path / "messages.jsonl"
+    messages = [state_message(1, agent_id="replayed"), event_message("replayed-1")]
+    lines.write_text("\n".join(map(json.dumps, messages)))
+    sent = answer(running, "replay", lines, "--duplicate", "--shuffle", "3")
+    assert sent["distinct"] == 2
+    assert sent["published"] == 4
+    report = answer(running, "audit")
+    assert report["drift"] == 0
+    outcomes = answer(running, "rederive")
+    assert outcomes.keys() <= {"unchanged", "counted"}
+
+
+def test_errors_are_one_line_and_an_exit_code(running: Suite, tmp_path: Path) -> None:
+    """What cannot be done is said in a line that names it, with an exit code of its own."""
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"state": {}}\n{"nothing": 1}\n')
+    done = firestate(running, "replay", bad)
+    assert done.returncode == 3
+    assert "bad.jsonl:2" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert firestate(running, "memory", "Nobody_x").returncode == 1
+    assert firestate(running, "agents", "--status", "sleepy").returncode == 2
