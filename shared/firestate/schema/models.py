@@ -109,9 +109,13 @@ Count = Annotated[int, Strict(), Field(ge=0, le=MAX_COUNT)]
 
 
 class Model(BaseModel):
-    """Unknown fields are refused; instances do not change."""
+    """Unknown fields are refused; instances do not change.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Validators are built when a model is first used: no function uses all of the models, and each
+    would pay for all of them at its cold start.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Totals(Model):
