@@ -53,10 +53,11 @@ class CrashingStore:
             number, self.calls = self.calls, self.calls + 1
             if number == self._at and not self._after:
                 raise Crash
-            result = method(*args, **kwargs)
-            if number == self._at:
-                raise Crash
-            return result
+            try:
+                return method(*args, **kwargs)
+            finally:
+                if number == self._at:  # also where the store itself has raised
+                    raise Crash
 
         return call
 

@@ -12,8 +12,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from firestate.audit.findings import AuditReport, Finding, Kind
-from firestate.audit.recount import recount_event, recount_row, recount_state
-from firestate.audit.recount_agent import recount_agent
+from firestate.audit.recount import recount_row, recount_state
+from firestate.audit.recount_agent import (
+    ERROR_TYPES,
+    recount_agent,
+    recount_events,
+    shown_events,
+)
 from firestate.audit.recount_system import recount_system
 from firestate.pipeline.sweep import swept_figures
 from firestate.schema.ids import (
@@ -49,6 +54,8 @@ class FullAudit:
         self._at = store.now()
         self._ripe = self._at - grace
         self._expected: Flat = {}
+        # Not so once a memory has put error types of expired events together under `other`.
+        self._error_types_known = True
         self.report = AuditReport(self._at)
         self.shard_drift: Flat = {}
 
@@ -117,31 +124,32 @@ class FullAudit:
             self._check_memory(memory, by_agent.get(memory.path, []), events.get(memory.path, []))
         for path in (by_agent.keys() | events.keys()) - seen:
             self._find(Kind.MEMORY, path, "document", "a document", None)
-            for event in events.get(path, []):
-                self._expect(recount_event(event))
+            self._expect(recount_events(events.get(path, [])))
 
     def _check_memory(
         self, memory: Stored, rows: list[dict[str, Any]], events: list[dict[str, Any]]
     ) -> None:
         expected = recount_agent(rows, events)
-        flat: Flat = {}
-        for event in events:
-            _add(flat, recount_event(event))
         learning = memory.data.get("learning_context")
         learning = learning if isinstance(learning, dict) else {}
         found = _flattened({k: learning.get(k, {}) for k in ("coordination", "errors")})
+        worth = recount_events(events)
+        shown = shown_events(worth)
         if self._has_expired_events(memory):
             # Their documents are gone after 90 days; what they added stays, and only a lower
             # bound of it can be recounted.
             self.report.expired_events += found.get(("coordination", "total"), 0) - len(events)
-            lacking = {path for path, count in flat.items() if found.get(path, 0) < count}
-            if not lacking:
-                flat = found
+            known = {path: count for path, count in shown.items() if path[:2] != ERROR_TYPES}
+            if all(found.get(path, 0) >= count for path, count in known.items()):
+                worth = shown = found
+                self._error_types_known = (
+                    self._error_types_known and (*ERROR_TYPES, "other") not in found
+                )
             for name in ("decision_history", "recent_activity", "last_memory_sync"):
                 expected.pop(name)
-        if found != {path: count for path, count in flat.items() if count}:
-            self._find(Kind.MEMORY, memory.path, "learning_context.coordination", flat, found)
-        self._expect(flat)
+        if found != shown:
+            self._find(Kind.MEMORY, memory.path, "learning_context.coordination", shown, found)
+        self._expect(worth)
         for name in ("sessions", "tasks"):
             if learning.get(name) != expected[name]:
                 shown = f"learning_context.{name}"
@@ -173,6 +181,7 @@ class FullAudit:
             path: drift
             for path in self._expected.keys() | found.keys()
             if (drift := self._expected.get(path, 0) - found.get(path, 0))
+            and (self._error_types_known or path[:2] != ERROR_TYPES)
         }
         for path in sorted(self.shard_drift):
             expected = self._expected.get(path, 0)

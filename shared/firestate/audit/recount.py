@@ -54,7 +54,8 @@ def recount_state(state: Doc) -> Doc:
                     one.get("timed", one["tries"]),
                     one.get("duration_ms", 0),
                 ]
-                tally(target, _key(name) or "unspecified", figures, one.get("last_seen"))
+                if any(figures):
+                    tally(target, _key(name) or "unspecified", figures, one.get("last_seen"))
     else:
         for entry in ended:
             took = _took_ms(entry)
@@ -172,8 +173,14 @@ def _task_name(entry: Doc) -> str:
             if 1 <= len(text.encode()) <= _MOST_KEY_BYTES:
                 return text
             break
-    text = json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(
+        entry, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_zulu
+    )
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _zulu(moment: dt.datetime) -> str:
+    return moment.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
 
 
 def _kind(entry: Doc) -> str:
@@ -228,8 +235,11 @@ def _took_ms(entry: Doc) -> int | None:
 
 
 def _key(text: str) -> str:
-    if re.fullmatch(r"__.*__", text, re.DOTALL):
-        text = "~" + text
+    text = _shortened(text)
+    return _shortened("~" + text) if re.fullmatch(r"__.*__", text, re.DOTALL) else text
+
+
+def _shortened(text: str) -> str:
     while len(text.encode()) > _MOST_KEY_BYTES:
         text = text[:-1]
     return text

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from firestate.audit.recount import FIGURES, OUTCOMES, Doc, newest_of, tally
+from firestate.audit.recount import (
+    FIGURES,
+    OUTCOMES,
+    Doc,
+    Flat,
+    newest_of,
+    recount_event,
+    tally,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _NEWEST_DECISIONS = 100
 _NEWEST_ACTIVITIES = 50
+_MOST_NAMES = 64
+
+ERROR_TYPES = ("errors", "by_error_type")
 
 
 def recount_agent(rows: list[Doc], events: list[Doc]) -> Doc:
@@ -70,12 +84,43 @@ def recount_agent(rows: list[Doc], events: list[Doc]) -> Doc:
     }
 
 
+def recount_events(events: list[Doc]) -> Flat:
+    """Give what an agent's events are worth together: what they add to the shards."""
+    total: Flat = {}
+    for event in events:
+        for path, amount in recount_event(event).items():
+            total[path] = total.get(path, 0) + amount
+    return {path: amount for path, amount in total.items() if amount}
+
+
+def shown_events(worth: Flat) -> Flat:
+    """Give the same as the agent's memory shows it: with the first 64 error types by name."""
+    types = {path[-1]: amount for path, amount in worth.items() if path[:2] == ERROR_TYPES}
+    shown = {path: amount for path, amount in worth.items() if path[:2] != ERROR_TYPES}
+    return shown | {(*ERROR_TYPES, name): n for name, n in first_by_name(types).items()}
+
+
 def _summed(maps: Any) -> dict[str, int]:  # noqa: ANN401 - an iterable of maps
     total: dict[str, int] = {}
     for one in maps:
         for name, amount in one.items():
             total[name] = total.get(name, 0) + amount
-    return {name: amount for name, amount in total.items() if amount}
+    return first_by_name({name: amount for name, amount in total.items() if amount})
+
+
+def first_by_name(amounts: dict[str, int]) -> dict[str, int]:
+    """Keep the first 64 names and give what the others come to as `other`."""
+    shown = shown_names(amounts)
+    total: dict[str, int] = {}
+    for name, amount in amounts.items():
+        kept = name if name in shown else "other"
+        total[kept] = total.get(kept, 0) + amount
+    return total
+
+
+def shown_names(amounts: Iterable[str]) -> set[str]:
+    """Give the names that a memory shows of their own."""
+    return {*sorted(name for name in amounts if name != "other")[:_MOST_NAMES], "other"}
 
 
 def _patterns(groups: list[dict[str, Doc]]) -> dict[str, Doc]:
@@ -83,11 +128,12 @@ def _patterns(groups: list[dict[str, Doc]]) -> dict[str, Doc]:
     for group in groups:
         for name, one in group.items():
             tally(total, name, [one[figure] for figure in FIGURES], one["last_seen"])
-    return {
-        name: one | _rates(one)
-        for name, one in total.items()
-        if any(one[figure] for figure in FIGURES)
-    }
+    shown = shown_names(total)
+    bounded: dict[str, Doc] = {}
+    for name, one in total.items():
+        kept = name if name in shown else "other"
+        tally(bounded, kept, [one[figure] for figure in FIGURES], one["last_seen"])
+    return {name: one | _rates(one) for name, one in bounded.items()}
 
 
 def _rates(figures: Doc) -> Doc:

@@ -92,7 +92,8 @@ def _given(totals: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]
             "duration_ms": each.get("duration_ms", 0),
             "last_seen": each.get("last_seen"),
         }
-        _add_to(found, label(name, "unspecified"), pattern)
+        if pattern["tries"] or pattern["duration_ms"]:
+            _add_to(found, label(name, "unspecified"), pattern)
     return found
 
 

@@ -24,7 +24,12 @@ def label(value: Any, default: str) -> str:  # noqa: ANN401 - users put anything
     """
     if not isinstance(value, str) or not value:
         return default
-    text = f"~{value}" if _RESERVED.fullmatch(value) else value
+    text = _cut(value)
+    # Looked at after the cut, which can make a reserved key of one that was none.
+    return _cut(f"~{text}") if _RESERVED.fullmatch(text) else text
+
+
+def _cut(text: str) -> str:
     return text.encode()[:MAX_LABEL_BYTES].decode(errors="ignore")
 
 

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 from firestate.counters.events import event_counts
 from firestate.counters.sums import added
 from firestate.counters.tasks import milliseconds
+from firestate.derive.groups import first_labels
 from firestate.derive.newest import Entry, newest
 from firestate.limits import MAX_ACTIVITIES, MAX_DECISIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+
+    from firestate.counters.sums import Counts
 
 _DECISIONS = ("spawn", "handoff")
 
@@ -52,12 +55,21 @@ def add_event(part: EventsPart, event: Mapping[str, Any]) -> EventsPart:
         decisions = newest([*decisions, decision], MAX_DECISIONS)
     activity = common | {"activity": event["event_type"], "success": event["success"]}
     return EventsPart(
-        counts=added(part.counts, event_counts(event)),
+        counts=_bounded(added(part.counts, event_counts(event))),
         decisions=decisions,
         recent=newest([*part.recent, activity], MAX_ACTIVITIES),
         first_at=at if part.first_at is None else min(at, part.first_at),
         last_at=at if part.last_at is None else max(at, part.last_at),
     )
+
+
+def _bounded(counts: Counts) -> Counts:
+    """Bound the one group of labels that are users' own words."""
+    errors = counts.get("errors", {})
+    if "by_error_type" not in errors:
+        return counts
+    error_types = first_labels(errors["by_error_type"]).counts
+    return counts | {"errors": errors | {"by_error_type": error_types}}
 
 
 def _target(event: Mapping[str, Any]) -> dict[str, str]:

@@ -30,7 +30,6 @@ def memory_document(
     agent_type: str, agent_id: str, rows: RowsPart, events: EventsPart
 ) -> dict[str, Any]:
     """Give the document of an agent's memory, all fields of AgentMemory and `counted`."""
-    memory = rows.counts.get("memory", {})
     decisions = newest([*rows.decisions, *events.decisions], MAX_DECISIONS)
     tasks = [
         {"activity" if key == "decision" else key: value for key, value in decision.items()}
@@ -41,9 +40,9 @@ def memory_document(
         "schema_version": 1,
         "agent_type": agent_type,
         "agent_id": agent_id,
-        "memory_count": memory.get("count", 0),
-        "memory_types_count": memory.get("types", {}),
-        "importance_distribution": memory.get("importance", {}),
+        "memory_count": rows.counts.get("memory_count", 0),
+        "memory_types_count": rows.counts.get("memory_types", {}),
+        "importance_distribution": rows.counts.get("importance", {}),
         "last_memory_sync": max(times, default=_NEVER),
         "learning_context": {
             "sessions": rows.counts.get("sessions", 0),
@@ -64,15 +63,12 @@ def parts_of(document: Mapping[str, Any] | None) -> tuple[RowsPart, EventsPart]:
     if document is None:
         return RowsPart(), EventsPart()
     learning, patterns = document["learning_context"], document["learned_patterns"]
-    memory = {
-        "count": document["memory_count"],
-        "types": document["memory_types_count"],
-        "importance": document["importance_distribution"],
-    }
     counts: Counts = {
         "sessions": learning["sessions"],
         "tasks": learning["tasks"],
-        "memory": memory,
+        "memory_count": document["memory_count"],
+        "memory_types": document["memory_types_count"],
+        "importance": document["importance_distribution"],
         **{group: _counts_in(patterns[group]) for group in PATTERNS},
     }
     last_seen = {

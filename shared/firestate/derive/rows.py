@@ -11,7 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from firestate.counters.labels import OTHER
 from firestate.counters.sums import added, subtracted
+from firestate.derive.groups import Group, changed
 from firestate.derive.newest import Entry, replaced
 from firestate.limits import MAX_ACTIVITIES, MAX_DECISIONS
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     Row = Mapping[str, Any]
 
 PATTERNS = ("kinds", "tools")
+GROUPS = (*PATTERNS, "memory_types", "importance")
 COUNTED = ("tries", "successes", "cancelled", "timed", "duration_ms")
 
 
@@ -31,13 +34,15 @@ COUNTED = ("tries", "successes", "cancelled", "timed", "duration_ms")
 class RowsPart:
     """Sums over the rows, and the newest of what they hold.
 
-    `counts`: sessions, tasks, memory, kinds, tools as nested whole numbers without zeros.
+    `counts`: sessions, tasks, memory_count and the GROUPS as nested whole numbers without zeros.
     `last_seen`: for kinds and tools, when each was last seen. `latest`: the session that began
     last, with its totals. `last_at`: the time of the last counted change.
     """
 
     counts: dict[str, Any] = field(default_factory=dict)
-    last_seen: dict[str, dict[str, datetime]] = field(default_factory=dict)
+    last_seen: dict[str, dict[str, datetime]] = field(
+        default_factory=lambda: {group: {} for group in PATTERNS}
+    )
     decisions: list[Entry] = field(default_factory=list)
     sessions: list[Entry] = field(default_factory=list)
     latest: dict[str, Any] | None = None
@@ -61,7 +66,12 @@ def replace_row(part: RowsPart, old: Row | None, new: Row) -> RowsPart | None:
     before = old["contribution"] if old else {}
     after = new["contribution"]
     session_id = new["session_id"]
-    counts = added(part.counts, subtracted(_counts(after), _counts(before)))
+    groups = _groups(part.counts, before, after)
+    if groups is None:
+        return None
+    rest = {name: value for name, value in part.counts.items() if name not in GROUPS}
+    counts = added(rest, subtracted(_counts(after), _counts(before)))
+    counts |= {name: group.counts for name, group in groups.items() if group.counts}
 
     decisions = replaced(
         part.decisions,
@@ -72,7 +82,7 @@ def replace_row(part: RowsPart, old: Row | None, new: Row) -> RowsPart | None:
     sessions = replaced(
         part.sessions, MAX_ACTIVITIES, _activity(old) if old else [], _activity(new)
     )
-    last_seen = _last_seen(part.last_seen, counts, before, after)
+    last_seen = _last_seen(part.last_seen, groups, before, after)
     latest_known, latest = _latest(part.latest, session_id, after)
     last_at = new["counted_at"]
     if part.last_at is not None and last_at < part.last_at:
@@ -95,13 +105,35 @@ def replace_row(part: RowsPart, old: Row | None, new: Row) -> RowsPart | None:
 def _counts(contribution: Contribution) -> dict[str, Any]:
     if "status" not in contribution:  # a tombstone, or nothing yet
         return {}
-    counts = {"sessions": 1, "tasks": contribution["tasks"], "memory": contribution["memory"]}
-    for group in PATTERNS:
-        counts[group] = {
+    memory_count = contribution["memory"]["count"]
+    return {"sessions": 1, "tasks": contribution["tasks"], "memory_count": memory_count}
+
+
+def _labelled(contribution: Contribution) -> dict[str, dict[str, Any]]:
+    if "status" not in contribution:
+        return {}
+    labelled = {
+        group: {
             name: {key: pattern[key] for key in COUNTED}
             for name, pattern in contribution[group].items()
         }
-    return counts
+        for group in PATTERNS
+    }
+    memory = contribution["memory"]
+    return labelled | {"memory_types": memory["types"], "importance": memory["importance"]}
+
+
+def _groups(
+    counts: Mapping[str, Any], before: Contribution, after: Contribution
+) -> dict[str, Group] | None:
+    change = subtracted(_labelled(after), _labelled(before))
+    found = {}
+    for name in GROUPS:
+        group = changed(counts.get(name, {}), change.get(name, {}))
+        if group is None:
+            return None
+        found[name] = group
+    return found
 
 
 def _decisions(contribution: Contribution, session_id: str) -> list[Entry]:
@@ -126,27 +158,43 @@ def _activity(row: Row) -> list[Entry]:
 
 
 def _last_seen(
-    seen: dict[str, dict[str, datetime]],
-    counts: dict[str, Any],
+    seen: Mapping[str, Mapping[str, datetime]],
+    groups: Mapping[str, Group],
     before: Contribution,
     after: Contribution,
 ) -> dict[str, dict[str, datetime]] | None:
     result = {}
-    for group in PATTERNS:
-        times = dict(seen.get(group, {}))
-        old, new = before.get(group, {}), after.get(group, {})
-        for name in old.keys() | new.keys():
-            was = old.get(name, {}).get("last_seen")
-            now = new.get(name, {}).get("last_seen")
-            known = times.get(name)
-            if name not in counts.get(group, {}):
-                times.pop(name, None)
-            elif now is not None and (known is None or now >= known):
-                times[name] = now
-            elif was is not None and was == known:
-                return None
-        result[group] = times
+    for name in PATTERNS:
+        old, new = before.get(name, {}), after.get(name, {})
+        times = _times(seen[name], groups[name], old, new)
+        if times is None:
+            return None
+        result[name] = times
     return result
+
+
+def _times(
+    seen: Mapping[str, datetime],
+    group: Group,
+    old: Mapping[str, Mapping[str, Any]],
+    new: Mapping[str, Mapping[str, Any]],
+) -> dict[str, datetime] | None:
+    times = {label: time for label, time in seen.items() if label in group.counts}
+    joining = [seen[label] for label in (*group.displaced, OTHER) if label in seen]
+    if joining and OTHER in group.counts:
+        times[OTHER] = max(joining)
+    for label in old.keys() | new.keys():
+        shown = label if label in group.counts else OTHER
+        if shown not in group.counts:
+            continue  # nothing of it is left
+        was = old.get(label, {}).get("last_seen")
+        now = new.get(label, {}).get("last_seen")
+        known = times.get(shown)
+        if now is not None and (known is None or now >= known):
+            times[shown] = now
+        elif was is not None and was == known:
+            return None
+    return times
 
 
 def _latest(

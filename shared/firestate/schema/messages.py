@@ -6,6 +6,8 @@ deleted); `agent-coordination` carries an EventMessage. Each is one JSON object.
 
 from __future__ import annotations
 
+import re
+from itertools import islice
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import Field, Strict, ValidationError
@@ -24,7 +26,7 @@ from firestate.schema.models import (
     UtcTime,
 )
 from firestate.schema.upgrades import MESSAGE_VERSION, upgrade_message
-from firestate.schema.values import digest, parse_json, stored_size
+from firestate.schema.values import digest, half_pairs_in, parse_json, stored_size
 
 STATE_TOPIC = "agent-state"
 EVENT_TOPIC = "agent-coordination"
@@ -32,6 +34,8 @@ EVENT_TOPIC = "agent-coordination"
 OrderNumber = Annotated[int, Strict(), Field(ge=0, le=INT64_MAX)]
 
 M = TypeVar("M", bound=Model)
+
+_ESCAPED_HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class Order(NamedTuple):
@@ -129,6 +133,8 @@ def _parse_object(data: bytes) -> dict[str, Any]:
     raw = parse_json(data)
     if not isinstance(raw, dict):
         raise _invalid("schema", f"must be a JSON object, not {type(raw).__name__}")
+    if _ESCAPED_HALF_PAIR.search(data) and (found := list(islice(half_pairs_in(raw), 20))):
+        raise InvalidMessageError("schema", found)
     return upgrade_message(raw)
 
 

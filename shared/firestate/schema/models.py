@@ -9,7 +9,7 @@ release does not know would otherwise be lost in silence.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     Strict,
     WithJsonSchema,
+    model_validator,
 )
 
 from firestate.limits import MAX_COUNT, MAX_DURATION_SECONDS
@@ -131,6 +132,17 @@ class Totals(Model):
     duration_ms: Count = 0
     timed: Count | None = None
     last_seen: UtcTime | None = None
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> Self:
+        # What is left of the tries is counted as failed, which must not fall below zero.
+        if self.successes + self.cancelled > self.tries:
+            message = "successes and cancelled together are more than tries"
+            raise ValueError(message)
+        if self.timed is not None and self.timed > self.tries:
+            message = "timed is more than tries"
+            raise ValueError(message)
+        return self
 
 
 TotalsByName = Annotated[dict[str, Totals], AfterValidator(_check_keys)]

@@ -73,6 +73,28 @@ def _scalar_problem(value: object) -> str | None:
             return f"is a {type(value).__name__}, which JSON does not know"
 
 
+def half_pairs_in(value: object) -> Iterator[FieldProblem]:
+    r"""Yield where in parsed JSON half of a surrogate pair is, in a text or in a key.
+
+    JSON can spell one (`\ud800`), and pydantic breaks on such a key. Not recursive, since JSON
+    that is not checked yet may nest deeper than Python calls.
+    """
+    waiting: list[tuple[str, Any]] = [("message", value)]
+    while waiting:
+        field, item = waiting.pop()
+        if isinstance(item, str) and (problem := _text_problem(item)):
+            yield FieldProblem(field, problem)
+        elif isinstance(item, list):
+            waiting += [(f"{field}[{index}]", each) for index, each in enumerate(item)]
+        elif isinstance(item, dict):
+            for key, each in item.items():
+                shown = key[:_SHOWN_KEY].encode("utf-8", "backslashreplace").decode()
+                inner = shown if field == "message" else f"{field}.{shown}"
+                if problem := _text_problem(key):
+                    yield FieldProblem(inner, problem)
+                waiting.append((inner, each))
+
+
 def stored_size(value: object) -> int:
     """Bytes that Firestore counts for `value` (https://firebase.google.com/docs/firestore/storage-size)."""
     match value:

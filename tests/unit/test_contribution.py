@@ -1,0 +1,211 @@
+"""What a state is worth to the counters."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from firestate.audit.recount import recount_event, recount_row, recount_state
+from firestate.counters.contribution import contribution_of
+from firestate.counters.events import event_counts
+from firestate.counters.ledger import difference
+from firestate.counters.tasks import ended_task
+from firestate.limits import MAX_DOCUMENT_BYTES, MAX_LABEL_BYTES, MAX_LABELS, MAX_STATE_BYTES
+from firestate.schema.ids import Identity
+from firestate.schema.values import stored_size
+from tests.unit.strategies import NOW, events, states
+
+IDENTITY = Identity("Developer", "a_1", "s1")
+
+
+def state(**changes: Any) -> dict[str, Any]:
+    """Give a live state as stored."""
+    return {
+        "session_id": "s1",
+        "status": "active",
+        "created_at": NOW,
+        "memory_context": {},
+        "task_history": [],
+    } | changes
+
+
+def flat(counts: dict[str, Any], path: tuple[str, ...] = ()) -> dict[tuple[str, ...], int]:
+    """Give nested counts by path, without zeros."""
+    found: dict[tuple[str, ...], int] = {}
+    for name, value in counts.items():
+        if isinstance(value, dict):
+            found |= flat(value, (*path, name))
+        elif value:
+            found[*path, name] = value
+    return found
+
+
+@given(states())
+def test_the_recount_agrees(document: dict[str, Any]) -> None:
+    """Two programs that share no code find the same worth in any state."""
+    assert contribution_of(document) == recount_state(document)
+
+
+@given(states())
+def test_the_recount_of_a_row_agrees(document: dict[str, Any]) -> None:
+    """Also about what a row adds to the shards."""
+    contribution = contribution_of(document)
+    found = {k: v for k, v in recount_row("Developer", "s1", contribution).items() if v}
+    assert flat(difference(IDENTITY, None, contribution)) == found
+
+
+@given(events)
+def test_the_recount_of_an_event_agrees(event: dict[str, Any]) -> None:
+    """And about what an event is worth."""
+    assert flat(event_counts(event)) == {k: v for k, v in recount_event(event).items() if v}
+
+
+@given(states())
+def test_tasks_are_counted_once(document: dict[str, Any]) -> None:
+    """Completed, failed and cancelled are the tries of all kinds, none is negative."""
+    contribution = contribution_of(document)
+    assert min(contribution["tasks"].values()) >= 0
+    kinds = contribution.get("kinds", {}).values()
+    assert sum(contribution["tasks"].values()) == sum(kind["tries"] for kind in kinds)
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ({"status": "pending"}, None),
+        ({}, None),
+        ({"status": "completed", "session_id": "s2"}, None),
+        ({"status": "completed"}, ("unspecified", (), None)),
+        ({"status": "failed", "kind": "code", "tool": "ed"}, ("code", ("ed",), None)),
+        ({"status": "failed", "task_type": "a", "type": "b"}, ("a", (), None)),
+        ({"status": "failed", "kind": 7}, ("unspecified", (), None)),
+        ({"status": "completed", "tools": ["b", "a", "b", 3]}, ("unspecified", ("a", "b"), None)),
+        ({"status": "completed", "duration_seconds": 1.2345}, ("unspecified", (), 1234)),
+        ({"status": "completed", "duration_seconds": -1}, ("unspecified", (), None)),
+        ({"status": "completed", "duration_seconds": True}, ("unspecified", (), None)),
+        ({"status": "completed", "duration_ms": 1500}, ("unspecified", (), 1500)),
+        (
+            {
+                "status": "completed",
+                "started_at": "2026-01-01T00:00:00Z",
+                "completed_at": "2026-01-01T00:00:02",
+            },
+            ("unspecified", (), 2000),
+        ),
+    ],
+)
+def test_entries_of_a_task_history(
+    entry: dict[str, Any], expected: tuple[str, tuple[str, ...], int | None] | None
+) -> None:
+    """Only what ended in this session counts, by its kind and tools, with its duration."""
+    task = ended_task(entry, "s1")
+    found = task and (task.kind, task.tools, task.duration_ms)
+    assert found == expected
+
+
+def test_what_a_resumed_agent_carries_along_is_not_counted_again() -> None:
+    """Entries that name another session count there alone."""
+    history = [
+        {"status": "completed", "kind": "code", "session_id": "s0"},
+        {"status": "failed", "kind": "code", "session_id": "s1"},
+    ]
+    context = {
+        "a": {"type": "fact", "session_id": "s0"},
+        "b": {"type": "fact", "session_id": "s1"},
+        "c": {"type": "fact"},
+        "d": "plain",
+    }
+    worth = contribution_of(state(task_history=history, memory_context=context))
+    assert worth["tasks"] == {"completed": 0, "failed": 1, "cancelled": 0}
+    assert worth["memory"] == {"count": 3, "types": {"fact": 2}, "importance": {}}
+
+
+def test_totals_are_used_instead_of_the_history() -> None:
+    """An agent that gives its totals may trim its history."""
+    totals = {
+        "kinds": {"code": {"tries": 300, "successes": 290, "cancelled": 4, "duration_ms": 9}},
+        "tools": {"ed": {"tries": 10, "successes": 10, "timed": 0}},
+    }
+    history = [{"status": "completed", "kind": "code", "task_id": "t"}]
+    worth = contribution_of(state(task_history=history, task_totals=totals))
+    assert worth["tasks"] == {"completed": 290, "failed": 6, "cancelled": 4}
+    assert worth["kinds"]["code"]["timed"] == 300
+    assert worth["tools"]["ed"]["timed"] == 0
+    assert [decision["id"] for decision in worth["decisions"]] == ["t"]
+
+
+def test_a_task_tried_twice_under_one_id_is_two_decisions() -> None:
+    """An ordinal tells them apart."""
+    history = [
+        {"status": status, "task_id": "t", "ended_at": NOW + timedelta(seconds=n)}
+        for n, status in enumerate(["failed", "completed"])
+    ]
+    decisions = contribution_of(state(task_history=history))["decisions"]
+    assert [(d["id"], d["outcome"]) for d in decisions] == [("t#2", "completed"), ("t", "failed")]
+
+
+@pytest.mark.parametrize(
+    ("importance", "key"),
+    [
+        (0, "0.0"),
+        (0.75, "0.7"),
+        (1, "1.0"),
+        (8, "8"),
+        (8.9, "8"),
+        (-3, "-3"),
+        (5000, "other"),
+        ("high", "high"),
+        ("", None),
+        (True, None),
+        (None, None),
+        ([1], None),
+    ],
+)
+def test_importance(importance: Any, key: str | None) -> None:
+    """Words as they are, shares by the tenth, other numbers whole."""
+    context = {"m": {"importance": importance}}
+    found = contribution_of(state(memory_context=context))["memory"]["importance"]
+    assert found == ({key: 1} if key else {})
+
+
+def test_the_largest_contribution_fits_beside_the_largest_state() -> None:
+    """It takes at most 95,000 bytes, and a state with all of ours stays below 1 MiB."""
+
+    def word(number: int) -> str:
+        return f"{number:04}".rjust(MAX_LABEL_BYTES, "x")
+
+    most = MAX_LABELS + 50
+    history = [
+        {
+            "status": "cancelled",
+            "task_id": word(n),
+            "kind": word(n % most),
+            "tools": [word(n % most)],
+            "duration_ms": 1,
+            "ended_at": NOW,
+        }
+        for n in range(500)
+    ]
+    context = {str(n): {"type": word(n % most), "importance": word(n % most)} for n in range(500)}
+    contribution = contribution_of(state(task_history=history, memory_context=context))
+    assert len(contribution["kinds"]) == len(contribution["tools"]) == MAX_LABELS
+    assert stored_size(contribution) < 95_000
+    digests = {f"{number:22}": "0" * 32 for number in range(20)}
+    ours = {"contribution": contribution, "digests": digests, "writer": "w" * 400}
+    assert MAX_STATE_BYTES + stored_size(ours) + 20 * 32 + 2_000 < MAX_DOCUMENT_BYTES
+
+
+@given(st.lists(states(), min_size=2, max_size=5))
+def test_differences_add_up(history: list[dict[str, Any]]) -> None:
+    """However many steps a session takes, they sum to what it is worth at the end."""
+    worths = [contribution_of(each) for each in history]
+    total: dict[tuple[str, ...], int] = {}
+    for before, after in zip([None, *worths], worths, strict=False):
+        for path, change in flat(difference(IDENTITY, before, after)).items():
+            total[path] = total.get(path, 0) + change
+    expected = flat(difference(IDENTITY, None, worths[-1]))
+    assert {path: count for path, count in total.items() if count} == expected
