@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from firestate.audit.cheap import cheap_audit
 from firestate.audit.repair import audit_and_repair
 from firestate.pipeline.roll_up import RollUp
+from firestate.pipeline.shard_audit import cheap_audit
 from firestate.schema.ids import GLOBAL_CONFIG, SHARDS
 from firestate.stores.protocol import Add, Query, Remove, Update
 from tests.emulator.harness import (
@@ -122,6 +122,7 @@ ANALYTICS = (
     "decision_history",
     "recent_activity",
     "performance_insights",
+    "counted",
 )
 
 
@@ -211,8 +212,8 @@ def test_cheap_audit(filled: FirestoreStore) -> None:
 
 def test_two_repairs_at_once(filled: FirestoreStore) -> None:
     """Of two audits that find the same drift only one repairs it: the other is refused."""
-    from firestate.audit.cheap import REPAIRS, repair_shards  # noqa: PLC0415 - used here alone
     from firestate.errors import ConflictError  # noqa: PLC0415
+    from firestate.pipeline.shard_audit import REPAIRS, repair_shards  # noqa: PLC0415 - used here alone
 
     for _ in range(2):
         before = filled.read(REPAIRS)

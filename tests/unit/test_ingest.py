@@ -69,7 +69,7 @@ def written(stored: dict[str, Any] | None, message: dict[str, Any]) -> dict[str,
         return dict(creation.data)
     update = after(stored, message).write
     assert isinstance(update, Update)
-    document = stored | update.data
+    document = {**stored, **update.data}
     return {name: value for name, value in document.items() if name not in update.removed}
 
 

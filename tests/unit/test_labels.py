@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firestate.audit.recount import _heaviest, _key
+from firestate.audit.recount import _heaviest
+from firestate.audit.recount_tasks import key_of
 from firestate.counters.labels import bounded, label
 from firestate.limits import MAX_LABEL_BYTES, MAX_LABELS
 from firestate.schema.values import problems_of
@@ -44,7 +45,7 @@ def test_every_word_becomes_a_good_key(word: str) -> None:
     key = label(word, "none")
     assert list(problems_of({key: 1}, "")) == []
     assert len(key.encode()) <= MAX_LABEL_BYTES
-    assert key == (_key(word) or "none")
+    assert key == (key_of(word) or "none")
 
 
 @given(st.dictionaries(st.one_of(st.integers(0, 200).map(str), st.just("other")), st.integers(1)))

@@ -145,16 +145,15 @@ class FullAudit:
                 self._error_types_known = (
                     self._error_types_known and (*ERROR_TYPES, "other") not in found
                 )
-            for name in ("decision_history", "recent_activity", "last_memory_sync"):
+            for name in ("decision_history", "recent_activity", "last_memory_sync", "counted"):
                 expected.pop(name)
         if found != shown:
             self._find(Kind.MEMORY, memory.path, "learning_context.coordination", shown, found)
         self._expect(worth)
         for name in ("sessions", "tasks"):
-            if learning.get(name) != expected[name]:
-                shown = f"learning_context.{name}"
-                self._find(Kind.MEMORY, memory.path, shown, expected[name], learning.get(name))
-            del expected[name]
+            if learning.get(name) != (value := expected.pop(name)):
+                field = f"learning_context.{name}"
+                self._find(Kind.MEMORY, memory.path, field, value, learning.get(name))
         for name, value in expected.items():
             if memory.data.get(name) != value:
                 self._find(Kind.MEMORY, memory.path, name, value, memory.data.get(name))

@@ -6,11 +6,12 @@ same way. It is slow and plain on purpose, a list of everything and then loops o
 
 from __future__ import annotations
 
-import datetime as dt
-import hashlib
-import json
-import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from firestate.audit.recount_tasks import ended_at, key_of, kind_of, task_name, took_ms, tools_of
+
+if TYPE_CHECKING:
+    import datetime as dt
 
 Doc = dict[str, Any]
 Flat = dict[tuple[str, ...], int]
@@ -19,7 +20,6 @@ Flat = dict[tuple[str, ...], int]
 OUTCOMES = ("completed", "failed", "cancelled")
 FIGURES = ("tries", "successes", "cancelled", "timed", "duration_ms")
 _MOST_KEYS = 64
-_MOST_KEY_BYTES = 128
 _NEWEST_DECISIONS = 100
 
 
@@ -55,10 +55,10 @@ def recount_state(state: Doc) -> Doc:
                     one.get("duration_ms", 0),
                 ]
                 if any(figures):
-                    tally(target, _key(name) or "unspecified", figures, one.get("last_seen"))
+                    tally(target, key_of(name) or "unspecified", figures, one.get("last_seen"))
     else:
         for entry in ended:
-            took = _took_ms(entry)
+            took = took_ms(entry)
             figures = [
                 1,
                 1 if entry["status"] == "completed" else 0,
@@ -66,9 +66,9 @@ def recount_state(state: Doc) -> Doc:
                 0 if took is None else 1,
                 took or 0,
             ]
-            seen = _ended_at(entry) or state["created_at"]
-            tally(kinds, _kind(entry), figures, seen)
-            for tool in _tools(entry):
+            seen = ended_at(entry) or state["created_at"]
+            tally(kinds, kind_of(entry), figures, seen)
+            for tool in tools_of(entry):
                 tally(tools, tool, figures, seen)
     successes = sum(kind["successes"] for kind in kinds.values())
     cancelled = sum(kind["cancelled"] for kind in kinds.values())
@@ -99,7 +99,7 @@ def recount_event(event: Doc) -> Flat:
         worth["errors", "by_event_type", kind] = 1
         error_type = event["context"].get("error_type")
         if isinstance(error_type, str) and error_type:
-            worth["errors", "by_error_type", _key(error_type)] = 1
+            worth["errors", "by_error_type", key_of(error_type)] = 1
     return worth
 
 
@@ -129,7 +129,7 @@ def _recount_memory(context: Doc, own: str) -> Doc:
                 continue
             kind = entry["type"] if "type" in entry else entry.get("memory_type")
             if isinstance(kind, str):
-                name = _key(kind) or "unspecified"
+                name = key_of(kind) or "unspecified"
                 types[name] = types.get(name, 0) + 1
             if bucket := _bucket(entry.get("importance")):
                 importance[bucket] = importance.get(bucket, 0) + 1
@@ -139,7 +139,7 @@ def _recount_memory(context: Doc, own: str) -> Doc:
 
 def _bucket(weight: object) -> str:
     if isinstance(weight, str):
-        return _key(weight)
+        return key_of(weight)
     if isinstance(weight, bool) or not isinstance(weight, (int, float)):
         return ""
     if 0 <= weight <= 1:
@@ -152,97 +152,18 @@ def _recount_decisions(ended: list[Doc], created_at: dt.datetime) -> list[Doc]:
     seen: dict[str, int] = {}
     decisions = []
     for entry in ended:
-        name = _task_name(entry)
+        name = task_name(entry)
         seen[name] = seen.get(name, 0) + 1
         decisions.append(
             {
                 "id": name if seen[name] == 1 else f"{name}#{seen[name]}",
-                "at": _ended_at(entry) or created_at,
-                "kind": _kind(entry),
+                "at": ended_at(entry) or created_at,
+                "kind": kind_of(entry),
                 "outcome": entry["status"],
-                "duration_ms": _took_ms(entry),
+                "duration_ms": took_ms(entry),
             }
         )
     return newest_of(decisions, _NEWEST_DECISIONS)
-
-
-def _task_name(entry: Doc) -> str:
-    for field in ("task_id", "id"):
-        if entry.get(field) is not None:
-            text = str(entry[field]) if isinstance(entry[field], (str, int)) else ""
-            if 1 <= len(text.encode()) <= _MOST_KEY_BYTES:
-                return text
-            break
-    text = json.dumps(
-        entry, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_zulu
-    )
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def _zulu(moment: dt.datetime) -> str:
-    return moment.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
-
-
-def _kind(entry: Doc) -> str:
-    for field in ("kind", "task_type", "type"):
-        if entry.get(field) is not None:
-            return (isinstance(entry[field], str) and _key(entry[field])) or "unspecified"
-    return "unspecified"
-
-
-def _tools(entry: Doc) -> set[str]:
-    given = entry["tools"] if entry.get("tools") is not None else entry.get("tool")
-    words = given if isinstance(given, list) else [given]
-    return {_key(word) or "unspecified" for word in words if isinstance(word, str)}
-
-
-def _moment(value: object) -> dt.datetime | None:
-    if isinstance(value, str):
-        try:
-            value = dt.datetime.fromisoformat(value)
-        except ValueError:
-            return None
-    if not isinstance(value, dt.datetime):
-        return None
-    zoned = value if value.tzinfo else value.replace(tzinfo=dt.UTC)
-    try:
-        return zoned.astimezone(dt.UTC)
-    except OverflowError:
-        return None
-
-
-def _ended_at(entry: Doc) -> dt.datetime | None:
-    for field in ("ended_at", "completed_at", "timestamp"):
-        if entry.get(field) is not None:
-            return _moment(entry[field])
-    return None
-
-
-def _took_ms(entry: Doc) -> int | None:
-    def number(value: object) -> bool:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-    if number(entry.get("duration_seconds")):
-        seconds = entry["duration_seconds"]
-    elif number(entry.get("duration_ms")):
-        seconds = entry["duration_ms"] / 1000
-    else:
-        start, end = _moment(entry.get("started_at")), _ended_at(entry)
-        if start is None or end is None:
-            return None
-        seconds = (end - start).total_seconds()
-    return round(seconds * 1000) if 0 <= seconds <= 10**9 else None
-
-
-def _key(text: str) -> str:
-    text = _shortened(text)
-    return _shortened("~" + text) if re.fullmatch(r"__.*__", text, re.DOTALL) else text
-
-
-def _shortened(text: str) -> str:
-    while len(text.encode()) > _MOST_KEY_BYTES:
-        text = text[:-1]
-    return text
 
 
 def tally(target: dict[str, Doc], name: str, figures: list[int], seen: dt.datetime | None) -> None:

@@ -46,25 +46,8 @@ def recount_agent(rows: list[Doc], events: list[Doc]) -> Doc:
         }
         for row in live
     ]
-    event_activities = []
-    for event in events:
-        entry = {"id": event["event_id"], "at": event["timestamp"]}
-        for name in ("target_agent_type", "target_agent_id", "session_id"):
-            if event.get(name) is not None:
-                entry[name] = event[name]
-        event_activities.append(
-            {**entry, "activity": event["event_type"], "success": event["success"]}
-        )
-        if event["event_type"] in ("spawn", "handoff"):
-            seconds = event.get("duration_seconds")
-            decisions.append(
-                {
-                    **entry,
-                    "decision": event["event_type"],
-                    "outcome": "completed" if event["success"] else "failed",
-                    "duration_ms": None if seconds is None else round(seconds * 1000),
-                }
-            )
+    happened = [_activity(event) for event in events]
+    made = [_decision(event) for event in events if event["event_type"] in ("spawn", "handoff")]
     times = [row["counted_at"] for row in rows] + [event["timestamp"] for event in events]
     return {
         "memory_count": sum(worth["memory"]["count"] for worth in worths),
@@ -74,14 +57,67 @@ def recount_agent(rows: list[Doc], events: list[Doc]) -> Doc:
         "learned_patterns": {
             group: _patterns([worth[group] for worth in worths]) for group in ("kinds", "tools")
         },
-        "decision_history": newest_of(decisions, _NEWEST_DECISIONS),
-        "recent_activity": newest_of([*tasks, *sessions, *event_activities], _NEWEST_ACTIVITIES),
+        "decision_history": newest_of([*decisions, *made], _NEWEST_DECISIONS),
+        "recent_activity": newest_of([*tasks, *sessions, *happened], _NEWEST_ACTIVITIES),
         "performance_insights": _insights(live),
         "sessions": len(live),
         "tasks": {
             outcome: sum(worth["tasks"][outcome] for worth in worths) for outcome in OUTCOMES
         },
+        "counted": {
+            "rows": {
+                "decisions": newest_of(decisions, _NEWEST_DECISIONS),
+                "sessions": newest_of(sessions, _NEWEST_ACTIVITIES),
+                "latest": _latest(live),
+                "last_at": max((row["counted_at"] for row in rows), default=None),
+            },
+            "events": {
+                "decisions": newest_of(made, _NEWEST_DECISIONS),
+                "recent": newest_of(happened, _NEWEST_ACTIVITIES),
+                "first_at": min((event["timestamp"] for event in events), default=None),
+                "last_at": max((event["timestamp"] for event in events), default=None),
+            },
+        },
     }
+
+
+def _common(event: Doc) -> Doc:
+    entry = {"id": event["event_id"], "at": event["timestamp"]}
+    for name in ("target_agent_type", "target_agent_id", "session_id"):
+        if event.get(name) is not None:
+            entry[name] = event[name]
+    return entry
+
+
+def _activity(event: Doc) -> Doc:
+    return {**_common(event), "activity": event["event_type"], "success": event["success"]}
+
+
+def _decision(event: Doc) -> Doc:
+    seconds = event.get("duration_seconds")
+    return {
+        **_common(event),
+        "decision": event["event_type"],
+        "outcome": "completed" if event["success"] else "failed",
+        "duration_ms": None if seconds is None else round(seconds * 1000),
+    }
+
+
+def _latest(live: list[Doc]) -> Doc | None:
+    if not live:
+        return None
+    newest = max(live, key=lambda row: (row["contribution"]["created_at"], row["session_id"]))
+    worth = newest["contribution"]
+    return {
+        "session_id": newest["session_id"],
+        "created_at": worth["created_at"],
+        **_over(worth["kinds"].values()),
+    }
+
+
+def _over(patterns: Iterable[Doc]) -> Doc:
+    listed = list(patterns)
+    return {figure: sum(one[figure] for one in listed) for figure in FIGURES}
 
 
 def recount_events(events: list[Doc]) -> Flat:
@@ -147,18 +183,12 @@ def _rates(figures: Doc) -> Doc:
 def _insights(live: list[Doc]) -> Doc:
     kinds = _patterns([row["contribution"]["kinds"] for row in live])
 
-    def over(patterns: Any) -> Doc:  # noqa: ANN401 - an iterable of maps
-        listed = list(patterns)
-        return {figure: sum(one[figure] for one in listed) for figure in FIGURES}
-
-    overall = over(kinds.values())
+    overall = _over(kinds.values())
     insights = _rates(overall)
-    if live:
-        newest = max(live, key=lambda row: (row["contribution"]["created_at"], row["session_id"]))
-        own = over(newest["contribution"]["kinds"].values())
+    if own := _latest(live):
         before = {figure: overall[figure] - own[figure] for figure in FIGURES}
         insights["this_session"] = {
-            "session_id": newest["session_id"],
+            "session_id": own["session_id"],
             "tries": own["tries"],
             **_rates(own),
         }

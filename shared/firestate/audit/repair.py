@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from firestate.audit.cheap import REPAIRS, repair_shards
 from firestate.audit.findings import AuditReport, Kind
 from firestate.audit.full import DEFAULT_GRACE, FullAudit
 from firestate.derive.agent_events import EventsPart, add_event
@@ -22,6 +21,7 @@ from firestate.derive.rows import fold_rows
 from firestate.pipeline.contention import until_settled
 from firestate.pipeline.derive_event import derive_event
 from firestate.pipeline.rederive import recount
+from firestate.pipeline.shard_audit import REPAIRS, repair_shards
 from firestate.pipeline.sweep import swept_figures
 from firestate.schema.ids import EVENTS, SESSIONS
 from firestate.stores.protocol import Query, Where, replacing

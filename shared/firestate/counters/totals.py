@@ -10,7 +10,7 @@ from firestate.counters.tasks import ENDED
 from firestate.limits import MAX_ACTIVE_SESSIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 SYSTEM_VERSION = "0.1.0"
 CONTROLLED = {
@@ -81,7 +81,7 @@ def shown_errors(counts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def global_document(
-    shards: list[Mapping[str, Any]],
+    shards: Sequence[Mapping[str, Any]],
     controls: Mapping[str, Any] | None,
     metrics: Mapping[str, Any],
 ) -> dict[str, Any]:

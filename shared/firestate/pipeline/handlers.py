@@ -90,9 +90,10 @@ def delivered(topic: str, event: CloudEvent) -> Delivery:
         data = base64.b64decode(message.get("data") or "", validate=True)
     except (binascii.Error, ValueError, TypeError):
         return Delivery(topic, _raw(body))
-    attributes = message.get("attributes") or {}
+    attributes = message.get("attributes")
+    named = attributes.items() if isinstance(attributes, dict) else ()
     return Delivery(
-        topic, data, {str(k): str(v) for k, v in attributes.items()}, message.get("messageId", "")
+        topic, data, {_text(k): _text(v) for k, v in named}, _text(message.get("messageId", ""))
     )
 
 
@@ -114,6 +115,11 @@ def _raw(data: Any) -> bytes:  # noqa: ANN401 - whatever the request's body held
     if isinstance(data, bytes):
         return data
     return data.encode() if isinstance(data, str) else json.dumps(data).encode()
+
+
+def _text(value: object) -> str:
+    # A JSON body can spell half of a surrogate pair, which no store takes.
+    return str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def _log(function: str, event: CloudEvent, delivery: Delivery | None, work: Any) -> None:  # noqa: ANN401

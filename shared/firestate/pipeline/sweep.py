@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from firestate.audit.cheap import cheap_audit
 from firestate.counters.totals import ended_sessions
 from firestate.errors import ConflictError
 from firestate.ingest.outcomes import Outcome
 from firestate.limits import STALE_AFTER
 from firestate.pipeline.deliveries import Report
+from firestate.pipeline.shard_audit import cheap_audit
 from firestate.schema.ids import QUARANTINE, SHARDS, STATES
 from firestate.stores.protocol import Query, Remove, Where
 

@@ -1,0 +1,116 @@
+"""From shards and controls to `global_config`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from firestate.audit.recount_system import recount_system
+from firestate.counters.totals import (
+    active_sessions,
+    ended_sessions,
+    global_document,
+    sum_of_shards,
+)
+from firestate.limits import MAX_ACTIVE_SESSIONS
+from firestate.schema.documents import from_document
+from firestate.schema.models import SystemState
+from tests.unit.strategies import NOW, times
+
+counts = st.integers(-2, 3)
+event_counts = st.fixed_dictionaries(
+    {}, optional={"total": counts, "succeeded": counts, "duration_ms": counts}
+)
+shards = st.fixed_dictionaries(
+    {},
+    optional={
+        "spawned": counts,
+        "current": counts,
+        "by_status": st.dictionaries(st.sampled_from(["idle", "busy"]), counts),
+        "by_type": st.dictionaries(st.sampled_from(["Father", "QA"]), counts),
+        "tasks": st.dictionaries(st.sampled_from(["completed", "failed"]), counts),
+        "coordination": st.builds(
+            lambda own, by_type: own | {"by_type": by_type},
+            event_counts,
+            st.dictionaries(st.sampled_from(["spawn", "error"]), event_counts),
+        ),
+        "errors": st.fixed_dictionaries(
+            {},
+            optional={
+                "by_event_type": st.dictionaries(st.just("error"), counts),
+                "by_error_type": st.dictionaries(st.sampled_from(["A", "B"]), counts),
+            },
+        ),
+        "sessions": st.dictionaries(
+            st.sampled_from(["s1", "s2", "s3"]),
+            st.fixed_dictionaries({"agents": counts}, optional={"at": times}),
+        ),
+    },
+)
+controls = st.fixed_dictionaries(
+    {},
+    optional={
+        "emergency_stop": st.booleans(),
+        "emergency_reason": st.just("why"),
+        "feature_flags": st.just({"new": True}),
+        "global_config": st.just({"limit": 3}),
+        "last_updated": times,
+    },
+)
+
+
+@given(st.lists(shards, max_size=4), st.none() | controls, st.randoms())
+def test_the_recount_agrees(
+    found: list[dict[str, Any]], settings: dict[str, Any] | None, random: Any
+) -> None:
+    """Code of its own finds the same totals, in whatever order the shards come."""
+    document = global_document(found, settings, {})
+    expected = recount_system(found, settings or {})
+    metrics = expected.pop("system_metrics")
+    assert {name: document["system_metrics"][name] for name in metrics} == metrics
+    assert {name: document[name] for name in expected} == expected
+    shuffled = list(found)
+    random.shuffle(shuffled)
+    assert global_document(shuffled, settings, {}) == document
+
+
+def test_nothing_counted_yet() -> None:
+    """Without shards and controls there is a whole document of zeros."""
+    document = global_document([], None, {})
+    state = from_document(SystemState, document | {"last_updated": NOW})
+    assert state.total_agents_spawned == state.current_agent_count == 0
+    assert state.active_sessions == []
+    assert not state.emergency_stop
+
+
+def test_what_the_sweep_counted_stays() -> None:
+    """A roll-up keeps the figures that it does not make."""
+    document = global_document([], None, {"stale_agent_count": 3, "active_session_count": 9})
+    assert document["system_metrics"]["stale_agent_count"] == 3
+    assert document["system_metrics"]["active_session_count"] == 0
+
+
+def test_a_session_is_active_while_it_has_an_agent() -> None:
+    """Its agents are added up over the shards."""
+    found = [
+        {"sessions": {"a": {"agents": 1}, "b": {"agents": 1}, "c": {"agents": 0}}},
+        {"sessions": {"a": {"agents": 1}, "b": {"agents": -1}}},
+    ]
+    assert active_sessions(found) == (["a"], 1)
+    assert ended_sessions(found[0]) == ["c"]
+    assert sum_of_shards(found) == {}
+
+
+def test_past_a_thousand_sessions_the_latest_are_listed() -> None:
+    """The count stays exact."""
+    most = MAX_ACTIVE_SESSIONS + 5
+    sessions = {
+        f"s{number:05}": {"agents": 1, "at": NOW + timedelta(seconds=number)}
+        for number in range(most)
+    }
+    listed, count = active_sessions([{"sessions": sessions}])
+    assert count == most
+    assert listed == sorted(sessions)[5:]
