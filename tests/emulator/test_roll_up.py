@@ -1,0 +1,174 @@
+"""The roll-up: once a second at most, no change left behind, never back."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from firestate.errors import UnavailableError
+from firestate.ingest.outcomes import Outcome
+from firestate.pipeline.roll_up import RollUp
+from firestate.schema.ids import CONTROLS, GLOBAL_CONFIG, SHARDS, shard_path
+from firestate.stores.protocol import Add, Create, Query, Stored, Update
+from tests.emulator.harness import Crash, CrashingStore
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from firestate.stores.firestore import FirestoreStore
+    from firestate.stores.protocol import Store, Write
+
+
+class Watched:
+    """A store that notes each `global_config` that was written, and when."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.writes: list[tuple[datetime, int]] = []
+        self.reads = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def snapshot(self, query: Any) -> Any:
+        self.reads += 1
+        return self._store.snapshot(query)
+
+    def commit(self, writes: Sequence[Write]) -> datetime:
+        at = self._store.commit(writes)
+        for write in writes:
+            if write.path == GLOBAL_CONFIG and isinstance(write, Create | Update):
+                spawned = write.data.get("total_agents_spawned", -1)
+                self.writes.append((at, spawned))
+        return at
+
+
+def count(store: Store, shard: int = 0) -> datetime:
+    """Count one agent more, as a derive function does; give the time of the write."""
+    return store.commit([Add(shard_path(shard), {"spawned": 1})])
+
+
+def spawned(store: Store) -> int:
+    stored = store.read(GLOBAL_CONFIG)
+    assert stored is not None
+    total: int = stored.data["total_agents_spawned"]
+    return total
+
+
+def test_a_wake_folds_what_woke_it(store: FirestoreStore) -> None:
+    """All shards are added up, and the controls are folded in."""
+    count(store, 1)
+    store.commit([Create(CONTROLS, {"emergency_stop": True, "emergency_reason": "fire"})])
+    report = RollUp(store).wake(count(store, 2))
+    assert report.outcome is Outcome.FOLDED
+    stored = store.read(GLOBAL_CONFIG)
+    assert stored is not None
+    assert stored.data["total_agents_spawned"] == 2
+    assert stored.data["emergency_stop"] is True
+    assert stored.data["emergency_reason"] == "fire"
+
+
+def test_many_wakes_make_few_folds(store: FirestoreStore) -> None:
+    """Wakes for a hundred changes at once are merged; the last change is folded all the same."""
+    watched = Watched(store)
+    roll_up = RollUp(watched)
+    with ThreadPoolExecutor(20) as pool:
+        reports = list(pool.map(lambda number: roll_up.wake(count(store, number % 8)), range(100)))
+    assert spawned(store) == 100
+    outcomes = [report.outcome for report in reports]
+    assert outcomes.count(Outcome.MERGED) > 80
+    assert watched.reads == 100 - outcomes.count(Outcome.MERGED)
+
+
+def test_at_most_once_a_second_and_never_back(store: FirestoreStore) -> None:
+    """Two processes and a sweep at once: a second between writes, and no total ever falls."""
+    watched = Watched(store)
+    processes = [RollUp(watched), RollUp(watched)]
+    end = time.monotonic() + 5
+
+    def busy(number: int) -> None:
+        while time.monotonic() < end:
+            processes[number % 2].wake(count(store, number))
+
+    threads = [threading.Thread(target=busy, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    while time.monotonic() < end:
+        processes[0].fold({"stale_agent_count": 0})
+    for thread in threads:
+        thread.join()
+    total = sum(shard.data["spawned"] for shard in store.query(Query(SHARDS)))
+    assert spawned(store) == total
+    times = [at for at, _ in watched.writes]
+    totals = [value for _, value in watched.writes if value >= 0]
+    assert len(times) >= 4
+    assert totals == sorted(totals)
+    # The wait is measured by this machine's clock from the commit's time by the store's.
+    gaps = [(after - before).total_seconds() for before, after in pairwise(times)]
+    assert min(gaps) > 0.95
+
+
+def test_a_change_that_was_read_needs_no_fold(store: FirestoreStore) -> None:
+    """The wake of a change that an earlier fold has seen costs nothing at all."""
+    first, second = count(store), count(store)
+    calls = CrashingStore(store)
+    roll_up = RollUp(calls, sleep=lambda _: None)
+    assert roll_up.wake(first).outcome is Outcome.FOLDED
+    before = calls.calls
+    assert roll_up.wake(second).outcome is Outcome.MERGED
+    assert calls.calls == before
+    assert roll_up.wake(count(store)).outcome is Outcome.FOLDED
+
+
+def test_nothing_new_is_not_written(store: FirestoreStore) -> None:
+    """A fold that finds the same as before leaves `global_config` as it is."""
+    RollUp(store).wake(count(store))
+    stored = store.read(GLOBAL_CONFIG)
+    assert stored is not None
+    later = stored.updated_at + timedelta(hours=1)
+    assert RollUp(store, sleep=lambda _: None).wake(later).outcome is Outcome.UNCHANGED
+    again = store.read(GLOBAL_CONFIG)
+    assert again is not None
+    assert again.updated_at == stored.updated_at
+
+
+@pytest.mark.parametrize("fault", [Crash, UnavailableError])
+def test_a_fold_that_fails_leaves_the_way_open(
+    store: FirestoreStore, fault: type[BaseException]
+) -> None:
+    """Its own event comes again, and other wakes do not wait for it."""
+    broken = [True]
+
+    class Broken(Watched):
+        def snapshot(self, query: Any) -> Any:
+            if broken.pop() if broken else False:
+                raise fault
+            return super().snapshot(query)
+
+    roll_up = RollUp(Broken(store))
+    at = count(store)
+    with pytest.raises(fault):
+        roll_up.wake(at)
+    assert roll_up.wake(at).outcome is Outcome.FOLDED
+    assert spawned(store) == 1
+
+
+def test_damage_to_what_was_written_is_noticed(store: FirestoreStore) -> None:
+    """Who has written `global_config` meanwhile is found out by the precondition, and read."""
+    roll_up = RollUp(store)
+    roll_up.wake(count(store))
+    stored = store.read(GLOBAL_CONFIG)
+    assert isinstance(stored, Stored)
+    store.commit([Update(GLOBAL_CONFIG, stored.token, {"total_agents_spawned": 99, "own": 1})])
+    roll_up.wake(count(store))
+    again = store.read(GLOBAL_CONFIG)
+    assert again is not None
+    assert again.data["total_agents_spawned"] == 2
+    assert again.data["own"] == 1
