@@ -8,6 +8,7 @@ are nonsense.
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -24,6 +25,7 @@ _SPRINTS = ("sprint-1", "sprint-2", "sprint-3")
 _SEED = 7
 _LATE_EVERY, _LATE_BY = 9, 3
 _TWICE_EVERY = 11
+_REWORDED_EVERY = 43
 
 
 def scenario(start: datetime) -> list[Outgoing]:
@@ -217,16 +219,24 @@ class _Story:
 
 
 def _badly_delivered(story: _Story) -> list[Outgoing]:
-    """Some twice, some later than what follows them, and nonsense in between."""
+    """Some twice, some in other words, some later than what follows, and nonsense in between."""
     sent = list(story.messages)
     for number in range(0, len(sent) - _LATE_BY, _LATE_EVERY):
         sent.insert(number + _LATE_BY, sent.pop(number))
     for number in range(len(sent) - 1, 0, -_TWICE_EVERY):
         sent.insert(number, sent[number])
+    for number in range(len(sent) - 1, 0, -_REWORDED_EVERY):
+        sent.insert(number, _reworded(sent[number]))
     nonsense = _nonsense(story)
     for number, message in enumerate(nonsense, 1):
         sent.insert(number * len(sent) // (len(nonsense) + 1), message)
     return sent
+
+
+def _reworded(message: Outgoing) -> Outgoing:
+    """Give the same content in other bytes, as another client might send it again."""
+    data = json.dumps(json.loads(message.data), sort_keys=True, indent=1).encode()
+    return Outgoing(message.topic, data, message.attributes)
 
 
 def _nonsense(story: _Story) -> list[Outgoing]:
