@@ -7,6 +7,7 @@
     ├── ConfigurationError     a setting is missing or wrong: the message says which
     └── StoreError             the store did not do what was asked
         ├── ConflictError      a precondition did not hold: read again, decide again
+        │   └── ExistsError    the document that was to be created is there already
         ├── UnavailableError   a passing fault: try again later
         └── RefusedError       the store will never take this: it is the caller's mistake
 
@@ -66,6 +67,10 @@ class StoreError(FirestateError):
 
 class ConflictError(StoreError):
     """Somebody else wrote first: what was read is no longer what is stored."""
+
+
+class ExistsError(ConflictError):
+    """What was to be created is there already. Any other conflict says nothing about that."""
 
 
 class UnavailableError(StoreError):

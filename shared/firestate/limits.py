@@ -41,6 +41,13 @@ MAX_LABELS = 64
 """Ours: so many kinds (tools, types, ...) of one document get counters of their own; the rest
 are counted under `other`. Keeps the counters' documents bounded."""
 
+MAX_NAMES = 1_000
+"""Ours: tools, children, metrics or totals of one agent. Firestore takes 40,000 index entries for a
+document, and who reads a quarantine no list of a hundred thousand mistakes."""
+
+MAX_FIELDS = 40
+"""Ours: fields of one object that has named fields; none has half as many."""
+
 MAX_COUNT = 10**12
 MAX_DURATION_SECONDS = 10**9
 """Ours: sums of these stay far below 64 bits, where Firestore's increments stop growing."""
@@ -61,6 +68,10 @@ EVENT_LIFETIME = timedelta(days=90)
 LATEST_ARRIVAL = timedelta(days=30)
 """An older message whose document is absent is too late: its document may have been removed.
 Shorter than both lifetimes, so that nothing that was removed can come back."""
+
+EARLIEST_ARRIVAL = timedelta(days=1)
+"""A message that is dated further ahead than this comes from a clock that is wrong: it would stay
+the latest for as long."""
 
 SHARDS = 8
 """Shards of the system's counters: Firestore takes about one sustained write a second for a

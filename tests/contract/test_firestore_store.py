@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from google.api_core import exceptions as gcp
 
-from firestate.errors import ConflictError, RefusedError, StoreError, UnavailableError
+from firestate.errors import ConflictError, ExistsError, RefusedError, StoreError, UnavailableError
 from firestate.stores.firestore import translated
 from tests.contract.store_contract import StoreContract
 
@@ -18,7 +18,7 @@ class TestFirestoreStore(StoreContract):
     ("vendor", "ours"),
     [
         (gcp.FailedPrecondition("x"), ConflictError),
-        (gcp.AlreadyExists("x"), ConflictError),
+        (gcp.AlreadyExists("x"), ExistsError),
         (gcp.Aborted("x"), ConflictError),
         (gcp.NotFound("x"), ConflictError),
         (gcp.InvalidArgument("x"), RefusedError),

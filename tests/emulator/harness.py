@@ -38,21 +38,35 @@ class Crash(BaseException):
 
 
 class CrashingStore:
-    """Passes calls on, and crashes before or after the one with the given number."""
+    """Passes calls on, and crashes before or after the one with the given number.
 
-    def __init__(self, store: Store, at: int = -1, *, after: bool = False) -> None:
+    Or, with another `fault`, raises that: once, and nothing was done.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        at: int = -1,
+        *,
+        after: bool = False,
+        fault: type[BaseException] = Crash,
+    ) -> None:
         self._store = store
         self._at = at
         self._after = after
+        self._fault = fault
         self.calls = 0
+        self.commits: list[int] = []
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
             number, self.calls = self.calls, self.calls + 1
+            if name == "commit":
+                self.commits.append(number)
             if number == self._at and not self._after:
-                raise Crash
+                raise self._fault
             try:
                 return method(*args, **kwargs)
             finally:
@@ -189,16 +203,23 @@ def task(number: int, status: str = "completed", **changes: Any) -> dict[str, An
 def everything(store: Store) -> dict[str, dict[str, Any]]:
     """Give what is stored, without times of the server and of folding."""
     found = {}
-    for collection in ("agent_states", "coordination", "agent_memory", "system_state"):
+    for collection in (
+        "agent_states",
+        "coordination",
+        "agent_memory",
+        "system_state",
+        "quarantine",
+    ):
         for each in store.query(Query(collection)):
             found[each.path] = each.data
-    for group in ("sessions", "shards"):
+    for group in ("sessions", "shards", "parts"):
         for each in store.query(Query(group, group=True)):
             found[each.path] = each.data
     return {path: json.loads(json.dumps(_plain(data))) for path, data in found.items()}
 
 
-_OF_THE_SERVER = ("folded_at", "last_updated", "swept_at", "expire_at")
+_OF_THE_SERVER = ("folded_at", "last_updated", "swept_at", "expire_at", "deliveries", "changes")
+"""Also how often a message came, and how often a memory was written: a retry may raise both."""
 
 
 def _plain(value: Any) -> Any:
@@ -211,4 +232,6 @@ def _plain(value: Any) -> Any:
         }
     if isinstance(value, list):
         return [_plain(item) for item in value]
+    if isinstance(value, bytes):
+        return value.hex()
     return str(value) if isinstance(value, datetime) else value

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from google.cloud import firestore
 
+from firestate.errors import ConflictError
 from firestate.stores.firestore import FirestoreStore
 from tests.emulator.harness import (
     CrashingStore,
@@ -33,6 +34,7 @@ STORY: list[dict[str, Any]] = [
     state_message(4, status="terminated", task_history=[task(1), task(2, "failed")]),
     state_message(1, session_id="s2", status="active"),
     tombstone_message(5),
+    {"state": "nonsense"},
 ]
 
 
@@ -69,3 +71,16 @@ def test_any_crash_leaves_the_same_end(fresh_store: Any) -> None:
             assert pipeline.crashes == 1, (at, after)
             assert pipeline.audit().findings == [], (at, after)
             assert everything(store) == expected, (at, after)
+
+
+def test_any_refused_commit_is_tried_again(fresh_store: Any) -> None:
+    """A commit that lost a race, or was aborted, says nothing of what is stored: same end."""
+    undisturbed = CrashingStore(fresh_store())
+    play(undisturbed, list(STORY))
+    expected = everything(undisturbed)
+    assert len(undisturbed.commits) > 15
+    for at in undisturbed.commits:
+        store = CrashingStore(fresh_store(), at, fault=ConflictError)
+        pipeline = play(store, list(STORY))
+        assert pipeline.audit().findings == [], at
+        assert everything(store) == expected, at

@@ -127,6 +127,40 @@ def test_a_change_that_was_read_needs_no_fold(store: FirestoreStore) -> None:
     assert roll_up.wake(count(store)).outcome is Outcome.FOLDED
 
 
+def test_who_waits_folds_for_those_that_ended(store: FirestoreStore) -> None:
+    """Also where a fold under way has read what the waiting one came for itself."""
+    read, go_on = threading.Event(), threading.Event()
+
+    class Slow(Watched):
+        def commit(self, writes: Sequence[Write]) -> datetime:
+            read.set()
+            assert go_on.wait(10)
+            return super().commit(writes)
+
+    roll_up = RollUp(Slow(store))
+    first, seen = count(store), count(store)
+    with ThreadPoolExecutor(3) as pool:
+        folding = pool.submit(roll_up.wake, first)
+        assert read.wait(10)
+        waiting = pool.submit(roll_up.wake, seen)
+        while not roll_up._waiting:
+            time.sleep(0.01)
+        unseen = count(store)
+        assert roll_up.wake(unseen).outcome is Outcome.MERGED
+        go_on.set()
+        assert folding.result().outcome is Outcome.FOLDED
+        assert waiting.result().outcome is Outcome.FOLDED
+    assert spawned(store) == 3
+
+
+def test_a_wake_that_comes_again_folds_in_a_new_process(store: FirestoreStore) -> None:
+    """The one that was killed may have had wakes left to it which nobody brings again."""
+    RollUp(store).wake(first := count(store))
+    count(store)  # its wake ended, since another waited; that one was killed
+    assert RollUp(store).wake(first).outcome is Outcome.FOLDED
+    assert spawned(store) == 2
+
+
 def test_nothing_new_is_not_written(store: FirestoreStore) -> None:
     """A fold that finds the same as before leaves `global_config` as it is."""
     RollUp(store).wake(count(store))

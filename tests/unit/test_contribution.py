@@ -139,13 +139,14 @@ def test_totals_are_used_instead_of_the_history() -> None:
 
 
 def test_a_task_tried_twice_under_one_id_is_two_decisions() -> None:
-    """An ordinal tells them apart."""
+    """Each attempt has its number."""
     history = [
         {"status": status, "task_id": "t", "ended_at": NOW + timedelta(seconds=n)}
         for n, status in enumerate(["failed", "completed"])
     ]
     decisions = contribution_of(state(task_history=history))["decisions"]
-    assert [(d["id"], d["outcome"]) for d in decisions] == [("t#2", "completed"), ("t", "failed")]
+    found = [(each["id"], each["attempt"], each["outcome"]) for each in decisions]
+    assert found == [("t", 2, "completed"), ("t", 1, "failed")]
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,25 @@ def test_too_late(message: dict[str, Any]) -> None:
     assert after(stored, message).outcome is Outcome.STORED
 
 
+@pytest.mark.parametrize("kind", ["state", "tombstone", "event"])
+def test_too_early(kind: str) -> None:
+    """What is dated more than a day ahead would stay the latest for as long."""
+    ahead, soon = (time_text(NOW + timedelta(hours=hours)) for hours in (25, 23))
+
+    def decide(at: str) -> None:
+        if kind == "event":
+            event_creation(read_event(event_message("e", timestamp=at)), NOW)
+        elif kind == "state":
+            decide_state(None, read(state_message(1, last_updated=at)), NOW)
+        else:
+            after(written(None, state_message(1)), tombstone_message(2, deleted_at=at))
+
+    decide(soon)
+    with pytest.raises(InvalidMessageError, match="yet to come") as caught:
+        decide(ahead)
+    assert caught.value.code == "too_early"
+
+
 def test_a_heartbeat_writes_only_what_changed() -> None:
     """Large fields that are as they were are not written again."""
     stored = written(None, state_message(1, memory_context={"text": "x" * 1000}))

@@ -164,7 +164,9 @@ def test_versions_are_compared_as_numbers() -> None:
     """Ten comes after nine; a first row takes anything."""
     assert is_newer({"version": [1, 9, 9]}, (1, 9, 10))
     assert is_newer({"version": [1, 9, 9]}, (1, 10, 0))
-    assert is_newer({"version": [1, 9, 9]}, (2, 0, 0))
+    assert is_newer({"version": [1, 9, 9]}, (2, 9, 9))
+    assert is_newer({"version": [2, 9, 9]}, (1, 10, 0)), "came back without memory of a recount"
+    assert not is_newer({"version": [1, 9, 9]}, (2, 9, 8)), "an earlier state, counted anew"
     assert not is_newer({"version": [1, 9, 9]}, (1, 9, 9))
     assert not is_newer({"version": [1, 9, 9]}, (1, 8, 10))
     assert is_newer(None, (0, 0, 0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,9 +16,10 @@ from firestate.counters.totals import (
     global_document,
     sum_of_shards,
 )
-from firestate.limits import MAX_ACTIVE_SESSIONS
+from firestate.limits import MAX_ACTIVE_SESSIONS, MAX_DOCUMENT_BYTES, MAX_LABELS
 from firestate.schema.documents import from_document
 from firestate.schema.models import SystemState
+from firestate.schema.values import stored_size
 from tests.unit.strategies import NOW, times
 
 counts = st.integers(-2, 3)
@@ -62,11 +64,25 @@ controls = st.fixed_dictionaries(
 )
 
 
-@given(st.lists(shards, max_size=4), st.none() | controls, st.randoms())
+@given(
+    st.lists(shards, max_size=4),
+    st.none() | controls,
+    st.randoms(),
+    st.sampled_from([MAX_LABELS, 2, 1]),
+)
 def test_the_recount_agrees(
-    found: list[dict[str, Any]], settings: dict[str, Any] | None, random: Any
+    found: list[dict[str, Any]], settings: dict[str, Any] | None, random: Any, most: int
 ) -> None:
     """Code of its own finds the same totals, in whatever order the shards come."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("firestate.counters.labels.MAX_LABELS", most)
+        patch.setattr("firestate.audit.recount_system._MOST_NAMES", most)
+        _total_and_recount(found, settings, random)
+
+
+def _total_and_recount(
+    found: list[dict[str, Any]], settings: dict[str, Any] | None, random: Any
+) -> None:
     document = global_document(found, settings, {})
     expected = recount_system(found, settings or {})
     metrics = expected.pop("system_metrics")
@@ -91,6 +107,20 @@ def test_what_the_sweep_counted_stays() -> None:
     document = global_document([], None, {"stale_agent_count": 3, "active_session_count": 9})
     assert document["system_metrics"]["stale_agent_count"] == 3
     assert document["system_metrics"]["active_session_count"] == 0
+
+
+def test_it_fits_a_document_however_many_words_users_have() -> None:
+    """The largest counts are shown, all others together."""
+    words = {f"{number:0128}": number for number in range(1, 20_001)}
+    document = global_document([{"by_type": words, "errors": {"by_error_type": words}}], None, {})
+    assert stored_size(document) < MAX_DOCUMENT_BYTES / 10
+    for shown in (
+        document["system_metrics"]["agents_by_type"],
+        document["error_counts"]["by_error_type"],
+    ):
+        assert len(shown) == MAX_LABELS
+        assert sum(shown.values()) == sum(words.values())
+        assert shown[f"{20_000:0128}"] == 20_000
 
 
 def test_a_session_is_active_while_it_has_an_agent() -> None:

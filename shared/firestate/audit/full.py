@@ -86,7 +86,7 @@ class FullAudit:
                 self._find(Kind.ROW, state.path, "contribution", worth, data["contribution"])
             elif row is None or row.data["version"] != data["counted_version"]:
                 found = row.data["version"] if row else None
-                ahead = found is not None and tuple(found) > tuple(data["counted_version"])
+                ahead = found is not None and _later(found, data["counted_version"])
                 if state.updated_at > self._ripe and not ahead:
                     self.report.in_flight += 1
                 else:
@@ -139,12 +139,11 @@ class FullAudit:
             # Their documents are gone after 90 days; what they added stays, and only a lower
             # bound of it can be recounted.
             self.report.expired_events += found.get(("coordination", "total"), 0) - len(events)
-            known = {path: count for path, count in shown.items() if path[:2] != ERROR_TYPES}
-            if all(found.get(path, 0) >= count for path, count in known.items()):
-                worth = shown = found
-                self._error_types_known = (
-                    self._error_types_known and (*ERROR_TYPES, "other") not in found
-                )
+            worth = shown = {
+                path: max(shown.get(path, 0), found.get(path, 0)) for path in shown.keys() | found
+            }
+            if (*ERROR_TYPES, "other") in shown:
+                self._error_types_known = False
             for name in ("decision_history", "recent_activity", "last_memory_sync", "counted"):
                 expected.pop(name)
         if found != shown:
@@ -163,7 +162,7 @@ class FullAudit:
         events = counted.get("events") if isinstance(counted, dict) else None
         first_at: datetime | None = events.get("first_at") if isinstance(events, dict) else None
         # Stored at most 30 days after its own time, an event lives for 90 days from then on.
-        return first_at is not None and first_at + _EVENT_LIFETIME < self._at
+        return first_at is not None and first_at < self._at - _EVENT_LIFETIME
 
     def _check_shards(self, rows: dict[str, Stored]) -> None:
         for row in rows.values():
@@ -215,6 +214,10 @@ class FullAudit:
 
     def _find(self, kind: Kind, path: str, field: str, expected: object, found: object) -> None:
         self.report.findings.append(Finding(kind, path, field, expected, found))
+
+
+def _later(one: list[int], other: list[int]) -> bool:
+    return (one[1:], one[0]) > (other[1:], other[0])
 
 
 def _add(total: Flat, more: Flat) -> None:

@@ -156,7 +156,8 @@ def _recount_decisions(ended: list[Doc], created_at: dt.datetime) -> list[Doc]:
         seen[name] = seen.get(name, 0) + 1
         decisions.append(
             {
-                "id": name if seen[name] == 1 else f"{name}#{seen[name]}",
+                "id": name,
+                "attempt": seen[name],
                 "at": ended_at(entry) or created_at,
                 "kind": kind_of(entry),
                 "outcome": entry["status"],
@@ -196,9 +197,11 @@ def _heaviest(counts: dict[str, Any]) -> dict[str, Any]:
 
 
 def newest_of(entries: list[Doc], most: int) -> list[Doc]:
-    """Give the newest entries, newest first; those of one time by session and id."""
+    """Give the newest entries, newest first; those of one time by all that tells them apart."""
 
-    def order(entry: Doc) -> tuple[Any, str, str]:
-        return (entry["at"], entry.get("session_id") or "", entry.get("id") or "")
+    def order(entry: Doc) -> list[Any]:
+        words = [entry.get(name) or "" for name in ("session_id", "id")]
+        kind = entry.get("decision", entry.get("activity", ""))
+        return [entry["at"], *words, entry.get("attempt", 0), kind]
 
     return sorted(entries, key=order)[::-1][:most]

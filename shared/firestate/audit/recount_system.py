@@ -6,6 +6,7 @@ import datetime as dt
 from typing import Any
 
 _MOST_SESSIONS = 1_000
+_MOST_NAMES = 64
 _LONG_AGO = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -52,11 +53,11 @@ def recount_system(shards: list[dict[str, Any]], controls: dict[str, Any]) -> di
         "current_agent_count": over("current"),
         "error_counts": {
             "by_event_type": counts("errors", "by_event_type"),
-            "by_error_type": counts("errors", "by_error_type"),
+            "by_error_type": _largest(counts("errors", "by_error_type")),
         },
         "system_metrics": {
             "agents_by_status": counts("by_status"),
-            "agents_by_type": counts("by_type"),
+            "agents_by_type": _largest(counts("by_type")),
             "active_session_count": len(active),
             "tasks": {
                 outcome: over("tasks", outcome) for outcome in ("completed", "failed", "cancelled")
@@ -69,3 +70,11 @@ def recount_system(shards: list[dict[str, Any]], controls: dict[str, Any]) -> di
         "emergency_stop": controls.get("emergency_stop", False),
         "emergency_reason": controls.get("emergency_reason"),
     }
+
+
+def _largest(amounts: dict[str, int]) -> dict[str, int]:
+    if len(amounts) <= _MOST_NAMES:
+        return amounts
+    order = sorted(amounts, key=lambda name: (-abs(amounts[name]), name))[: _MOST_NAMES - 1]
+    shown = {name: amounts[name] for name in order if name != "other"}
+    return shown | {"other": sum(amounts.values()) - sum(shown.values())}

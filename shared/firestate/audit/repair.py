@@ -11,6 +11,7 @@ Nothing here can harm, also where the audit is outdated:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from firestate.audit.findings import AuditReport, Kind
@@ -20,6 +21,7 @@ from firestate.derive.memory import memory_document, parts_of
 from firestate.derive.rows import fold_rows
 from firestate.pipeline.contention import until_settled
 from firestate.pipeline.derive_event import derive_event
+from firestate.pipeline.derive_state import next_change
 from firestate.pipeline.rederive import recount
 from firestate.pipeline.shard_audit import REPAIRS, repair_shards
 from firestate.pipeline.sweep import swept_figures
@@ -74,11 +76,12 @@ def fold_memory(store: Store, path: str, agent_type: str, agent_id: str) -> None
         rows = fold_rows(row.data for row in store.query(Query(f"{path}/{SESSIONS}")))
         events = _events_part(store, agent_type, agent_id)
         known = _known_events(memory.data if memory else None)
-        if known is not None and _total(known) > _total(events) and _expired(known, events):
-            events = known
+        if known is not None and _expired(known, events):
+            events = replace(known, counts=_largest(known.counts, events.counts))
         document = memory_document(agent_type, agent_id, rows, events)
-        if writes := replacing(memory, path, document):
-            store.commit(writes)
+        if replacing(memory, path, document):
+            document["changes"] = next_change(memory)
+            store.commit(replacing(memory, path, document))
 
     until_settled(path, attempt)
 
@@ -105,9 +108,16 @@ def _expired(known: EventsPart, found: EventsPart) -> bool:
     return found.first_at is None or known.first_at < found.first_at
 
 
-def _total(part: EventsPart) -> int:
-    total: int = part.counts.get("coordination", {}).get("total", 0)
-    return total
+def _largest(one: Counts, other: Counts) -> Counts:
+    """Give the larger of each count: what is known by either."""
+    result: Counts = {}
+    for name in one.keys() | other.keys():
+        left, right = one.get(name, 0), other.get(name, 0)
+        if isinstance(left, dict) or isinstance(right, dict):
+            result[name] = _largest(left or {}, right or {})
+        else:
+            result[name] = max(left, right)
+    return result
 
 
 def _nested(flat: dict[tuple[str, ...], int]) -> Counts:

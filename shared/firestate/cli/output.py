@@ -13,6 +13,7 @@ from google.auth import exceptions as auth
 from google.cloud import firestore
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from firestate.errors import ConfigurationError
 from firestate.schema.values import time_text
@@ -75,13 +76,14 @@ def print_json(value: Any) -> None:  # noqa: ANN401 - anything stored
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
     """Build a table; numbers stand to the right, times are shown as how long ago."""
-    built = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    built = Table(title=Text(title, style="italic"), title_justify="left", box=None, pad_edge=False)
     listed = [list(row) for row in rows]
     for number, name in enumerate(columns):
         numeric = bool(listed) and all(isinstance(row[number], int | float) for row in listed)
         built.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in listed:
-        built.add_row(*(shown(value) for value in row))
+        # As text: what users wrote may look like rich's markup.
+        built.add_row(*(Text(shown(value)) for value in row))
     return built
 
 

@@ -56,6 +56,7 @@ def replay(
     distinct = read_messages(files, begin)
     messages = made_bad(distinct, duplicate=duplicate, shuffle_seed=shuffle)
     publisher = Publisher(project_or_fail(project))
+    distinct_count = len({(message.topic, message.data) for message in distinct})
     started = time.monotonic()
     bar = Progress(
         "{task.description}",
@@ -75,9 +76,10 @@ def replay(
     seconds = time.monotonic() - started
     if as_json:
         print_json(
-            {"distinct": len(distinct), "published": len(messages), "seconds": round(seconds, 3)}
+            {"distinct": distinct_count, "published": len(messages), "seconds": round(seconds, 3)}
         )
     else:
         console().print(
-            f"Published {len(messages):,} messages ({len(distinct):,} distinct) in {seconds:.1f} s."
+            f"Published {len(messages):,} messages "
+            f"({distinct_count:,} distinct) in {seconds:.1f} s."
         )

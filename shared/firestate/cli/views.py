@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+from pydantic import BaseModel, ValidationError
 
 from firestate.cli.output import (
     JsonOption,
     ProjectOption,
     console,
     fail,
+    notes,
     open_store,
     print_json,
     table,
 )
+from firestate.errors import SchemaTooNewError, StoreError
 from firestate.schema.documents import from_document, to_json
-from firestate.schema.enums import (  # noqa: TC001 - typer reads them at run time
-    AgentStatus,
-    CoordinationEventType,
-)
+from firestate.schema.enums import AgentStatus, CoordinationEventType
 from firestate.schema.ids import EVENTS, GLOBAL_CONFIG, MEMORIES, STATES, memory_path
+from firestate.schema.messages import problems_in
 from firestate.schema.models import AgentMemory, AgentState, CoordinationEvent, SystemState
 from firestate.stores.protocol import Query, Where
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from firestate.stores.protocol import Stored
+
+M = TypeVar("M", bound=BaseModel)
 
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="Show at most so many.")]
 
@@ -35,16 +40,15 @@ def system(project: ProjectOption = None, *, as_json: JsonOption = False) -> Non
     stored = open_store(project).read(GLOBAL_CONFIG)
     if stored is None:
         fail("nothing is stored yet: publish a message first, or run `make demo`")
-    state = from_document(SystemState, stored.data)
+    state = _one(SystemState, stored)
     if as_json:
         print_json(to_json(state))
         return
     out = console()
     out.print(system_table(stored.data))
     if state.emergency_stop:
-        out.print(
-            f"EMERGENCY STOP: {state.emergency_reason or 'no reason given'}", style="bold red"
-        )
+        reason = state.emergency_reason or "no reason given"
+        out.print(f"EMERGENCY STOP: {reason}", style="bold red", markup=False)
 
 
 def system_table(data: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a rich table
@@ -83,8 +87,10 @@ def agents(
     """List agents, one line for each of their sessions."""
     wanted = {"status": status and status.value, "agent_type": agent_type, "session_id": session}
     where = [Where(name, "==", value) for name, value in wanted.items() if value]
+    if status is None:  # a tombstone has none: it is no agent
+        where.append(Where("status", "in", [each.value for each in AgentStatus]))
     found = open_store(project).query(Query(STATES, where, limit=limit))
-    states = [from_document(AgentState, each.data) for each in found if "deleted" not in each.data]
+    states = list(_all(AgentState, found))
     if as_json:
         print_json([to_json(state) for state in states])
         return
@@ -110,7 +116,7 @@ def events(
     wanted = {"event_type": event_type and event_type.value, "source_agent_id": source}
     where = [Where(name, "==", value) for name, value in wanted.items() if value]
     query = Query(EVENTS, where, order_by="timestamp", descending=True, limit=limit)
-    found = [from_document(CoordinationEvent, e.data) for e in open_store(project).query(query)]
+    found = list(_all(CoordinationEvent, open_store(project).query(query)))
     if as_json:
         print_json([to_json(event) for event in found])
         return
@@ -144,11 +150,11 @@ def memory(
         stored = store.read(memory_path(agent_type, agent_id))
         if stored is None:
             fail(f"no memory of {agent}: `firestate memory` lists those there are")
-        one = from_document(AgentMemory, stored.data)
+        one = _one(AgentMemory, stored)
         print_json(to_json(one)) if as_json else _print_memory(one)
         return
     query = Query(MEMORIES, order_by="last_memory_sync", descending=True, limit=limit)
-    memories = [from_document(AgentMemory, each.data) for each in store.query(query)]
+    memories = list(_all(AgentMemory, store.query(query)))
     if as_json:
         print_json([to_json(one) for one in memories])
         return
@@ -166,6 +172,25 @@ def memory(
     ]
     columns = ["agent", "sessions", "memories", "tasks", "success", "best at", "last change"]
     console().print(table(f"Agents' memories ({len(rows)})", columns, rows))
+
+
+def _one(model: type[M], stored: Stored) -> M:
+    """Read a document; raise StoreError with what is wrong where somebody has damaged it."""
+    try:
+        return from_document(model, stored.data)
+    except (ValidationError, SchemaTooNewError) as error:
+        reasons = problems_in(error) if isinstance(error, ValidationError) else [error]
+        message = f"{stored.path} cannot be read: {'; '.join(map(str, reasons))}"
+        raise StoreError(message) from error
+
+
+def _all(model: type[M], documents: Iterable[Stored]) -> Iterator[M]:
+    """Read documents; those that cannot be read are left out, with a note."""
+    for stored in documents:
+        try:
+            yield _one(model, stored)
+        except StoreError as error:
+            notes().print(f"firestate: {error}", style="yellow", markup=False)
 
 
 def _print_memory(one: AgentMemory) -> None:

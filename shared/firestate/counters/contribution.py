@@ -25,7 +25,7 @@ CODE = 1
 
 Contribution = dict[str, Any]
 Version = tuple[int, int, int]
-"""(generation, epoch, revision): grows whenever the contribution of a state changes."""
+"""(generation, epoch, revision): another one whenever the contribution of a state changes."""
 
 _IMPORTANCE_STEPS = 10
 _LARGEST_IMPORTANCE = 1_000
@@ -161,20 +161,20 @@ def _importance(value: object) -> str | None:
 
 
 def _decisions(ended: list[EndedTask], created_at: datetime) -> list[dict[str, Any]]:
-    # A task tried twice under one id is two decisions: the ordinal tells them apart.
+    # A task tried twice under one id is two decisions: `attempt` tells them apart.
     seen: Counter[str] = Counter()
     decisions = []
     for task in ended:
         seen[task.task_id] += 1
-        ordinal = seen[task.task_id]
         decisions.append(
             {
-                "id": task.task_id if ordinal == 1 else f"{task.task_id}#{ordinal}",
+                "id": task.task_id,
+                "attempt": seen[task.task_id],
                 "at": task.ended_at or created_at,
                 "kind": task.kind,
                 "outcome": task.outcome,
                 "duration_ms": task.duration_ms,
             }
         )
-    decisions.sort(key=lambda decision: (decision["at"], decision["id"]), reverse=True)
+    decisions.sort(key=lambda each: (each["at"], each["id"], each["attempt"]), reverse=True)
     return decisions[:MAX_DECISIONS]

@@ -9,6 +9,9 @@ contribution.
     version stored in the row      1.5.3            1.5.7
     arriving                  ...  1.5.3 (again)    1.5.4 (late)      1.5.9
                                    nothing          nothing           replaces, adds 9 minus 7
+
+A version is (generation, epoch, revision): the place in the order of states at which the
+contribution last changed, and a number that each recount of the same state raises.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from firestate.counters.sums import Counts, subtracted
 from firestate.limits import SHARDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from firestate.counters.contribution import Contribution, Version
@@ -38,7 +41,14 @@ def is_newer(row: Mapping[str, Any] | None, version: Version) -> bool:
     Strictly: an equal version is the same contribution again, and an earlier one has been
     replaced; a guard of "later or equal" would count redeliveries twice.
     """
-    return row is None or tuple(row["version"]) < tuple(version)
+    return row is None or _place(row["version"]) < _place(version)
+
+
+def _place(version: Sequence[int]) -> tuple[int, int, int]:
+    # The order decides, and the generation between contributions of one state. Not the other way
+    # round: a session that comes back after its document has expired knows of no recount before.
+    generation, epoch, revision = version
+    return (epoch, revision, generation)
 
 
 def new_row(

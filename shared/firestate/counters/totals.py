@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from operator import add
 from typing import TYPE_CHECKING, Any
 
+from firestate.counters.labels import bounded
 from firestate.counters.sums import Counts, added
 from firestate.counters.tasks import ENDED
 from firestate.limits import MAX_ACTIVE_SESSIONS
@@ -62,6 +64,14 @@ def ended_sessions(shard: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def heaviest(counts: Mapping[str, int]) -> dict[str, int]:
+    """Give the 64 largest of counts by users' own words; the rest as `other`.
+
+    However many words there are, one document must hold what is shown of them.
+    """
+    return bounded(counts, abs, add)
+
+
 def shown_tasks(counts: Mapping[str, Any]) -> dict[str, Any]:
     """Give the counts of ended tasks, zeros included."""
     return dict.fromkeys(ENDED, 0) | dict(counts.get("tasks", {}))
@@ -91,17 +101,18 @@ def global_document(
     """
     total = sum_of_shards(shards)
     sessions, session_count = active_sessions(shards)
+    errors = shown_errors(total)
     document: dict[str, Any] = {
         "schema_version": 1,
         "system_version": SYSTEM_VERSION,
         "active_sessions": sessions,
         "total_agents_spawned": total.get("spawned", 0),
         "current_agent_count": total.get("current", 0),
-        "error_counts": shown_errors(total),
+        "error_counts": errors | {"by_error_type": heaviest(errors["by_error_type"])},
         "system_metrics": {
             **metrics,
             "agents_by_status": total.get("by_status", {}),
-            "agents_by_type": total.get("by_type", {}),
+            "agents_by_type": heaviest(total.get("by_type", {})),
             "active_session_count": session_count,
             "tasks": shown_tasks(total),
             "coordination": shown_coordination(total),

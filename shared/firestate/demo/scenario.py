@@ -8,14 +8,13 @@ are nonsense.
 
 from __future__ import annotations
 
-import json
 import random
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from firestate.client.publisher import Outgoing, outgoing
-from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
+from firestate.demo.bad_network import badly_delivered
 from firestate.schema.values import time_text
 
 if TYPE_CHECKING:
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
 
 _SPRINTS = ("sprint-1", "sprint-2", "sprint-3")
 _SEED = 7
-_LATE_EVERY, _LATE_BY = 9, 3
-_TWICE_EVERY = 11
-_REWORDED_EVERY = 43
 
 
 def scenario(start: datetime) -> list[Outgoing]:
@@ -33,7 +29,7 @@ def scenario(start: datetime) -> list[Outgoing]:
     story = _Story(start)
     for number, sprint in enumerate(_SPRINTS):
         story.sprint(sprint, last=number == len(_SPRINTS) - 1)
-    return _badly_delivered(story)
+    return badly_delivered(story.messages)
 
 
 @dataclass(slots=True)
@@ -216,38 +212,3 @@ class _Story:
 
     def _tick(self) -> None:
         self._now += timedelta(milliseconds=250)
-
-
-def _badly_delivered(story: _Story) -> list[Outgoing]:
-    """Some twice, some in other words, some later than what follows, and nonsense in between."""
-    sent = list(story.messages)
-    for number in range(0, len(sent) - _LATE_BY, _LATE_EVERY):
-        sent.insert(number + _LATE_BY, sent.pop(number))
-    for number in range(len(sent) - 1, 0, -_TWICE_EVERY):
-        sent.insert(number, sent[number])
-    for number in range(len(sent) - 1, 0, -_REWORDED_EVERY):
-        sent.insert(number, _reworded(sent[number]))
-    nonsense = _nonsense(story)
-    for number, message in enumerate(nonsense, 1):
-        sent.insert(number * len(sent) // (len(nonsense) + 1), message)
-    return sent
-
-
-def _reworded(message: Outgoing) -> Outgoing:
-    """Give the same content in other bytes, as another client might send it again."""
-    data = json.dumps(json.loads(message.data), sort_keys=True, indent=1).encode()
-    return Outgoing(message.topic, data, message.attributes)
-
-
-def _nonsense(story: _Story) -> list[Outgoing]:
-    state = next(m.data for m in story.messages if m.topic == STATE_TOPIC)
-    event = next(m.data for m in story.messages if m.topic == EVENT_TOPIC)
-    return [
-        Outgoing(STATE_TOPIC, b'{"epoch": 1, "revision"'),
-        Outgoing(STATE_TOPIC, state.replace(b'"Father"', b'"God_Father"')),
-        Outgoing(STATE_TOPIC, state.replace(b'"idle"', b'"sleeping"')),
-        Outgoing(STATE_TOPIC, state.replace(b'"task_history": []', b'"task_history": [[1]]')),
-        Outgoing(EVENT_TOPIC, event.replace(b'"success": true', b'"success": "very"')),
-        # The same place in the order with other content: who is right cannot be known.
-        Outgoing(EVENT_TOPIC, event.replace(b'"spawn"', b'"handoff"')),
-    ]

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 Entry = dict[str, Any]
 
 
-def entry_key(entry: Entry) -> tuple[Any, str, str]:
-    """Order entries by time, then by whose they are, so that equal sets give equal lists."""
-    return (entry["at"], entry.get("session_id") or "", entry.get("id") or "")
+def entry_key(entry: Entry) -> tuple[Any, ...]:
+    """Order entries by time, then by all that tells them apart: equal sets give equal lists."""
+    kind = entry.get("decision") or entry.get("activity") or ""
+    session_id, own_id = entry.get("session_id") or "", entry.get("id") or ""
+    return (entry["at"], session_id, own_id, entry.get("attempt") or 0, kind)
 
 
 def newest(entries: Iterable[Entry], most: int) -> list[Entry]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from firestate.errors import FieldProblem, InvalidMessageError
 from firestate.ingest.outcomes import Outcome
-from firestate.limits import EVENT_LIFETIME, LATEST_ARRIVAL
+from firestate.limits import EARLIEST_ARRIVAL, EVENT_LIFETIME, LATEST_ARRIVAL
 from firestate.schema.documents import to_document
 from firestate.stores.protocol import Create
 
@@ -20,7 +20,13 @@ HEAD = ("digest",)
 
 
 def event_creation(message: EventMessage, now: datetime) -> Create:
-    """Give the write that stores the event. It says nothing of being counted: that is a mark."""
+    """Give the write that stores the event. It says nothing of being counted: that is a mark.
+
+    Raises InvalidMessageError for an event that is dated more than a day ahead.
+    """
+    if message.event.timestamp > now + EARLIEST_ARRIVAL:
+        reason = f"is of {message.event.timestamp:%Y-%m-%d}, which is yet to come"
+        raise InvalidMessageError("too_early", [FieldProblem("event.timestamp", reason)])
     document = {
         **to_document(message.event),
         "schema_version": 1,

@@ -3,6 +3,7 @@
 stored        arriving             outcome
 nothing       not too old          stored
 nothing       older than 30 days   quarantine: its document may have been removed
+anything      of the day after     quarantine: its clock is wrong
 1.5           1.6, or 2.0          stored: later replaces earlier
 1.5           1.4, or 0.9          superseded
 1.5           1.5, same content    duplicate
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from firestate.counters.contribution import CODE, Version, contribution_of
 from firestate.errors import FieldProblem, InvalidMessageError
 from firestate.ingest.outcomes import Outcome
-from firestate.limits import LATEST_ARRIVAL, STATE_LIFETIME
+from firestate.limits import EARLIEST_ARRIVAL, LATEST_ARRIVAL, STATE_LIFETIME
 from firestate.schema.documents import to_document
 from firestate.schema.ids import Identity
 from firestate.schema.messages import Order, StateMessage, TombstoneMessage
@@ -55,6 +56,8 @@ def decide_state(
 ) -> StateDecision:
     """Decide; raise InvalidMessageError for a message that belongs into quarantine."""
     fields, at = _fields(message)
+    if at > now + EARLIEST_ARRIVAL:
+        raise _invalid("too_early", "state", f"is of {at:%Y-%m-%d}, which is yet to come")
     if head is None:
         if not message.migration and at < now - LATEST_ARRIVAL:
             raise _invalid("too_late", "state", f"is of {at:%Y-%m-%d}, older than 30 days")
@@ -85,7 +88,7 @@ def decide_state(
 
 
 def next_version(stored: Version | None, order: Order, *, recount: bool = False) -> Version:
-    """Give the version for a contribution that changed; it is always above `stored`.
+    """Give the version for a contribution that changed; it always replaces `stored`.
 
     Its first number is that of the contribution code, or higher: a recount of the same state by
     other code has nothing else to rise by, also when an older release is put back.

@@ -54,10 +54,12 @@ def _replacement(
     memory = store.read(identity.memory_path)
     rows, events = parts_of(memory.data if memory else None)
     # What follows holds only while row and memory are as they were read: both are written on
-    # that condition. A change of another row that matters to the memory writes the memory too, so
-    # a fold over all rows, read after the memory, is of the same moment or the commit is refused.
+    # that condition. Whoever changes a row changes the memory too, be it by the number of its
+    # changes alone: so a fold over all rows, read after the memory, is of the same moment, or
+    # the commit is refused.
     rows = replace_row(rows, old, new) or _fold_anew(store, identity, new)
     document = memory_document(identity.agent_type, identity.agent_id, rows, events)
+    document["changes"] = next_change(memory)
     writes: list[Write] = [
         *replacing(row, identity.row_path, new),
         *replacing(memory, identity.memory_path, document),
@@ -66,6 +68,12 @@ def _replacement(
         stamped = [("sessions", name) for name in change.get("sessions", {})]
         writes.append(Add(shard_path(new["shard"]), change, stamped))
     return writes
+
+
+def next_change(memory: Stored | None) -> int:
+    """Give the number of the next change of a memory; no change leaves its update time as it is."""
+    changes: int = memory.data.get("changes", 0) if memory else 0
+    return changes + 1
 
 
 def _fold_anew(store: Store, identity: Identity, new: dict[str, Any]) -> RowsPart:

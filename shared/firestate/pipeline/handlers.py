@@ -13,6 +13,7 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from firestate.errors import FieldProblem, InvalidMessageError
 from firestate.pipeline.deliveries import Delivery, Report
 from firestate.pipeline.logs import logged
 from firestate.pipeline.wiring import project, roll_up, store
@@ -42,8 +43,11 @@ def on_state_written(event: CloudEvent) -> None:
     from firestate.pipeline.derive_state import FIELDS, derive_state
     from firestate.stores.firestore_event import changed_document
 
-    state = changed_document(_protobuf(event), FIELDS)
-    _log("derive_state", event, None, lambda: derive_state(store(), state) if state else _removed())
+    def work() -> Report:
+        state = changed_document(_protobuf(event), FIELDS)
+        return derive_state(store(), state) if state else _removed()
+
+    _log("derive_state", event, None, work)
 
 
 def on_event_created(event: CloudEvent) -> None:
@@ -51,22 +55,22 @@ def on_event_created(event: CloudEvent) -> None:
     from firestate.pipeline.derive_event import FIELDS, derive_event
     from firestate.stores.firestore_event import changed_document
 
-    created = changed_document(_protobuf(event), FIELDS)
-    _log(
-        "derive_event",
-        event,
-        None,
-        lambda: derive_event(store(), created) if created else _removed(),
-    )
+    def work() -> Report:
+        created = changed_document(_protobuf(event), FIELDS)
+        return derive_event(store(), created) if created else _removed()
+
+    _log("derive_event", event, None, work)
 
 
 def on_counters_changed(event: CloudEvent) -> None:
     """Roll up after a shard or the controls were written."""
     from firestate.stores.firestore_event import changed_document
 
-    changed = changed_document(_protobuf(event), ())
-    changed_at = changed.updated_at if changed else _now()
-    _log("roll_up", event, None, lambda: roll_up().wake(changed_at))
+    def work() -> Report:
+        changed = changed_document(_protobuf(event), ())
+        return roll_up().wake(changed.updated_at if changed else _now())
+
+    _log("roll_up", event, None, work)
 
 
 def on_schedule() -> None:
@@ -99,7 +103,12 @@ def delivered(topic: str, event: CloudEvent) -> Delivery:
 
 def _protobuf(event: CloudEvent) -> bytes:
     data: Any = event.get_data()
-    return data if isinstance(data, bytes) else b""
+    if data is None:
+        return b""  # an empty body: a message without any field set
+    if not isinstance(data, bytes):
+        problem = FieldProblem("data", f"must be protobuf, not {type(data).__name__}")
+        raise InvalidMessageError("event", [problem])
+    return data
 
 
 def _json(data: Any) -> Any:  # noqa: ANN401 - whatever the request's body held

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from firestate.errors import ConflictError, FieldProblem, InvalidMessageError, RefusedError
+from firestate.errors import ExistsError, FieldProblem, InvalidMessageError, RefusedError
 from firestate.ingest.events import HEAD, decide_known_event, event_creation, may_be_expired
 from firestate.ingest.outcomes import Outcome
+from firestate.pipeline.contention import until_settled
 from firestate.pipeline.deliveries import Delivery, Report
 from firestate.pipeline.quarantine import quarantine
 from firestate.schema.messages import EventMessage, parse_event_message
@@ -33,11 +34,17 @@ def ingest_event(store: Store, delivery: Delivery, now: datetime) -> Report:
 
 
 def _store_event(store: Store, message: EventMessage, now: datetime) -> Outcome:
-    if not may_be_expired(message, now):
+    if may_be_expired(message, now):
+        return decide_known_event(store.read(message.path, HEAD), message)
+
+    def attempt() -> Outcome:
         try:
             store.commit([event_creation(message, now)])
-        except ConflictError:
-            pass  # it is there: whether the same or another is read below
-        else:
-            return Outcome.STORED
-    return decide_known_event(store.read(message.path, HEAD), message)
+        except ExistsError:
+            known = store.read(message.path, HEAD)
+            if known is None:
+                raise  # removed in between: created at the next try
+            return decide_known_event(known, message)
+        return Outcome.STORED
+
+    return until_settled(message.path, attempt)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from firestate.errors import ConflictError
+from firestate.errors import ExistsError
 from firestate.ingest.outcomes import Outcome
 from firestate.ingest.quarantine import parts, quarantine_creation
 from firestate.pipeline.contention import until_settled
@@ -32,10 +32,11 @@ def quarantine(
             store.commit([Update(known.path, known.token, again)])
             return
         for path, data in parts(delivery.topic, delivery.data):
-            # A part that is there came with the same bytes, since these make its path.
+            # A part that is there came with the same bytes, since these make its path. Any
+            # other conflict says nothing of it: then all of this is done again.
             try:
                 store.commit([Create(path, {"data": data})])
-            except ConflictError:
+            except ExistsError:
                 continue
         store.commit([creation])
 

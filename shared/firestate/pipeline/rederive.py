@@ -6,9 +6,10 @@ version, and goes through the ledger like any other.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from firestate.counters.contribution import contribution_of
+from firestate.counters.ledger import is_newer
 from firestate.ingest.outcomes import Outcome
 from firestate.ingest.states import next_version
 from firestate.pipeline.contention import until_settled
@@ -20,9 +21,9 @@ from firestate.schema.values import digest
 from firestate.stores.protocol import Query, Update
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from firestate.stores.protocol import Store, Stored
+    from firestate.stores.protocol import Store, Stored, Write
 
 
 def rederive(store: Store) -> Iterator[Report]:
@@ -47,24 +48,27 @@ def recount(store: Store, path: str, *, force: bool = False) -> Report:
         fresh = digest(contribution)
         if not force and contribution == data["contribution"]:
             return state
-        known = max(tuple(data["counted_version"]), _row_version(store, data))
-        version = next_version(known, Order(data["epoch"], data["revision"]), recount=True)
+        row = store.read(_identity(data).row_path, ["version"])
+        known = tuple(data["counted_version"])
+        if row is not None:
+            known = (max(known[0], row.data["version"][0]), *known[1:])
+        order = Order(data["epoch"], data["revision"])
+        version = next_version(known, order, recount=True)
         changes = {
             "contribution": contribution,
             "digests": {**data["digests"], "contribution": fresh},
             "counted_version": list(version),
         }
-        store.commit([Update(path, state.token, changes)])
+        writes: list[Write] = [Update(path, state.token, changes)]
+        if row is not None and not is_newer(row.data, version):
+            # Its version was damaged, and would keep out all that is still to come.
+            writes.append(Update(row.path, row.token, {"version": [0, 0, 0]}))
+        store.commit(writes)
         return store.read(path)
 
     state = until_settled(path, attempt)
     return derive_state(store, state) if state else Report(Outcome.IGNORED, path)
 
 
-def _row_version(store: Store, data: dict[str, object]) -> tuple[int, int, int]:
-    identity = Identity(*(str(data[name]) for name in Identity._fields))
-    row = store.read(identity.row_path, ["version"])
-    if row is None:
-        return (0, 0, 0)
-    generation, epoch, revision = row.data["version"]
-    return (generation, epoch, revision)
+def _identity(data: Mapping[str, Any]) -> Identity:
+    return Identity(*(data[name] for name in Identity._fields))

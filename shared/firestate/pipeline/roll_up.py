@@ -10,8 +10,8 @@ needs none either.
     c, d                    ends ends
     e                                    waits ───  d's second has begun anew
 
-If the waiting one fails or is killed, its own event is delivered again, and that fold sees what
-the ended ones came for.
+If the waiting one fails or is killed, its own event is delivered again, and it folds then, whatever
+others have folded meanwhile: for those that ended.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from firestate.stores.protocol import Store
 
 
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 class RollUp:
     """The roll-up of one process. It remembers what it wrote last, which saves reading it."""
 
@@ -52,6 +55,7 @@ class RollUp:
         self._now = now
         self._state = threading.Lock()  # guards what follows
         self._waiting = False
+        self._latest = _LONG_AGO
         self._read_at: datetime | None = None
         self._folding = threading.Lock()  # one fold at a time, and what it knows
         self._recalled = False
@@ -60,19 +64,23 @@ class RollUp:
     def wake(self, changed_at: datetime) -> Report:
         """Fold, unless the change of `changed_at` is folded, or somebody is about to fold it."""
         with self._state:
-            if self._waiting or self._covers(changed_at):
+            # Who waits, waits for all that have come: a fold under way may have read what it
+            # came for itself, but not what a later one left to it.
+            self._latest = max(self._latest, changed_at)
+            if self._waiting or self._covers(self._latest):
                 return Report(Outcome.MERGED, GLOBAL_CONFIG)
             self._waiting = True
         with self._folding:
             try:
                 self._recall()
-                if not self._covers(changed_at):
+                if not self._covers(self._latest):
                     self._wait_for_turn()
             finally:
                 # Before the shards are read: who comes from here on must fold for himself.
                 with self._state:
                     self._waiting = False
-            return self._fold({}, changed_at)
+                    latest = self._latest
+            return self._fold({}, latest)
 
     def fold(self, metrics: Mapping[str, Any] | None = None) -> Report:
         """Fold now, with `metrics` set in `system_metrics` beside: what the sweep has counted."""
@@ -87,10 +95,10 @@ class RollUp:
     def _recall(self) -> None:
         if self._recalled:
             return
+        # What another process has read counts for nothing here: its waiter may have been killed
+        # with wakes that were left to it, and its own wake, brought again, must fold for them.
         self._written = self._store.read(GLOBAL_CONFIG)
         self._recalled = True
-        if self._written is not None:
-            self._read_at = self._written.data.get("system_metrics", {}).get("folded_at")
 
     def _wait_for_turn(self) -> None:
         if self._written is not None:

@@ -6,7 +6,7 @@ import json
 import random
 from typing import TYPE_CHECKING, Any
 
-from firestate.client.publisher import Outgoing, outgoing
+from firestate.client.publisher import Outgoing
 from firestate.errors import FieldProblem, InvalidMessageError
 from firestate.replay.transcripts import is_transcript, read_transcript
 from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
@@ -69,8 +69,8 @@ def _read_line(line: bytes, place: str) -> Outgoing:
     if isinstance(body, dict) and isinstance(body.get("raw"), str):
         topic = body.get("topic")
         if topic in (STATE_TOPIC, EVENT_TOPIC):
-            return Outgoing(topic, body["raw"].encode())
+            return Outgoing(topic, body["raw"].encode("utf-8", "surrogatepass"))
     elif isinstance(body, dict) and body.keys() & {"state", "deleted", "event"}:
-        return Outgoing(outgoing(body).topic, line)
+        return Outgoing(EVENT_TOPIC if "event" in body else STATE_TOPIC, line)
     reason = "is no message: it needs `state`, `deleted` or `event`, or `topic` and `raw`"
     raise InvalidMessageError("replay", [FieldProblem(place, reason)])

@@ -80,7 +80,8 @@ class Run:
     def play(self, raw: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Give the messages of the whole run, in order."""
         history = raw["history"]
-        step_of_mistake = int(raw["mistake_step"]) if raw.get("mistake_agent") else None
+        labelled = raw.get("mistake_agent") and raw.get("mistake_step") is not None
+        step_of_mistake = int(raw["mistake_step"]) if labelled else None
         before: _Agent | None = None
         for step, turn in enumerate(history):
             at = self._start + step * _TURN

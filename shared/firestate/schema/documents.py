@@ -42,7 +42,7 @@ def from_document(model: type[M], data: Mapping[str, Any]) -> M:
 
 def to_json(model: BaseModel) -> dict[str, Any]:
     """Give `model` as JSON values, times in ISO 8601."""
-    return model.model_dump(mode="json", exclude_defaults=True)
+    return model.model_dump(mode="json")
 
 
 def from_json(model: type[M], data: Mapping[str, Any]) -> M:

@@ -14,17 +14,9 @@ from pydantic import Field, Strict, ValidationError
 
 from firestate.errors import FieldProblem, InvalidMessageError
 from firestate.limits import INT64_MAX, MAX_EVENT_BYTES, MAX_MESSAGE_BYTES, MAX_STATE_BYTES
+from firestate.schema.fields import AgentType, Flag, Id, MapProblemsError, UtcTime
 from firestate.schema.ids import Identity, event_path
-from firestate.schema.models import (
-    AgentState,
-    AgentType,
-    CoordinationEvent,
-    Flag,
-    Id,
-    MapProblemsError,
-    Model,
-    UtcTime,
-)
+from firestate.schema.models import AgentState, CoordinationEvent, Model
 from firestate.schema.upgrades import MESSAGE_VERSION, upgrade_message
 from firestate.schema.values import digest, half_pairs_in, parse_json, stored_size
 
@@ -113,18 +105,17 @@ def parse_state_message(data: bytes) -> StateMessage | TombstoneMessage:
     """Read a message of `agent-state`; raise InvalidMessageError with a problem for each field."""
     raw = _parse_object(data)
     if "deleted" in raw:
+        _check_size("deleted", raw["deleted"], MAX_STATE_BYTES)
         return _validated(TombstoneMessage, raw)
-    message = _validated(StateMessage, raw)
-    _check_size("state", raw["state"], MAX_STATE_BYTES)
-    return message
+    _check_size("state", raw.get("state"), MAX_STATE_BYTES)
+    return _validated(StateMessage, raw)
 
 
 def parse_event_message(data: bytes) -> EventMessage:
     """Read a message of `agent-coordination`; raise InvalidMessageError like the above."""
     raw = _parse_object(data)
-    message = _validated(EventMessage, raw)
-    _check_size("event", raw["event"], MAX_EVENT_BYTES)
-    return message
+    _check_size("event", raw.get("event"), MAX_EVENT_BYTES)
+    return _validated(EventMessage, raw)
 
 
 def _parse_object(data: bytes) -> dict[str, Any]:
@@ -172,6 +163,7 @@ def _printable(field: str) -> str:
 
 
 def _check_size(field: str, value: object, most: int) -> None:
+    # Before anything else: each mistake that pydantic finds takes a thousand bytes of memory.
     size = stored_size(value)
     if size > most:
         problem = FieldProblem(field, f"takes {size:,} bytes in Firestore, at most {most:,}")

@@ -8,8 +8,7 @@ release does not know would otherwise be lost in silence.
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
+from typing import Annotated, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -18,95 +17,27 @@ from pydantic import (
     ConfigDict,
     Field,
     Strict,
-    WithJsonSchema,
     model_validator,
 )
 
-from firestate.limits import MAX_COUNT, MAX_DURATION_SECONDS
+from firestate.limits import MAX_DURATION_SECONDS, MAX_FIELDS
 from firestate.schema.enums import AgentStatus, CoordinationEventType, TaskStatus
-from firestate.schema.ids import agent_type_problem, id_problem
-from firestate.schema.values import problems_of, utc
-
-if TYPE_CHECKING:
-    from firestate.errors import FieldProblem
+from firestate.schema.fields import (
+    AgentType,
+    Count,
+    Flag,
+    Id,
+    Names,
+    Numbers,
+    Text,
+    UserMap,
+    UserMaps,
+    UtcTime,
+    check_keys,
+    check_number,
+)
 
 T = TypeVar("T")
-
-
-class MapProblemsError(ValueError):
-    """What is wrong inside a value, with paths that begin below the field itself."""
-
-    def __init__(self, problems: list[FieldProblem]) -> None:
-        """Say the first few; a map can hold thousands of mistakes."""
-        self.problems = problems
-        super().__init__("; ".join(map(str, problems[:3])))
-
-
-_MOST_PROBLEMS = 20
-
-
-def _check_value(value: T) -> T:
-    problems = []
-    for problem in problems_of(value, ""):
-        problems.append(problem)
-        if len(problems) == _MOST_PROBLEMS:
-            break
-    if problems:
-        raise MapProblemsError(problems)
-    return value
-
-
-def _check_keys(value: dict[str, T]) -> dict[str, T]:
-    _check_value(dict.fromkeys(value))
-    return value
-
-
-def _check_id(text: str) -> str:
-    if problem := id_problem(text):
-        raise ValueError(problem)
-    return text
-
-
-def _check_agent_type(text: str) -> str:
-    if problem := agent_type_problem(text):
-        raise ValueError(problem)
-    return text
-
-
-def _read_time(value: object) -> datetime:
-    if isinstance(value, datetime):
-        return utc(value)
-    if isinstance(value, str):
-        try:
-            return utc(datetime.fromisoformat(value))
-        except (ValueError, OverflowError) as error:
-            message = "is no ISO 8601 time"
-            raise ValueError(message) from error
-    message = f"must be an ISO 8601 time, not {type(value).__name__}"
-    raise ValueError(message)
-
-
-Text = Annotated[str, AfterValidator(_check_value)]
-Id = Annotated[
-    str,
-    AfterValidator(_check_id),
-    WithJsonSchema(
-        {"type": "string", "minLength": 1, "pattern": r"^(?!\.{1,2}$)(?!__.*__$)[^/]+$"}
-    ),
-]
-AgentType = Annotated[
-    str,
-    AfterValidator(_check_agent_type),
-    WithJsonSchema({"type": "string", "minLength": 1, "pattern": r"^(?!\.{1,2}$)[^/_]+$"}),
-]
-UtcTime = Annotated[datetime, BeforeValidator(_read_time)]
-UserMap = Annotated[dict[str, Any], AfterValidator(_check_value)]
-UserMaps = Annotated[list[dict[str, Any]], AfterValidator(_check_value)]
-Numbers = Annotated[
-    dict[str, Annotated[float, Strict(), Field(allow_inf_nan=False)]], AfterValidator(_check_value)
-]
-Flag = Annotated[bool, Strict()]
-Count = Annotated[int, Strict(), Field(ge=0, le=MAX_COUNT)]
 
 
 class Model(BaseModel):
@@ -117,6 +48,14 @@ class Model(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_fields(cls, value: T) -> T:
+        if isinstance(value, dict) and len(value) > MAX_FIELDS:
+            message = f"holds {len(value):,} fields, most of which are unknown"
+            raise ValueError(message)
+        return value
 
 
 class Totals(Model):
@@ -145,7 +84,9 @@ class Totals(Model):
         return self
 
 
-TotalsByName = Annotated[dict[str, Totals], AfterValidator(_check_keys)]
+TotalsByName = Annotated[
+    dict[str, Totals], BeforeValidator(check_number), AfterValidator(check_keys)
+]
 
 
 class TaskTotals(Model):
@@ -173,11 +114,11 @@ class AgentState(Model):
     task_history: UserMaps
     performance_metrics: Numbers
     agent_config: UserMap
-    tools_enabled: list[Text]
+    tools_enabled: Annotated[list[Text], Names]
     current_task: Text | None = None
     task_status: TaskStatus | None = None
     parent_agent_id: Id | None = None
-    child_agent_ids: list[Id] = Field(default_factory=list)
+    child_agent_ids: Annotated[list[Id], Names] = Field(default_factory=list)
     collaboration_context: UserMap = Field(default_factory=dict)
     task_totals: TaskTotals | None = None
 

@@ -96,22 +96,31 @@ def half_pairs_in(value: object) -> Iterator[FieldProblem]:
 
 
 def stored_size(value: object) -> int:
-    """Bytes that Firestore counts for `value` (https://firebase.google.com/docs/firestore/storage-size)."""
-    match value:
-        case None | bool():
-            return 1
-        case str():
-            return len(value.encode()) + 1
-        case bytes():
-            return len(value)
-        case dict():
-            return sum(
-                len(str(key).encode()) + 1 + stored_size(item) for key, item in value.items()
-            )
-        case list() | tuple():
-            return sum(map(stored_size, value))
-        case _:
-            return 8
+    """Bytes that Firestore counts for `value` (https://firebase.google.com/docs/firestore/storage-size).
+
+    An empty map or array counts as one byte, where Firestore counts none: so a limit of size is one
+    of number as well. Not recursive, since it is asked before anything is known of `value`.
+    """
+    total = 0
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        match item:
+            case None | bool():
+                total += 1
+            case str():
+                total += len(item.encode()) + 1
+            case bytes():
+                total += len(item)
+            case dict():
+                total += sum(len(str(key).encode()) + 1 for key in item) or 1
+                waiting += item.values()
+            case list() | tuple():
+                total += not item
+                waiting += item
+            case _:
+                total += 8
+    return total
 
 
 def parse_json(data: bytes) -> Any:  # noqa: ANN401 - JSON can be anything, the schema says what
@@ -206,7 +215,9 @@ def _parse_int(digits: str) -> int:
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise _not_json(f"has the key {twice[:_SHOWN_KEY]!a} twice in one object")
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _not_json(f"has the key {key[:_SHOWN_KEY]!a} twice in one object")
+            seen.add(key)
     return found

@@ -13,7 +13,13 @@ from google.api_core import exceptions as gcp
 from google.cloud import firestore
 from google.cloud.firestore_v1.base_query import FieldFilter
 
-from firestate.errors import ConflictError, RefusedError, StoreError, UnavailableError
+from firestate.errors import (
+    ConflictError,
+    ExistsError,
+    RefusedError,
+    StoreError,
+    UnavailableError,
+)
 from firestate.stores.protocol import Add, Create, Query, Remove, Snapshot, Stored, Update, Write
 
 if TYPE_CHECKING:
@@ -24,7 +30,7 @@ if TYPE_CHECKING:
 
     from firestate.stores.protocol import Token
 
-_CONFLICTS = (gcp.FailedPrecondition, gcp.Conflict, gcp.NotFound)  # Conflict: exists, aborted
+_CONFLICTS = (gcp.Conflict, gcp.NotFound)  # Conflict: aborted, for many met on one document
 _REFUSALS = (gcp.InvalidArgument, gcp.RequestRangeNotSatisfiable)
 
 
@@ -59,13 +65,13 @@ class FirestoreStore:
 
     def query(self, query: Query, *, at: datetime | None = None) -> Iterator[Stored]:
         """Give the documents found one by one, in bounded memory."""
-        with translated(query.collection):
+        with translated(query.collection, condition=False):
             for snapshot in self._query(query).stream(read_time=at):
                 yield stored(snapshot)
 
     def snapshot(self, query: Query) -> Snapshot:
         """Give the documents found and the time as of which they were so."""
-        with translated(query.collection):
+        with translated(query.collection, condition=False):
             found = list(self._query(query).stream())
         read_at = found[0].read_time if found else None
         return Snapshot([stored(snapshot) for snapshot in found], read_at)
@@ -74,22 +80,16 @@ class FirestoreStore:
         self, query: Query, sums: Sequence[str] = (), *, at: datetime | None = None
     ) -> dict[str, int]:
         """Give `count` and the sum of each (dotted) field of `sums` over what `query` finds."""
-        totals: dict[str, int] = {}
-        # Firestore takes five aggregations in one query.
-        names = ["count", *sums]
-        for start in range(0, len(names), 5):
-            aggregation = self._query(query)
-            for number, name in enumerate(names[start : start + 5]):
-                alias = f"a{number}"
-                if name == "count":
-                    aggregation = aggregation.count(alias=alias)
-                else:
-                    aggregation = aggregation.sum(name, alias=alias)
-            with translated(query.collection):
-                results = aggregation.get(read_time=at)
-            for result in results[0]:
-                totals[names[start + int(result.alias[1:])]] = int(result.value or 0)
-        return totals
+        # One aggregation a query: several fields in one would need an index over all of them.
+        return {"count": self._aggregated(self._query(query).count(alias="it"), query, at)} | {
+            name: self._aggregated(self._query(query).sum(name, alias="it"), query, at)
+            for name in sums
+        }
+
+    def _aggregated(self, aggregation: Any, query: Query, at: datetime | None) -> int:  # noqa: ANN401 - the client's own types are loose here
+        with translated(query.collection, condition=False):
+            ((result,),) = aggregation.get(read_time=at)
+        return int(result.value or 0)
 
     def now(self) -> datetime:
         """Give the store's own present: the read time of a document that need not exist."""
@@ -151,10 +151,22 @@ def stored(snapshot: DocumentSnapshot[Any]) -> Stored:
 
 
 @contextmanager
-def translated(what: str) -> Iterator[None]:
-    """Turn the client's errors into ours, naming what was read or written."""
+def translated(what: str, *, condition: bool = True) -> Iterator[None]:
+    """Turn the client's errors into ours, naming what was read or written.
+
+    Without a `condition` (a query) a failed precondition is none of ours: an index is missing.
+    """
     try:
         yield
+    except gcp.AlreadyExists as error:
+        message = f"{what}: is there already ({error.message})"
+        raise ExistsError(message) from error
+    except gcp.FailedPrecondition as error:
+        if condition:
+            message = f"{what}: was written by somebody else ({error.message})"
+            raise ConflictError(message) from error
+        message = f"{what}: cannot be queried so: {error.message}"
+        raise StoreError(message) from error
     except _CONFLICTS as error:
         message = f"{what}: was written by somebody else ({error.message})"
         raise ConflictError(message) from error

@@ -34,7 +34,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """Make a document; ConflictError if it is there already."""
+    """Make a document; ExistsError, a ConflictError, if it is there already."""
 
     path: str
     data: Mapping[str, Any]
