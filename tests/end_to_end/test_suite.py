@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +109,27 @@ def test_replay_audit_and_rederive(running: Suite, tmp_path: Path) -> None:
     assert report["drift"] == 0
     outcomes = answer(running, "rederive")
     assert outcomes.keys() <= {"unchanged", "counted"}
+
+
+@pytest.mark.usefixtures("demo")
+def test_the_example_of_the_readme(running: Suite) -> None:
+    """What the README tells an agent to publish is stored and counted."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    example = readme.partition("```python\n")[2].partition("```")[0]
+    project = running.environment["GOOGLE_CLOUD_PROJECT"]
+    subprocess.run(
+        [sys.executable, "-c", example.replace("my-project", project)],
+        env=os.environ | running.environment,
+        check=True,
+        timeout=60,
+    )
+    deadline = time.monotonic() + 60
+    while firestate(running, "memory", "Developer_agent_001").returncode:
+        assert time.monotonic() < deadline
+    while not answer(running, "memory", "Developer_agent_001")["decision_history"][1:]:
+        assert time.monotonic() < deadline, "a task that ended, and a handoff"
+    (agent,) = answer(running, "agents", "--session", "session_123")
+    assert agent["status"] == "busy"
 
 
 def test_errors_are_one_line_and_an_exit_code(running: Suite, tmp_path: Path) -> None:
