@@ -142,3 +142,28 @@ def test_errors_are_one_line_and_an_exit_code(running: Suite, tmp_path: Path) ->
     assert "Traceback" not in done.stderr
     assert firestate(running, "memory", "Nobody_x").returncode == 1
     assert firestate(running, "agents", "--status", "sleepy").returncode == 2
+
+
+@pytest.mark.usefixtures("demo")
+def test_the_demo_again_for_programs(running: Suite) -> None:
+    """A second demo on the same emulators ends as well; as JSON it tells the same."""
+    told = answer(running, "demo", "--rate", "20")
+    assert told["fates"]["missing"] == 0
+    assert sum(told["fates"].values()) == told["distinct"]
+    assert told["sent"] > told["distinct"]
+    assert told["audit"]["drift"] == 0
+
+
+def test_the_demo_keeps_away_from_real_projects() -> None:
+    """Without emulators it does nothing."""
+    clean = {name: value for name, value in os.environ.items() if "EMULATOR" not in name}
+    done = subprocess.run(
+        [FIRESTATE, "demo", "--project", "real"],
+        env=clean,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "make demo" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console  # noqa: TC002 - used at run time by type checkers alone
@@ -14,10 +15,20 @@ from firestate.audit.findings import Finding, Kind
 from firestate.audit.full import FullAudit
 from firestate.audit.repair import audit_and_repair
 from firestate.cli.audit import print_report
-from firestate.cli.output import ProjectOption, console, open_store, project_or_fail, table
+from firestate.cli.output import (
+    JsonOption,
+    ProjectOption,
+    console,
+    notes,
+    open_store,
+    print_json,
+    project_or_fail,
+    table,
+)
 from firestate.client.publisher import Outgoing, Publisher
 from firestate.demo.scenario import scenario
 from firestate.demo.show import Show
+from firestate.errors import ConfigurationError
 from firestate.pipeline.roll_up import RollUp
 from firestate.schema.ids import GLOBAL_CONFIG
 from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
@@ -36,21 +47,27 @@ _WAKING_SECONDS = 30.0
 
 def demo(
     project: ProjectOption = None,
-    rate: float = typer.Option(_RATE, min=0.1, help="Messages a second."),
+    rate: Annotated[float, typer.Option(min=0.1, help="Messages a second.")] = _RATE,
+    *,
+    as_json: JsonOption = False,
 ) -> None:
     """Play a story of a team of agents through Pub/Sub, show it live, and check the outcome.
 
-    Meant for the emulators: `make demo` starts them. Exits 1 if any message is unaccounted for
-    or any counter is off.
+    Only on emulators: `make demo` starts them. Exits 1 if any message is unaccounted for or any
+    counter is off.
     """
-    out = console()
+    if "FIRESTORE_EMULATOR_HOST" not in os.environ:
+        message = "the demo fills a project with a story: run `make demo`, or set the variables "
+        message += "that `make emulators` prints"
+        raise ConfigurationError(message)
+    out = notes() if as_json else console()
     store = open_store(project)
     messages = scenario(datetime.now(UTC))
     distinct = len(dict.fromkeys((m.topic, m.data) for m in messages))
     out.print(
         f"Sending {len(messages)} messages, {distinct} of them distinct, at {rate:g} a second."
     )
-    with Show(store) as show:
+    with Show(store, out) as show:
         publisher = Publisher(project_or_fail(project))
         first, rest = _first_of_each_topic(messages)
         _wake_functions(store, publisher, first, show)
@@ -58,6 +75,11 @@ def demo(
         fates, report = _settled(store, messages, show)
     if report.drift and not fates["missing"] and all(map(_is_lost_trigger, report.findings)):
         report = _heal(store, out, report.drift)
+    ok = not fates["missing"] and not report.drift and not report.in_flight
+    if as_json:
+        sent = {"sent": len(messages), "distinct": distinct}
+        print_json({**sent, "fates": dict(fates), "audit": report.as_json()})
+        raise typer.Exit(0 if ok else 1)
     out.print(
         table(
             "What became of each distinct message",
@@ -67,7 +89,6 @@ def demo(
     )
     out.print()
     print_report(report)
-    ok = not fates["missing"] and not report.drift and not report.in_flight
     out.print(_HOW_TO_LOOK_FURTHER if ok else "[red]Something is off: see above.[/red]")
     raise typer.Exit(0 if ok else 1)
 

@@ -44,7 +44,7 @@ def notes() -> Console:
 
 def fail(message: str, code: int = 1) -> NoReturn:
     """Say what is wrong, in red on a terminal, and exit."""
-    notes().print(f"firestate: {message}", style="red", markup=False)
+    notes().print(f"firestate: {message}", style="red", markup=False, soft_wrap=True)
     sys.exit(code)
 
 

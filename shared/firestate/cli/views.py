@@ -190,7 +190,7 @@ def _all(model: type[M], documents: Iterable[Stored]) -> Iterator[M]:
         try:
             yield _one(model, stored)
         except StoreError as error:
-            notes().print(f"firestate: {error}", style="yellow", markup=False)
+            notes().print(f"firestate: {error}", style="yellow", markup=False, soft_wrap=True)
 
 
 def _print_memory(one: AgentMemory) -> None:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.console import Group
 from rich.live import Live
 
-from firestate.cli.output import console, table
+from firestate.cli.output import table
 from firestate.cli.views import system_table
 from firestate.schema.ids import GLOBAL_CONFIG, STATES
 from firestate.stores.protocol import Query
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from rich.console import Console
 
     from firestate.stores.protocol import Store
 
@@ -24,10 +26,10 @@ _FIELDS = ("agent_type", "agent_id", "session_id", "status", "current_task", "la
 class Show:
     """A live table on a terminal, a line now and then elsewhere."""
 
-    def __init__(self, store: Store) -> None:
-        """Take the store to watch."""
+    def __init__(self, store: Store, console: Console) -> None:
+        """Take the store to watch, and where to show it."""
         self._store = store
-        self._console = console()
+        self._console = console
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._last_line = ""
 
