@@ -10,9 +10,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def bundle() -> Path:
-    """Replace functions/firestate by a fresh copy of shared/firestate."""
-    target = ROOT / "functions" / "firestate"
+def bundle(functions: Path = ROOT / "functions") -> Path:
+    """Replace `firestate` in the folder `functions` by a fresh copy of shared/firestate."""
+    target = functions / "firestate"
     shutil.rmtree(target, ignore_errors=True)
     return shutil.copytree(
         ROOT / "shared" / "firestate", target, ignore=shutil.ignore_patterns("__pycache__")
