@@ -211,7 +211,24 @@ def test_the_largest_memory_fits_a_document() -> None:
         part = fold_or_fail(part, row(state, NOW))
     assert len(part.decisions) == MAX_DECISIONS
     assert len(part.sessions) == MAX_ACTIVITIES
-    document = memory_document("Developer", "a" * 400, part, EventsPart())
+    happened = EventsPart()
+    for number in range(2 * MAX_DECISIONS):
+        happened = add_event(
+            happened,
+            {
+                "event_id": f"{number:0400}",
+                "event_type": "handoff",
+                "timestamp": NOW,
+                "session_id": "s" * 400,
+                "target_agent_id": "t" * 400,
+                "target_agent_type": "t" * 400,
+                "context": {"error_type": word(number)},
+                "success": False,
+                "duration_seconds": 1,
+            },
+        )
+    document = memory_document("D" * 400, "a" * 400, part, happened)
+    assert len(document["learning_context"]["errors"]["by_error_type"]) == MAX_LABELS + 1
     assert stored_size(document) < MAX_DOCUMENT_BYTES
 
 

@@ -135,10 +135,11 @@ class FullAudit:
         found = _flattened({k: learning.get(k, {}) for k in ("coordination", "errors")})
         worth = recount_events(events)
         shown = shown_events(worth)
-        if self._has_expired_events(memory):
+        expired = found.get(("coordination", "total"), 0) - len(events)
+        if expired > 0 and self._may_have_expired(memory):
             # Their documents are gone after 90 days; what they added stays, and only a lower
             # bound of it can be recounted.
-            self.report.expired_events += found.get(("coordination", "total"), 0) - len(events)
+            self.report.expired_events += expired
             worth = shown = {
                 path: max(shown.get(path, 0), found.get(path, 0)) for path in shown.keys() | found
             }
@@ -157,7 +158,7 @@ class FullAudit:
             if memory.data.get(name) != value:
                 self._find(Kind.MEMORY, memory.path, name, value, memory.data.get(name))
 
-    def _has_expired_events(self, memory: Stored) -> bool:
+    def _may_have_expired(self, memory: Stored) -> bool:
         counted = memory.data.get("counted")
         events = counted.get("events") if isinstance(counted, dict) else None
         first_at: datetime | None = events.get("first_at") if isinstance(events, dict) else None
