@@ -23,7 +23,7 @@ ARROWS = {
     "pipeline": {"schema", "counters", "ingest", "derive", "stores", "stores.protocol"},
     "client": {"schema"},
     "replay": {"schema", "client"},
-    "demo": {"schema", "client", "stores.protocol", "cli"},
+    "demo": {"schema", "client"},
     "audit": {
         "schema",
         "counters",

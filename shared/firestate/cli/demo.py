@@ -15,6 +15,7 @@ from firestate.audit.findings import Finding, Kind
 from firestate.audit.full import FullAudit
 from firestate.audit.repair import audit_and_repair
 from firestate.cli.audit import print_report
+from firestate.cli.live import Show
 from firestate.cli.output import (
     JsonOption,
     ProjectOption,
@@ -27,7 +28,6 @@ from firestate.cli.output import (
 )
 from firestate.client.publisher import Outgoing, Publisher
 from firestate.demo.scenario import scenario
-from firestate.demo.show import Show
 from firestate.errors import ConfigurationError
 from firestate.pipeline.roll_up import RollUp
 from firestate.schema.ids import GLOBAL_CONFIG
