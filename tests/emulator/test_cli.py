@@ -1,0 +1,136 @@
+"""The commands that show what is stored, also where it is damaged or odd."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from firestate.cli import main
+from firestate.schema.ids import CONTROLS
+from firestate.stores.protocol import Create, Remove, Update
+from tests.emulator.harness import (
+    Pipeline,
+    event_message,
+    state_message,
+    task,
+    tombstone_message,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from firestate.stores.firestore import FirestoreStore
+
+    Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(
+    store: FirestoreStore, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Run:
+    """Run `firestate` on the test's own project; give its exit code, output and notes."""
+    del store  # it sets the variables that the command reads
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["firestate", *arguments])
+        code: Any = 0
+        try:
+            main()
+        except SystemExit as exit_:
+            code = exit_.code
+        told = capsys.readouterr()
+        return code or 0, told.out, told.err
+
+    return call
+
+
+def test_nothing_stored_yet(run: Run) -> None:
+    """It says so, and what to do."""
+    code, _, err = run("system")
+    assert code == 1
+    assert "nothing is stored yet" in err
+    for command in ("agents", "events", "memory"):
+        assert run(command, "--json")[:2] == (0, "[]\n")
+    assert run("audit")[0] == 0
+
+
+def test_deleted_agents_are_no_agents(run: Run, store: FirestoreStore) -> None:
+    """They are not listed, and take no place from those that live."""
+    pipeline = Pipeline(store)
+    for number in range(3):
+        pipeline.send(state_message(1, agent_id=f"gone-{number}"))
+        pipeline.send(tombstone_message(2, agent_id=f"gone-{number}"))
+    pipeline.send(state_message(1, agent_id="zoe", current_task="fix [/tmp/x] [red]now"))
+    _, out, _ = run("agents", "--limit", "2")
+    assert "zoe" in out
+    assert "gone" not in out
+    assert "fix [/tmp/x] [red]now" in out
+    (agent,) = json.loads(run("agents", "--limit", "1", "--json")[1])
+    assert agent["agent_id"] == "zoe"
+    assert agent["child_agent_ids"] == []
+
+
+def test_a_damaged_document_is_named_and_left_out(run: Run, store: FirestoreStore) -> None:
+    """The others are shown all the same."""
+    pipeline = Pipeline(store)
+    path = pipeline.send(state_message(1, agent_id="bad")).document
+    pipeline.send(state_message(1, agent_id="good"))
+    stored = store.read(path)
+    assert stored is not None
+    store.commit([Update(path, stored.token, {"created_at": 7})])
+    code, out, err = run("agents")
+    assert code == 0
+    assert "good" in out
+    assert err == (
+        f"firestate: {path} cannot be read: created_at: must be an ISO 8601 time, not int\n"
+    )
+
+
+def test_damaged_controls(run: Run, store: FirestoreStore) -> None:
+    """A setting of the wrong type is one line that names it, with an exit code of its own."""
+    pipeline = Pipeline(store)
+    store.commit([Create(CONTROLS, {"feature_flags": {"new": "on"}})])
+    pipeline.send(state_message(1))
+    pipeline.settle()
+    pipeline.fold()
+    for more in ((), ("--json",)):
+        code, _, err = run("system", *more)
+        assert code == 3
+        assert "system_state/global_config cannot be read: feature_flags.new" in err
+        assert len(err.splitlines()) == 1
+
+
+def test_an_emergency_is_told(run: Run, store: FirestoreStore) -> None:
+    """Whoever looks at the system sees that it was stopped, and why."""
+    pipeline = Pipeline(store)
+    store.commit([Create(CONTROLS, {"emergency_stop": True, "emergency_reason": "[fire]"})])
+    pipeline.send(state_message(1))
+    pipeline.settle()
+    pipeline.fold()
+    assert "EMERGENCY STOP: [fire]" in run("system")[1]
+    assert json.loads(run("system", "--json")[1])["emergency_stop"] is True
+
+
+def test_audit_finds_repairs_and_is_content(run: Run, store: FirestoreStore) -> None:
+    """Exit code 1 as long as there was drift, 0 once there is none."""
+    pipeline = Pipeline(store)
+    pipeline.send(state_message(1, task_history=[task(1)]))
+    pipeline.send(event_message("e1"))
+    pipeline.settle()
+    pipeline.fold()
+    assert run("audit", "--grace", "0")[0] == 0
+    memory = store.read("agent_memory/Developer_a_1")
+    assert memory is not None
+    store.commit([Remove(memory.path, memory.token)])
+    code, out, _ = run("audit", "--grace", "0", "--json")
+    assert code == 1
+    assert json.loads(out)["drift"] == 1
+    code, out, _ = run("audit", "--grace", "0", "--repair")
+    assert code == 1
+    assert "1 repaired" in out
+    assert run("audit", "--grace", "0")[0] == 0
+    code, out, _ = run("memory", "Developer_a_1", "--json")
+    assert json.loads(out)["learning_context"]["coordination"]["total"] == 1
