@@ -174,6 +174,7 @@ def _connect(
     pattern = trigger.get("eventFilterPathPatterns", {}).get("document")
     httpx.post(
         f"http://{running.firestore_host}/emulator/v1/projects/{PROJECT}/eventarcTrigger",
+        timeout=_START_SECONDS,
         params={"eventarcTriggerId": name},
         json={
             "eventType": trigger["eventType"],

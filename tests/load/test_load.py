@@ -83,7 +83,7 @@ def test_runs_delivered_twice_and_shuffled(running: Runner, tmp_path: Path) -> N
     expected = transcripts(tmp_path, runs=16, seed=1)
     messages = read_messages([tmp_path], datetime.now(UTC))
     running.publish(made_bad(messages, duplicate=True, shuffle_seed=1))
-    running.wait_quiet(180)
+    running.wait_quiet(400)
 
     fates = Fates(running.store).count(messages)
     assert fates["stored"] + fates["superseded"] == len(messages)
@@ -105,7 +105,7 @@ def test_audit_under_traffic(running: Runner, tmp_path: Path) -> None:
         assert report.findings == []
         busy += report.in_flight > 0
     assert busy
-    running.wait_quiet(60)
+    running.wait_quiet(200)
     assert FullAudit(running.store, timedelta(0)).run().findings == []
 
 
@@ -119,7 +119,7 @@ def test_bad_messages_between_good_ones(running: Runner) -> None:
         Outgoing("agent-state", b'{"epoch": 1, "pad": "' + b"x" * 2_000_000 + b'"}'),
     ]
     running.publish(bad * 2)
-    running.wait_quiet(60)
+    running.wait_quiet(200)
     assert Fates(running.store).count(bad)["quarantined"] == len(bad)
     failed = {name: n for (name, what), n in running.router.counts.items() if what == "failed"}
     assert failed == {}
