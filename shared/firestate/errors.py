@@ -9,6 +9,7 @@
         ├── ConflictError      a precondition did not hold: read again, decide again
         │   └── ExistsError    the document that was to be created is there already
         ├── UnavailableError   a passing fault: try again later
+        ├── DamagedDocumentError   a document has not the form that we write it in
         └── RefusedError       the store will never take this: it is the caller's mistake
 
 A duplicate or a late message is an outcome, not an exception.
@@ -75,6 +76,10 @@ class ExistsError(ConflictError):
 
 class UnavailableError(StoreError):
     """The store cannot be reached, or is overloaded, for now."""
+
+
+class DamagedDocumentError(StoreError):
+    """A stored document has not the form that Firestate writes it in: somebody else has written."""
 
 
 class RefusedError(StoreError):

@@ -312,3 +312,37 @@ def test_every_sum_of_the_scheduled_audit_has_its_index() -> None:
         *((SESSIONS, f"contribution.{name}", "COLLECTION_GROUP") for name in _ROW_SUMS),
         *((MEMORIES, f"learning_context.coordination.{n}", "COLLECTION") for n in _MEMORY_SUMS),
     }
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        (("memory_count",), "x"),
+        (("counted",), None),
+        (("counted", "rows", "decisions"), None),
+        (("learned_patterns",), {"kinds": 1}),
+        (("learning_context",), []),
+    ],
+)
+def test_a_damaged_memory_holds_nothing_up(
+    filled: FirestoreStore, field: tuple[str, ...], value: Any
+) -> None:
+    """A state and an event that meet it are counted, and it is whole again."""
+    pipeline = Pipeline(filled)
+    damage(filled, MEMORY, field, lambda _: value)
+    pipeline.send(state_message(2, status="busy", task_history=[task(1), task(2), task(9)]))
+    pipeline.settle()
+    damage(filled, MEMORY, field, lambda _: value)
+    pipeline.send(event_message("e9"))
+    pipeline.settle()
+    pipeline.fold()
+    assert pipeline.audit().findings == []
+
+
+def test_a_damaged_memory_with_triggers_lost(filled: FirestoreStore) -> None:
+    """The repair mends the memory first, and then counts what was not."""
+    pipeline = Pipeline(filled)
+    damage(filled, MEMORY, ("memory_count",), lambda _: "x")
+    pipeline.send(state_message(2, status="busy", task_history=[task(1), task(2), task(9)]))
+    pipeline.send(event_message("e9"))
+    assert repaired(filled) >= 3

@@ -17,7 +17,7 @@ from firestate.cli.output import (
     print_json,
     table,
 )
-from firestate.errors import SchemaTooNewError, StoreError
+from firestate.errors import DamagedDocumentError, SchemaTooNewError
 from firestate.schema.documents import from_document, to_json
 from firestate.schema.enums import AgentStatus, CoordinationEventType
 from firestate.schema.ids import EVENTS, GLOBAL_CONFIG, MEMORIES, STATES, memory_path
@@ -175,13 +175,13 @@ def memory(
 
 
 def _one(model: type[M], stored: Stored) -> M:
-    """Read a document; raise StoreError with what is wrong where somebody has damaged it."""
+    """Read a document; raise DamagedDocumentError with what is wrong where somebody has damaged it."""
     try:
         return from_document(model, stored.data)
     except (ValidationError, SchemaTooNewError) as error:
         reasons = problems_in(error) if isinstance(error, ValidationError) else [error]
         message = f"{stored.path} cannot be read: {'; '.join(map(str, reasons))}"
-        raise StoreError(message) from error
+        raise DamagedDocumentError(message) from error
 
 
 def _all(model: type[M], documents: Iterable[Stored]) -> Iterator[M]:
@@ -189,7 +189,7 @@ def _all(model: type[M], documents: Iterable[Stored]) -> Iterator[M]:
     for stored in documents:
         try:
             yield _one(model, stored)
-        except StoreError as error:
+        except DamagedDocumentError as error:
             notes().print(f"firestate: {error}", style="yellow", markup=False, soft_wrap=True)
 
 

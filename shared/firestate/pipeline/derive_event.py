@@ -17,8 +17,8 @@ from firestate.derive.agent_events import add_event
 from firestate.derive.memory import memory_document, parts_of
 from firestate.errors import ConflictError
 from firestate.ingest.outcomes import Outcome
-from firestate.pipeline.contention import until_settled
 from firestate.pipeline.deliveries import Report
+from firestate.pipeline.fold_memory import until_counted
 from firestate.schema.ids import memory_path, shard_path
 from firestate.stores.protocol import Add, Stored, Update, replacing
 
@@ -71,4 +71,4 @@ def derive_event(store: Store, event: Stored) -> Report:
             raise
         return Report(Outcome.COUNTED, event.path)
 
-    return until_settled(path, attempt)
+    return until_counted(store, *source, attempt)

@@ -12,8 +12,8 @@ from firestate.counters.ledger import difference, is_newer, new_row
 from firestate.derive.memory import memory_document, parts_of
 from firestate.derive.rows import RowsPart, fold_rows, replace_row
 from firestate.ingest.outcomes import Outcome
-from firestate.pipeline.contention import until_settled
 from firestate.pipeline.deliveries import Report
+from firestate.pipeline.fold_memory import next_change, until_counted
 from firestate.schema.ids import SESSIONS, Identity, shard_path
 from firestate.stores.protocol import Add, Query, Stored, Write, replacing
 
@@ -37,7 +37,7 @@ def derive_state(store: Store, state: Stored) -> Report:
         store.commit(_replacement(store, identity, state, row))
         return Report(Outcome.COUNTED, identity.row_path, shown)
 
-    return until_settled(identity.memory_path, attempt)
+    return until_counted(store, identity.agent_type, identity.agent_id, attempt)
 
 
 def _replacement(
@@ -68,12 +68,6 @@ def _replacement(
         stamped = [("sessions", name) for name in change.get("sessions", {})]
         writes.append(Add(shard_path(new["shard"]), change, stamped))
     return writes
-
-
-def next_change(memory: Stored | None) -> int:
-    """Give the number of the next change of a memory; no change leaves its update time as it is."""
-    changes: int = memory.data.get("changes", 0) if memory else 0
-    return changes + 1
 
 
 def _fold_anew(store: Store, identity: Identity, new: dict[str, Any]) -> RowsPart:

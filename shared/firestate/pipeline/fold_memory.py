@@ -1,0 +1,119 @@
+"""An agent's memory folded anew, from its rows and its counted events: after damage.
+
+Deriving changes a memory by a difference, and needs it whole for that. Where somebody has damaged
+it, it is folded anew first: no message must wait for a repair by hand.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from firestate.derive.agent_events import EventsPart, add_event
+from firestate.derive.memory import memory_document, parts_of
+from firestate.derive.rows import fold_rows
+from firestate.errors import DamagedDocumentError
+from firestate.pipeline.contention import until_settled
+from firestate.schema.ids import EVENTS, SESSIONS, memory_path
+from firestate.stores.protocol import Query, Stored, Where, replacing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from firestate.counters.sums import Counts
+    from firestate.pipeline.deliveries import Report
+    from firestate.stores.protocol import Store
+
+
+def until_counted(
+    store: Store, agent_type: str, agent_id: str, attempt: Callable[[], Report]
+) -> Report:
+    """Call `attempt` until it is settled; where it finds the agent's memory damaged, mend that."""
+    path = memory_path(agent_type, agent_id)
+
+    def guarded() -> Report:
+        with damage_named(path):
+            return attempt()
+
+    try:
+        return until_settled(path, guarded)
+    except DamagedDocumentError:
+        fold_memory(store, agent_type, agent_id)
+        return until_settled(path, guarded)
+
+
+@contextmanager
+def damage_named(path: str) -> Iterator[None]:
+    """Say which document it is that cannot be computed with.
+
+    What functions write has its form, and everything else is refused before: so an error of
+    these kinds means that somebody else has written.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError) as error:
+        message = f"{path} or one of its sessions is damaged: {type(error).__name__} {error}"
+        raise DamagedDocumentError(message) from error
+
+
+def fold_memory(store: Store, agent_type: str, agent_id: str) -> None:
+    """Fold an agent's memory anew from its rows and its counted events."""
+    path = memory_path(agent_type, agent_id)
+
+    def attempt() -> None:
+        # Read before what it is folded from: a change to any of that writes the memory too, and
+        # makes the condition fail.
+        memory = store.read(path)
+        with damage_named(path):
+            rows = fold_rows(row.data for row in store.query(Query(f"{path}/{SESSIONS}")))
+        events = _events_part(store, agent_type, agent_id)
+        known = _known_events(memory.data if memory else None)
+        if known is not None and _expired(known, events):
+            events = replace(known, counts=_largest(known.counts, events.counts))
+        document = memory_document(agent_type, agent_id, rows, events)
+        if replacing(memory, path, document):
+            document["changes"] = next_change(memory)
+            store.commit(replacing(memory, path, document))
+
+    until_settled(path, attempt)
+
+
+def next_change(memory: Stored | None) -> int:
+    """Give the number of the next change of a memory; no change leaves its update time as it is."""
+    changes = memory.data.get("changes") if memory else None
+    return changes + 1 if isinstance(changes, int) else 1
+
+
+def _events_part(store: Store, agent_type: str, agent_id: str) -> EventsPart:
+    part = EventsPart()
+    for event in store.query(Query(EVENTS, [Where("source_agent_id", "==", agent_id)])):
+        if event.data["source_agent_type"] == agent_type and event.data.get("counted"):
+            part = add_event(part, event.data)
+    return part
+
+
+def _known_events(memory: dict[str, Any] | None) -> EventsPart | None:
+    try:
+        return parts_of(memory)[1]
+    except (KeyError, TypeError, AttributeError):
+        return None  # damaged: then the events that are still there are all that is known
+
+
+def _expired(known: EventsPart, found: EventsPart) -> bool:
+    """Whether `known` reaches further back than the events that are still stored."""
+    if known.first_at is None:
+        return False
+    return found.first_at is None or known.first_at < found.first_at
+
+
+def _largest(one: Counts, other: Counts) -> Counts:
+    """Give the larger of each count: what is known by either."""
+    result: Counts = {}
+    for name in one.keys() | other.keys():
+        left, right = one.get(name, 0), other.get(name, 0)
+        if isinstance(left, dict) or isinstance(right, dict):
+            result[name] = _largest(left or {}, right or {})
+        else:
+            result[name] = max(left, right)
+    return result
