@@ -69,6 +69,7 @@ def _serve(running: Suite) -> int:
         print(f"# {name}: {host}")
     for name, value in running.environment.items():
         print(f"export {name}={value}")
+    print(f'export PATH="{ROOT / ".venv" / "bin"}:$PATH"')
     print(f"# Log: {running.log}. Stop with Ctrl-C.", flush=True)
     code = running.process.wait()
     print(f"The suite ended by itself (code {code}); see {running.log}.", file=sys.stderr)

@@ -21,6 +21,7 @@ from tests.emulator.harness import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from firestate.stores.firestore import FirestoreStore
 
@@ -134,3 +135,61 @@ def test_audit_finds_repairs_and_is_content(run: Run, store: FirestoreStore) -> 
     assert run("audit", "--grace", "0")[0] == 0
     code, out, _ = run("memory", "Developer_a_1", "--json")
     assert json.loads(out)["learning_context"]["coordination"]["total"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "hold no message"),
+        ('{"history": [{"role": 5}]}', "is no message"),
+        ('{"history": [{"name": null}]}', "is no message"),
+        ('{"history": [{"name": "a"}], "mistake_agent": "a", "mistake_step": "x"}', "cannot be"),
+        ("[" * 100_000, "is not JSON"),
+        ('{"event": ', "is not JSON"),
+        ('{"topic": "elsewhere", "raw": "x"}', "is no message"),
+    ],
+)
+def test_what_cannot_be_replayed(run: Run, tmp_path: Path, text: str, reason: str) -> None:
+    """It is one line that names the file and the reason, and nothing is sent."""
+    path = tmp_path / "run.jsonl"
+    path.write_text(text)
+    code, out, err = run("replay", str(path))
+    assert code == 3
+    assert out == ""
+    assert reason in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["memory", "a/b_c"],
+        ["memory", ""],
+        ["memory", "x" * 2_000],
+        ["agents", "--limit", "100000000000"],
+        ["audit", "--grace", "1e20"],
+        ["audit", "--project", ""],
+        ["nonsense"],
+    ],
+)
+def test_what_is_not_understood(run: Run, arguments: list[str]) -> None:
+    """Exit code 2, no traceback, and no page of what was typed."""
+    code, out, err = run(*arguments)
+    assert code == 2
+    assert out == ""
+    assert 0 < len(err) < 1_200
+
+
+@pytest.mark.parametrize("command", ["system", "agents", "events", "memory", "audit", "rederive"])
+def test_no_emulator_there(run: Run, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """It is said at once, with what to do."""
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", "127.0.0.1:1")
+    code, _, err = run(command)
+    assert code == 3
+    assert "is `make emulators` still running?" in err
+
+
+def test_version_and_help(run: Run) -> None:
+    """Both end well."""
+    assert run("--version")[:2] == (0, "firestate 0.1.0\n")
+    assert "replay" in run("--help")[1]

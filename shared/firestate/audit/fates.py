@@ -42,10 +42,15 @@ class Fates:
 
     def count(self, messages: Iterable[Outgoing]) -> Counter[str]:
         """Give how many messages met each fate; the same bytes twice are one distinct message."""
-        fates: Counter[str] = Counter(dict.fromkeys(FATES, 0))
+        return Counter({fate: len(met) for fate, met in self.sort(messages).items()})
+
+    def sort(self, messages: Iterable[Outgoing]) -> dict[str, list[Outgoing]]:
+        """Give the distinct messages by their fates."""
+        fates: dict[str, list[Outgoing]] = {fate: [] for fate in FATES}
         taken: set[tuple[str, str]] = set()
-        for topic, data in dict.fromkeys((message.topic, message.data) for message in messages):
-            fates[self._fate(topic, data, taken)] += 1
+        distinct = {(message.topic, message.data): message for message in messages}
+        for (topic, data), message in distinct.items():
+            fates[self._fate(topic, data, taken)].append(message)
         return fates
 
     def _fate(self, topic: str, data: bytes, taken: set[tuple[str, str]]) -> str:

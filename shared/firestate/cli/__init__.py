@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
-from firestate.cli import audit, demo, replay, views
+from firestate.cli import audit, demo, replay, system, views
 from firestate.cli.output import fail
 from firestate.errors import ConfigurationError, FirestateError
 
@@ -12,12 +15,12 @@ app = typer.Typer(
     help="Look at the state of your agents, check it, and replay recorded runs.\n\n"
     "The project is taken from --project or GOOGLE_CLOUD_PROJECT; with FIRESTORE_EMULATOR_HOST "
     "and PUBSUB_EMULATOR_HOST set, all goes to the emulators. Exit codes: 0 all is well, "
-    "1 something is off, 2 the command was not understood, 3 it could not be done.",
+    "1 something is off, 2 the command or a setting is wrong, 3 it could not be done.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("system")(views.system)
+app.command("system")(system.system)
 app.command("agents")(views.agents)
 app.command("events")(views.events)
 app.command("memory")(views.memory)
@@ -25,6 +28,25 @@ app.command("replay")(replay.replay)
 app.command("audit")(audit.audit)
 app.command("rederive")(audit.rederive_states)
 app.command("demo")(demo.demo)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if wanted:
+        typer.echo(f"firestate {version('firestate')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    del version  # its callback has done everything
 
 
 def main() -> None:

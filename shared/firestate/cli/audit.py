@@ -26,7 +26,9 @@ def audit(
     grace: Annotated[
         float,
         typer.Option(
-            min=0, help="Seconds for which a trigger may be under way without being drift."
+            min=0,
+            max=86_400,
+            help="Seconds for which a trigger may be under way without being drift.",
         ),
     ] = DEFAULT_GRACE.total_seconds(),
     *,
@@ -60,9 +62,11 @@ def print_report(report: AuditReport) -> None:
         f"and {report.memories:,} memories, as of {report.read_at:%H:%M:%S.%f} UTC."
     )
     if report.in_flight:
-        out.print(f"{report.in_flight:,} triggers are still under way: not counted as drift.")
+        out.print(f"Triggers still under way, not counted as drift: {report.in_flight:,}.")
     if report.expired_events:
-        out.print(f"{report.expired_events:,} events have expired: known by their totals alone.")
+        out.print(
+            f"Events that have expired, known by their totals alone: {report.expired_events:,}."
+        )
     if not report.drift:
         out.print(
             "0 drift: every counter and every memory is what its documents say.", style="green"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console  # noqa: TC002 - used at run time by type checkers alone
 
-from firestate.audit.fates import FATES, Fates
+from firestate.audit.fates import Fates
 from firestate.audit.findings import Finding, Kind
 from firestate.audit.full import FullAudit
 from firestate.audit.repair import audit_and_repair
@@ -21,12 +21,11 @@ from firestate.cli.output import (
     ProjectOption,
     console,
     notes,
+    open_publisher,
     open_store,
     print_json,
-    project_or_fail,
     table,
 )
-from firestate.client.publisher import Outgoing, Publisher
 from firestate.demo.scenario import scenario
 from firestate.errors import ConfigurationError
 from firestate.pipeline.roll_up import RollUp
@@ -34,15 +33,15 @@ from firestate.schema.ids import GLOBAL_CONFIG
 from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
 
 if TYPE_CHECKING:
-    from collections import Counter
-
     from firestate.audit.findings import AuditReport
+    from firestate.client.publisher import Outgoing, Publisher
     from firestate.stores.firestore import FirestoreStore
 
 _RATE = 10.0
 _SHOW_EVERY_SECONDS = 1.0
 _PATIENCE_SECONDS = 120.0
 _WAKING_SECONDS = 30.0
+_MOST_SHOWN = 100
 
 
 def demo(
@@ -56,7 +55,7 @@ def demo(
     Only on emulators: `make demo` starts them. Exits 1 if any message is unaccounted for or any
     counter is off.
     """
-    if "FIRESTORE_EMULATOR_HOST" not in os.environ:
+    if not {"FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"} <= os.environ.keys():
         message = "the demo fills a project with a story: run `make demo`, or set the variables "
         message += "that `make emulators` prints"
         raise ConfigurationError(message)
@@ -68,25 +67,26 @@ def demo(
         f"Sending {len(messages)} messages, {distinct} of them distinct, at {rate:g} a second."
     )
     with Show(store, out) as show:
-        publisher = Publisher(project_or_fail(project))
+        publisher = open_publisher(project)
         first, rest = _first_of_each_topic(messages)
         _wake_functions(store, publisher, first, show)
         _publish(publisher, rest, rate, show)
         fates, report = _settled(store, messages, show)
-    if report.drift and not fates["missing"] and all(map(_is_lost_trigger, report.findings)):
+        if missing := fates["missing"]:
+            _send_again(publisher, missing, out)
+            fates, report = _settled(store, messages, show)
+    met = {fate: len(those) for fate, those in fates.items()}
+    if report.drift and not met["missing"] and all(map(_is_lost_trigger, report.findings)):
         report = _heal(store, out, report.drift)
-    ok = not fates["missing"] and not report.drift and not report.in_flight
+    ok = not met["missing"] and not report.drift and not report.in_flight
     if as_json:
         sent = {"sent": len(messages), "distinct": distinct}
-        print_json({**sent, "fates": dict(fates), "audit": report.as_json()})
+        print_json({**sent, "fates": met, "audit": report.as_json()})
         raise typer.Exit(0 if ok else 1)
-    out.print(
-        table(
-            "What became of each distinct message",
-            ["fate", "messages"],
-            [*((fate, fates[fate]) for fate in FATES), ("in all", fates.total())],
-        )
-    )
+    out.print("What became of each distinct message", style="italic")
+    out.print(table("", ["fate", "messages"], [*met.items(), ("in all", sum(met.values()))]))
+    for lost in fates["missing"]:
+        out.print(f"missing: {lost.topic} {lost.data[:_MOST_SHOWN]!r}", markup=False)
     out.print()
     print_report(report)
     out.print(_HOW_TO_LOOK_FURTHER if ok else "[red]Something is off: see above.[/red]")
@@ -94,9 +94,8 @@ def demo(
 
 
 _HOW_TO_LOOK_FURTHER = """
-This was on emulators, which end now. To look around: `make emulators` in one terminal, the lines
-it prints and `.venv/bin/firestate demo` in another; then `firestate system`, `agents`, `events`,
-`memory Developer_dev_1`, `audit`, each with --json for programs."""
+To look around: run `make emulators` in one terminal, and paste the lines that it prints into
+another. There, run `firestate demo`, then `firestate system`, `agents`, `events`, `memory`."""
 
 
 def _first_of_each_topic(messages: list[Outgoing]) -> tuple[list[Outgoing], list[Outgoing]]:
@@ -146,15 +145,16 @@ def _publish(publisher: Publisher, messages: list[Outgoing], rate: float, show: 
 
 def _settled(
     store: FirestoreStore, messages: list[Outgoing], show: Show
-) -> tuple[Counter[str], AuditReport]:
+) -> tuple[dict[str, list[Outgoing]], AuditReport]:
     """Wait until all has arrived and is counted, or nothing has moved for too long."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     before = None
     while True:
-        fates = Fates(store).count(messages)
+        fates = Fates(store).sort(messages)
         report = FullAudit(store, timedelta(hours=1)).run()
-        now = (fates["missing"], report.in_flight, report.drift)
-        show.update(f"{fates['missing']} messages on their way, {report.in_flight} to be counted")
+        missing = len(fates["missing"])
+        now = (missing, report.in_flight, report.drift)
+        show.update(f"{missing} messages on their way, {report.in_flight} to be counted")
         if not any(now):
             return fates, report
         if now != before:
@@ -162,6 +162,17 @@ def _settled(
         if time.monotonic() > deadline:
             return fates, FullAudit(store, timedelta(0)).run()
         time.sleep(_SHOW_EVERY_SECONDS)
+
+
+def _send_again(publisher: Publisher, missing: list[Outgoing], out: Console) -> None:
+    out.print(
+        f"The emulator suite lost {len(missing)} messages. It never delivers them again, as "
+        "Pub/Sub does: they are sent once more.",
+        style="yellow",
+    )
+    for message in missing:
+        publisher.publish(message)
+    publisher.flush()
 
 
 def _is_lost_trigger(finding: Finding) -> bool:

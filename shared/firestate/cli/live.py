@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.live import Live
 
 from firestate.cli.output import table
-from firestate.cli.views import system_table
+from firestate.cli.system import system_table
 from firestate.schema.ids import GLOBAL_CONFIG, STATES
 from firestate.stores.protocol import Query
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from firestate.stores.protocol import Store
 
 _SHOWN = 15
+_AROUND = 4  # a blank line, the title, the heads of the columns, the prompt below
 _FIELDS = ("agent_type", "agent_id", "session_id", "status", "current_task", "last_active")
 
 
@@ -52,7 +53,9 @@ class Show:
         """Show what is stored now; `done` says how far the demo has come."""
         system = self._store.read(GLOBAL_CONFIG)
         if self._console.is_terminal:
-            self._live.update(Group(self._agents(), "", *self._system(system), done), refresh=True)
+            above = Group(done, "", *self._system(system))
+            left = self._console.height - len(self._console.render_lines(above)) - _AROUND
+            self._live.update(Group(above, "", self._agents(left)), refresh=True)
             return
         now = system.data["current_agent_count"] if system else 0
         spawned = system.data["total_agents_spawned"] if system else 0
@@ -61,8 +64,9 @@ class Show:
             self._console.print(line)
         self._last_line = line
 
-    def _agents(self) -> Any:  # noqa: ANN401 - a rich table
-        query = Query(STATES, order_by="last_active", descending=True, limit=_SHOWN, fields=_FIELDS)
+    def _agents(self, most: int) -> Any:  # noqa: ANN401 - a rich table
+        limit = max(1, min(most, _SHOWN))
+        query = Query(STATES, order_by="last_active", descending=True, limit=limit, fields=_FIELDS)
         rows = [[each.data.get(name) for name in _FIELDS] for each in self._store.query(query)]
         columns = ["type", "agent", "session", "status", "task", "last active"]
         return table("Agents that were active last", columns, rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -15,12 +16,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from firestate.errors import ConfigurationError
+from firestate.client.publisher import Publisher
+from firestate.errors import ConfigurationError, UnavailableError
 from firestate.schema.values import time_text
 from firestate.stores.firestore import FirestoreStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 ProjectOption = Annotated[
     str | None,
@@ -29,6 +31,7 @@ ProjectOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
 
 _WIDE = 200
+_EMULATOR_SECONDS = 5.0
 
 
 def console() -> Console:
@@ -56,8 +59,15 @@ def project_or_fail(project: str | None) -> str:
     return project
 
 
+def open_publisher(project: str | None) -> Publisher:
+    """Connect to the project's Pub/Sub; raise ConfigurationError where that cannot be done."""
+    _check_emulator("PUBSUB_EMULATOR_HOST")
+    return Publisher(project_or_fail(project))
+
+
 def open_store(project: str | None) -> FirestoreStore:
     """Connect to the project's Firestore; raise ConfigurationError where that cannot be done."""
+    _check_emulator("FIRESTORE_EMULATOR_HOST")
     try:
         return FirestoreStore(firestore.Client(project=project_or_fail(project)))
     except auth.DefaultCredentialsError as error:
@@ -68,6 +78,19 @@ def open_store(project: str | None) -> FirestoreStore:
         raise ConfigurationError(message) from error
 
 
+def _check_emulator(variable: str) -> None:
+    """Ask at once: Google's clients would try for minutes, as is right in the cloud."""
+    address = os.environ.get(variable)
+    if not address:
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), _EMULATOR_SECONDS).close()
+    except (OSError, ValueError) as error:
+        message = f"no emulator answers at {variable}={address}: is `make emulators` still running?"
+        raise UnavailableError(message) from error
+
+
 def print_json(value: Any) -> None:  # noqa: ANN401 - anything stored
     """Print JSON; times in ISO 8601."""
     text = json.dumps(value, indent=2, ensure_ascii=False, default=_json_value, sort_keys=True)
@@ -76,7 +99,12 @@ def print_json(value: Any) -> None:  # noqa: ANN401 - anything stored
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
     """Build a table; numbers stand to the right, times are shown as how long ago."""
-    built = Table(title=Text(title, style="italic"), title_justify="left", box=None, pad_edge=False)
+    built = Table(
+        title=Text(title, style="italic") if title else None,
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
     listed = [list(row) for row in rows]
     for number, name in enumerate(columns):
         numeric = bool(listed) and all(isinstance(row[number], int | float) for row in listed)
@@ -98,6 +126,11 @@ def shown(value: Any) -> str:  # noqa: ANN401 - anything stored
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return str(value)
+
+
+def counts_text(counts: Mapping[str, Any]) -> str:
+    """Give counts by name as one cell: `busy 2, idle 1`."""
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "-"
 
 
 def ago(time: datetime, now: datetime | None = None) -> str:

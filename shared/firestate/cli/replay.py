@@ -15,10 +15,9 @@ from firestate.cli.output import (
     ProjectOption,
     console,
     notes,
+    open_publisher,
     print_json,
-    project_or_fail,
 )
-from firestate.client.publisher import Publisher
 from firestate.replay.sources import made_bad, read_messages
 
 
@@ -55,7 +54,7 @@ def replay(
     begin = start.replace(tzinfo=UTC) if start else datetime.now(UTC)
     distinct = read_messages(files, begin)
     messages = made_bad(distinct, duplicate=duplicate, shuffle_seed=shuffle)
-    publisher = Publisher(project_or_fail(project))
+    publisher = open_publisher(project)
     distinct_count = len({(message.topic, message.data) for message in distinct})
     started = time.monotonic()
     bar = Progress(

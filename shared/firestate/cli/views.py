@@ -2,77 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from firestate.cli.output import (
     JsonOption,
     ProjectOption,
     console,
+    counts_text,
     fail,
-    notes,
     open_store,
     print_json,
     table,
 )
-from firestate.errors import DamagedDocumentError, SchemaTooNewError
-from firestate.schema.documents import from_document, to_json
+from firestate.cli.stored import read_all, read_one
+from firestate.errors import ConfigurationError
+from firestate.schema.documents import to_json
 from firestate.schema.enums import AgentStatus, CoordinationEventType
-from firestate.schema.ids import EVENTS, GLOBAL_CONFIG, MEMORIES, STATES, memory_path
-from firestate.schema.messages import problems_in
-from firestate.schema.models import AgentMemory, AgentState, CoordinationEvent, SystemState
+from firestate.schema.ids import (
+    EVENTS,
+    MEMORIES,
+    STATES,
+    id_problem,
+    memory_path,
+)
+from firestate.schema.models import AgentMemory, AgentState, CoordinationEvent
 from firestate.stores.protocol import Query, Where
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from firestate.stores.protocol import Stored
+_MOST_ECHOED = 80
 
 M = TypeVar("M", bound=BaseModel)
 
-LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="Show at most so many.")]
-
-
-def system(project: ProjectOption = None, *, as_json: JsonOption = False) -> None:
-    """Show the system as a whole: agents, sessions, tasks, coordination, errors, controls."""
-    stored = open_store(project).read(GLOBAL_CONFIG)
-    if stored is None:
-        fail("nothing is stored yet: publish a message first, or run `make demo`")
-    state = _one(SystemState, stored)
-    if as_json:
-        print_json(to_json(state))
-        return
-    out = console()
-    out.print(system_table(stored.data))
-    if state.emergency_stop:
-        reason = state.emergency_reason or "no reason given"
-        out.print(f"EMERGENCY STOP: {reason}", style="bold red", markup=False)
-
-
-def system_table(data: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a rich table
-    """Give the counters of `global_config` as a table of name and value."""
-    metrics, errors = data["system_metrics"], data["error_counts"]
-    coordination = metrics["coordination"]
-    rows = [
-        ("agents ever spawned", data["total_agents_spawned"]),
-        ("agents now", data["current_agent_count"]),
-        ("  by status", _counts(metrics["agents_by_status"])),
-        ("  by type", _counts(metrics["agents_by_type"])),
-        ("  stale", metrics.get("stale_agent_count")),
-        ("active sessions", metrics["active_session_count"]),
-        ("tasks", _counts(metrics["tasks"])),
-        ("coordination events", coordination["total"]),
-        ("  succeeded", coordination["succeeded"]),
-        ("  by type", _counts({k: v["total"] for k, v in coordination["by_type"].items()})),
-        ("errors by event type", _counts(errors["by_event_type"])),
-        ("errors by error type", _counts(errors["by_error_type"])),
-        ("in quarantine", metrics.get("quarantine_count")),
-        ("feature flags", _counts(data.get("feature_flags", {}))),
-        ("folded", metrics["folded_at"]),
-    ]
-    return table("System", ["", "value"], rows)
+LimitOption = Annotated[
+    int, typer.Option("--limit", "-n", min=1, max=10_000, help="Show at most so many.")
+]
 
 
 def agents(
@@ -86,11 +51,11 @@ def agents(
 ) -> None:
     """List agents, one line for each of their sessions."""
     wanted = {"status": status and status.value, "agent_type": agent_type, "session_id": session}
-    where = [Where(name, "==", value) for name, value in wanted.items() if value]
+    where = [Where(name, "==", value) for name, value in wanted.items() if value is not None]
     if status is None:  # a tombstone has none: it is no agent
         where.append(Where("status", "in", [each.value for each in AgentStatus]))
     found = open_store(project).query(Query(STATES, where, limit=limit))
-    states = list(_all(AgentState, found))
+    states = list(read_all(AgentState, found))
     if as_json:
         print_json([to_json(state) for state in states])
         return
@@ -114,9 +79,9 @@ def events(
 ) -> None:
     """List coordination events, newest first."""
     wanted = {"event_type": event_type and event_type.value, "source_agent_id": source}
-    where = [Where(name, "==", value) for name, value in wanted.items() if value]
+    where = [Where(name, "==", value) for name, value in wanted.items() if value is not None]
     query = Query(EVENTS, where, order_by="timestamp", descending=True, limit=limit)
-    found = list(_all(CoordinationEvent, open_store(project).query(query)))
+    found = list(read_all(CoordinationEvent, open_store(project).query(query)))
     if as_json:
         print_json([to_json(event) for event in found])
         return
@@ -147,14 +112,16 @@ def memory(
     store = open_store(project)
     if agent is not None:
         agent_type, _, agent_id = agent.partition("_")
+        if problem := id_problem(agent_type) or id_problem(agent_id):
+            raise ConfigurationError(f"{agent[:_MOST_ECHOED]!r} names no agent: {problem}")
         stored = store.read(memory_path(agent_type, agent_id))
         if stored is None:
-            fail(f"no memory of {agent}: `firestate memory` lists those there are")
-        one = _one(AgentMemory, stored)
+            fail(f"no memory of {agent[:_MOST_ECHOED]}: `firestate memory` lists those there are")
+        one = read_one(AgentMemory, stored)
         print_json(to_json(one)) if as_json else _print_memory(one)
         return
     query = Query(MEMORIES, order_by="last_memory_sync", descending=True, limit=limit)
-    memories = list(_all(AgentMemory, store.query(query)))
+    memories = list(read_all(AgentMemory, store.query(query)))
     if as_json:
         print_json([to_json(one) for one in memories])
         return
@@ -174,34 +141,15 @@ def memory(
     console().print(table(f"Agents' memories ({len(rows)})", columns, rows))
 
 
-def _one(model: type[M], stored: Stored) -> M:
-    """Read a document; raise DamagedDocumentError with what is wrong where somebody has damaged it."""
-    try:
-        return from_document(model, stored.data)
-    except (ValidationError, SchemaTooNewError) as error:
-        reasons = problems_in(error) if isinstance(error, ValidationError) else [error]
-        message = f"{stored.path} cannot be read: {'; '.join(map(str, reasons))}"
-        raise DamagedDocumentError(message) from error
-
-
-def _all(model: type[M], documents: Iterable[Stored]) -> Iterator[M]:
-    """Read documents; those that cannot be read are left out, with a note."""
-    for stored in documents:
-        try:
-            yield _one(model, stored)
-        except DamagedDocumentError as error:
-            notes().print(f"firestate: {error}", style="yellow", markup=False, soft_wrap=True)
-
-
 def _print_memory(one: AgentMemory) -> None:
     out = console()
     insights = one.performance_insights
     rows = [
         ("sessions", one.learning_context["sessions"]),
         ("memories", one.memory_count),
-        ("  by type", _counts(one.memory_types_count)),
-        ("  by importance", _counts(one.importance_distribution)),
-        ("tasks", _counts(one.learning_context["tasks"])),
+        ("  by type", counts_text(one.memory_types_count)),
+        ("  by importance", counts_text(one.importance_distribution)),
+        ("tasks", counts_text(one.learning_context["tasks"])),
         ("success rate", _percent(insights.get("success_rate"))),
         ("best at", insights.get("best_task_kind")),
         ("worst at", insights.get("worst_task_kind")),
@@ -226,10 +174,6 @@ def _print_memory(one: AgentMemory) -> None:
         for d in one.decision_history[:10]
     ]
     out.print(table("Latest decisions", ["when", "decision", "what", "outcome"], decisions))
-
-
-def _counts(counts: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "-"
 
 
 def _percent(rate: float | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -64,13 +65,17 @@ class Publisher:
         topic does not exist.
         """
         sent, self._sent = self._sent, []
+        deadline = time.monotonic() + timeout_seconds
         try:
             for each in sent:
-                each.result(timeout=timeout_seconds)
+                each.result(timeout=max(0.0, deadline - time.monotonic()))
         except gcp.NotFound as error:
             message = f"Pub/Sub has no such topic, deploy the functions first: {error.message}"
             raise ConfigurationError(message) from error
-        except (gcp.GoogleAPICallError, TimeoutError) as error:
+        except TimeoutError as error:
+            message = f"Pub/Sub did not confirm all messages within {timeout_seconds:g} s"
+            raise UnavailableError(message) from error
+        except gcp.GoogleAPICallError as error:
             message = f"Pub/Sub did not confirm a message: {error}"
             raise UnavailableError(message) from error
         return len(sent)

@@ -21,13 +21,20 @@ def read_messages(paths: Iterable[Path], start: datetime) -> list[Outgoing]:
     """Read files, and folders of *.json and *.jsonl, in order of their names.
 
     Runs begin at `start`. Raises InvalidMessageError with file and line for what is neither a
-    message nor a transcript.
+    message nor a transcript, and where there is nothing at all.
     """
+    messages = _read(paths, start)
+    if not messages:
+        raise InvalidMessageError("replay", [FieldProblem("files", "hold no message")])
+    return messages
+
+
+def _read(paths: Iterable[Path], start: datetime) -> list[Outgoing]:
     messages: list[Outgoing] = []
     for path in paths:
         if path.is_dir():
             files = sorted(each for each in path.rglob("*") if each.suffix in {".json", ".jsonl"})
-            messages += read_messages(files, start)
+            messages += _read(files, start)
         elif _whole_file_is_transcript(path):
             messages += read_transcript(path, start)
         else:
@@ -48,7 +55,7 @@ def made_bad(
 def _whole_file_is_transcript(path: Path) -> bool:
     try:
         return is_transcript(json.loads(path.read_bytes()))
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
@@ -63,7 +70,7 @@ def _read_line(line: bytes, place: str) -> Outgoing:
     """One line: a message, or `{"topic": ..., "raw": ...}` for text that is to be sent as it is."""
     try:
         body: Any = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         problem = FieldProblem(place, f"is not JSON: {error}")
         raise InvalidMessageError("replay", [problem]) from error
     if isinstance(body, dict) and isinstance(body.get("raw"), str):

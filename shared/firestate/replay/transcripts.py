@@ -33,8 +33,13 @@ def is_transcript(raw: Any) -> bool:  # noqa: ANN401 - any JSON
     return (
         isinstance(history, list)
         and bool(history)
-        and all(isinstance(turn, dict) and ("name" in turn or "role" in turn) for turn in history)
+        and all(isinstance(turn, dict) and _names_speaker(turn) for turn in history)
     )
+
+
+def _names_speaker(turn: dict[str, Any]) -> bool:
+    name = turn.get("name") or turn.get("role")
+    return isinstance(name, str) and bool(name.partition(" (")[0])
 
 
 def read_transcript(path: Path, start: datetime) -> list[Outgoing]:
@@ -46,9 +51,12 @@ def read_transcript(path: Path, start: datetime) -> list[Outgoing]:
     if not is_transcript(raw):
         problem = FieldProblem(str(path), "is no transcript: `history` must be a list of turns")
         raise InvalidMessageError("transcript", [problem])
-    return [
-        outgoing(message) for message in Run(f"{path.parent.name}-{path.stem}", start).play(raw)
-    ]
+    run = Run(f"{path.parent.name}-{path.stem}", start)
+    try:
+        return [outgoing(message) for message in run.play(raw)]
+    except (ValueError, OverflowError) as error:
+        problem = FieldProblem(str(path), f"cannot be replayed: {error}")
+        raise InvalidMessageError("transcript", [problem]) from error
 
 
 def speaker_of(turn: dict[str, Any]) -> str:

@@ -1,0 +1,67 @@
+"""The command `firestate system`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from firestate.cli.output import (
+    JsonOption,
+    ProjectOption,
+    console,
+    counts_text,
+    fail,
+    open_store,
+    print_json,
+    table,
+)
+from firestate.cli.stored import read_one
+from firestate.pipeline.sweep import swept_figures
+from firestate.schema.documents import to_json
+from firestate.schema.ids import GLOBAL_CONFIG
+from firestate.schema.models import SystemState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def system(project: ProjectOption = None, *, as_json: JsonOption = False) -> None:
+    """Show the system as a whole: agents, sessions, tasks, coordination, errors, controls."""
+    store = open_store(project)
+    stored = store.read(GLOBAL_CONFIG)
+    if stored is None:
+        fail("nothing is stored yet: publish a message, or on emulators run `firestate demo`")
+    # What the sweep counts every 15 minutes is counted here and now.
+    stored.data["system_metrics"] |= swept_figures(store, store.now())
+    state = read_one(SystemState, stored)
+    if as_json:
+        print_json(to_json(state))
+        return
+    out = console()
+    out.print(system_table(stored.data))
+    if state.emergency_stop:
+        reason = state.emergency_reason or "no reason given"
+        out.print(f"EMERGENCY STOP: {reason}", style="bold red", markup=False)
+
+
+def system_table(data: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a rich table
+    """Give the counters of `global_config` as a table of name and value."""
+    metrics, errors = data["system_metrics"], data["error_counts"]
+    coordination = metrics["coordination"]
+    rows = [
+        ("agents ever spawned", data["total_agents_spawned"]),
+        ("agents now", data["current_agent_count"]),
+        ("  by status", counts_text(metrics["agents_by_status"])),
+        ("  by type", counts_text(metrics["agents_by_type"])),
+        ("  stale", metrics.get("stale_agent_count")),
+        ("active sessions", metrics["active_session_count"]),
+        ("tasks", counts_text(metrics["tasks"])),
+        ("coordination events", coordination["total"]),
+        ("  succeeded", coordination["succeeded"]),
+        ("  by type", counts_text({k: v["total"] for k, v in coordination["by_type"].items()})),
+        ("errors by event type", counts_text(errors["by_event_type"])),
+        ("errors by error type", counts_text(errors["by_error_type"])),
+        ("in quarantine", metrics.get("quarantine_count")),
+        ("feature flags", counts_text(data.get("feature_flags", {}))),
+        ("folded", metrics["folded_at"]),
+    ]
+    return table("System", ["", "value"], [row for row in rows if row[1] not in (None, "-")])
