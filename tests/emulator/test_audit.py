@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from firestate.audit.repair import audit_and_repair
-from firestate.pipeline.roll_up import RollUp
 from firestate.pipeline.shard_audit import _MEMORY_SUMS, _ROW_SUMS, cheap_audit
-from firestate.schema.ids import EVENTS, GLOBAL_CONFIG, MEMORIES, SESSIONS, SHARDS
-from firestate.schema.values import time_text
-from firestate.stores.protocol import Add, Query, Remove, Update, Where
+from firestate.schema.ids import GLOBAL_CONFIG, MEMORIES, SESSIONS, SHARDS
+from firestate.stores.protocol import Add, Query, Remove
+from tests.emulator.damage import MEMORY, ROW, changed, damage, paths_to_numbers, repaired
 from tests.emulator.harness import (
     NOW,
     Pipeline,
@@ -22,69 +20,12 @@ from tests.emulator.harness import (
     everything,
     state_message,
     task,
-    tombstone_message,
 )
 
 if TYPE_CHECKING:
     from firestate.stores.firestore import FirestoreStore
 
 INDEXES = Path(__file__).parents[2] / "firestore.indexes.json"
-MEMORY = "agent_memory/Developer_a_1"
-ROW = f"{MEMORY}/sessions/s1"
-
-
-@pytest.fixture
-def filled(store: FirestoreStore) -> FirestoreStore:
-    """A store with a bit of everything that is counted."""
-    pipeline = Pipeline(store)
-    memories = {"m": {"type": "fact", "importance": 0.7}, "n": {"type": "lesson", "importance": 9}}
-    for message in (
-        state_message(1, task_history=[task(1), task(2, "failed")], memory_context=memories),
-        state_message(1, session_id="s2", status="busy", task_history=[task(3, "cancelled")]),
-        state_message(1, session_id="s3", status="terminated"),
-        state_message(1, agent_id="gone", session_id="s4"),
-        tombstone_message(2, agent_id="gone", session_id="s4"),
-        event_message("e1", "spawn", duration_seconds=0.25),
-        event_message("e2", success=False, context={"error_type": "Timeout"}),
-        event_message("e3", "error", success=False, context={"error_type": "Crash"}),
-    ):
-        pipeline.send(message)
-    pipeline.settle()
-    RollUp(store, sleep=lambda _: None).fold(
-        {"stale_agent_count": 0, "quarantine_count": 0, "swept_at": store.now()}
-    )
-    assert pipeline.audit().findings == []
-    return store
-
-
-def repaired(store: FirestoreStore) -> int:
-    """Repair; give how much was found; afterwards nothing more must be."""
-    roll_up = RollUp(store, sleep=lambda _: None)
-    found = audit_and_repair(store, roll_up, timedelta(0)).drift
-    assert Pipeline(store).audit().findings == []
-    return found
-
-
-def paths_to_numbers(value: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    """Give the path to every number inside `value`."""
-    if isinstance(value, dict):
-        return [p for name, item in value.items() for p in paths_to_numbers(item, (*path, name))]
-    return [path] if isinstance(value, int | float) and not isinstance(value, bool) else []
-
-
-def changed(value: Any, path: tuple[str, ...], by: Any) -> Any:
-    """Give a copy of `value` with what lies at `path` replaced by what `by` makes of it."""
-    if not path:
-        return by(value)
-    return {**value, path[0]: changed(value[path[0]], path[1:], by)}
-
-
-def damage(store: FirestoreStore, document: str, path: tuple[str, ...], by: Any) -> None:
-    stored = store.read(document)
-    assert stored is not None
-    store.commit(
-        [Update(document, stored.token, {path[0]: changed(stored.data[path[0]], path[1:], by)})]
-    )
 
 
 def test_every_counter_of_the_shards(filled: FirestoreStore) -> None:
@@ -228,78 +169,6 @@ def test_two_repairs_at_once(filled: FirestoreStore) -> None:
     assert cheap_audit(filled) == "no drift"
 
 
-def test_a_damaged_version(filled: FirestoreStore) -> None:
-    """A row that claims to be ahead of its state would keep out all that is to come."""
-    expected = everything(filled)
-    damage(filled, ROW, ("version",), lambda _: [1, 10**15, 0])
-    assert repaired(filled) >= 1
-    pipeline = Pipeline(filled)
-    pipeline.send(state_message(2, status="busy", task_history=[task(1), task(2, "failed")]))
-    pipeline.settle()
-    pipeline.fold()
-    assert pipeline.audit().findings == []
-    row = filled.read(ROW)
-    assert row is not None
-    assert row.data["contribution"]["status"] == "busy"
-    found, before = everything(filled)[GLOBAL_CONFIG], expected[GLOBAL_CONFIG]
-    assert found["total_agents_spawned"] == before["total_agents_spawned"]
-
-
-def test_a_session_that_comes_back_after_its_document_expired(filled: FirestoreStore) -> None:
-    """It is counted, also where its row was recounted before: the new document knows of none."""
-    damage(filled, ROW, ("contribution", "tasks", "failed"), lambda number: number + 1)
-    assert repaired(filled) >= 1
-    state = filled.read("agent_states/Developer_a_1_s1")
-    row = filled.read(ROW)
-    assert state is not None
-    assert row is not None
-    assert row.data["version"][0] == 2
-    filled.commit([Remove(state.path, state.token)])
-    pipeline = Pipeline(filled)
-    pipeline.send(state_message(1, epoch=2, status="error"))
-    pipeline.settle()
-    pipeline.fold()
-    assert pipeline.audit().findings == []
-    again = filled.read(ROW)
-    assert again is not None
-    assert again.data["contribution"]["status"] == "error"
-
-
-def test_events_that_have_expired(filled: FirestoreStore) -> None:
-    """What they added stays, and damage beside them takes nothing else away."""
-    pipeline = Pipeline(filled)
-    long_ago = time_text(NOW - timedelta(days=200))
-    for number in range(4):
-        error = {"error_type": f"E{number % 2}"}
-        old = event_message(f"old-{number}", timestamp=long_ago, success=False, context=error)
-        pipeline.send(old | {"migration": True})
-    pipeline.settle()
-    pipeline.fold()
-    assert pipeline.audit().findings == []
-    for event in list(filled.query(Query(EVENTS, [Where("timestamp", "<", NOW)]))):
-        filled.commit([Remove(event.path, event.token)])
-    expected = everything(filled)
-    report = pipeline.audit()
-    assert report.findings == []
-    assert report.expired_events == 4
-    assert cheap_audit(filled) == "no drift"
-
-    for path in paths_to_numbers(expected[MEMORY]["learning_context"]["coordination"]):
-        damage(filled, MEMORY, ("learning_context", "coordination", *path), lambda n: n + 5)
-        assert pipeline.audit().drift >= 1
-        damage(filled, MEMORY, ("learning_context", "coordination", *path), lambda n: n - 5)
-    # An error type less: that figure is lost for the expired, and nothing else is.
-    damage(filled, MEMORY, ("learning_context", "errors", "by_error_type"), lambda _: {})
-    repaired(filled)
-    found = everything(filled)
-    assert (
-        found[MEMORY]["learning_context"]["coordination"]
-        == (expected[MEMORY]["learning_context"]["coordination"])
-    )
-    coordination = found[GLOBAL_CONFIG]["system_metrics"]["coordination"]
-    assert coordination == expected[GLOBAL_CONFIG]["system_metrics"]["coordination"]
-
-
 def test_every_sum_of_the_scheduled_audit_has_its_index() -> None:
     """Production refuses a sum over a field that is not indexed; the emulator does not."""
     overrides = json.loads(INDEXES.read_text())["fieldOverrides"]
@@ -312,37 +181,3 @@ def test_every_sum_of_the_scheduled_audit_has_its_index() -> None:
         *((SESSIONS, f"contribution.{name}", "COLLECTION_GROUP") for name in _ROW_SUMS),
         *((MEMORIES, f"learning_context.coordination.{n}", "COLLECTION") for n in _MEMORY_SUMS),
     }
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        (("memory_count",), "x"),
-        (("counted",), None),
-        (("counted", "rows", "decisions"), None),
-        (("learned_patterns",), {"kinds": 1}),
-        (("learning_context",), []),
-    ],
-)
-def test_a_damaged_memory_holds_nothing_up(
-    filled: FirestoreStore, field: tuple[str, ...], value: Any
-) -> None:
-    """A state and an event that meet it are counted, and it is whole again."""
-    pipeline = Pipeline(filled)
-    damage(filled, MEMORY, field, lambda _: value)
-    pipeline.send(state_message(2, status="busy", task_history=[task(1), task(2), task(9)]))
-    pipeline.settle()
-    damage(filled, MEMORY, field, lambda _: value)
-    pipeline.send(event_message("e9"))
-    pipeline.settle()
-    pipeline.fold()
-    assert pipeline.audit().findings == []
-
-
-def test_a_damaged_memory_with_triggers_lost(filled: FirestoreStore) -> None:
-    """The repair mends the memory first, and then counts what was not."""
-    pipeline = Pipeline(filled)
-    damage(filled, MEMORY, ("memory_count",), lambda _: "x")
-    pipeline.send(state_message(2, status="busy", task_history=[task(1), task(2), task(9)]))
-    pipeline.send(event_message("e9"))
-    assert repaired(filled) >= 3

@@ -1,4 +1,4 @@
-"""What becomes of messages, given what is stored."""
+"""What becomes of a state, given what is stored."""
 
 from __future__ import annotations
 
@@ -11,34 +11,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firestate.counters.contribution import CODE
-from firestate.errors import FieldProblem, InvalidMessageError
-from firestate.ingest.events import (
-    decide_known_event,
-    event_creation,
-    may_be_expired,
-)
+from firestate.errors import InvalidMessageError
 from firestate.ingest.outcomes import Outcome
-from firestate.ingest.quarantine import parts, quarantine_creation, quarantine_id
 from firestate.ingest.states import HEAD, StateDecision, decide_state, next_version
 from firestate.limits import (
-    EVENT_LIFETIME,
     LATEST_ARRIVAL,
-    QUARANTINE_PART_BYTES,
     STATE_LIFETIME,
 )
 from firestate.schema.messages import (
-    EventMessage,
     Order,
     StateMessage,
     TombstoneMessage,
-    parse_event_message,
     parse_state_message,
 )
 from firestate.schema.values import time_text
 from firestate.stores.protocol import Create, Stored, Update
 from tests.emulator.harness import (
     NOW,
-    event_message,
     state_message,
     task,
     tombstone_message,
@@ -49,10 +38,6 @@ OLD = NOW - LATEST_ARRIVAL - timedelta(seconds=1)
 
 def read(message: dict[str, Any]) -> StateMessage | TombstoneMessage:
     return parse_state_message(json.dumps(message).encode())
-
-
-def read_event(message: dict[str, Any]) -> EventMessage:
-    return parse_event_message(json.dumps(message).encode())
 
 
 def after(document: dict[str, Any], message: dict[str, Any]) -> StateDecision:
@@ -143,15 +128,13 @@ def test_too_late(message: dict[str, Any]) -> None:
     assert after(stored, message).outcome is Outcome.STORED
 
 
-@pytest.mark.parametrize("kind", ["state", "tombstone", "event"])
+@pytest.mark.parametrize("kind", ["state", "tombstone"])
 def test_too_early(kind: str) -> None:
     """What is dated more than a day ahead would stay the latest for as long."""
     ahead, soon = (time_text(NOW + timedelta(hours=hours)) for hours in (25, 23))
 
     def decide(at: str) -> None:
-        if kind == "event":
-            event_creation(read_event(event_message("e", timestamp=at)), NOW)
-        elif kind == "state":
+        if kind == "state":
             decide_state(None, read(state_message(1, last_updated=at)), NOW)
         else:
             after(written(None, state_message(1)), tombstone_message(2, deleted_at=at))
@@ -247,54 +230,3 @@ def test_the_end_does_not_depend_on_the_order_of_arrival(
     assert {k: v for k, v in stored.items() if k not in counted} == {
         k: v for k, v in alone.items() if k not in counted
     }
-
-
-def test_an_event_is_created_once() -> None:
-    """It is stored with its digest, without a mark, for 90 days."""
-    message = read_event(event_message("e1"))
-    creation = event_creation(message, NOW)
-    assert creation.path == message.path
-    assert creation.data["expire_at"] == NOW + EVENT_LIFETIME
-    assert "counted" not in creation.data
-    known = Stored(creation.path, {"digest": creation.data["digest"]}, "t", NOW)
-    assert decide_known_event(known, message) is Outcome.DUPLICATE
-    with pytest.raises(InvalidMessageError, match="other content") as caught:
-        decide_known_event(known, read_event(event_message("e1", success=False)))
-    assert caught.value.code == "conflict"
-
-
-def test_an_event_that_may_have_been_removed() -> None:
-    """One older than 30 days is looked up first, and is too late if it is not there."""
-    assert not may_be_expired(read_event(event_message("e1")), NOW)
-    old = event_message("e1", timestamp=time_text(OLD))
-    assert may_be_expired(read_event(old), NOW)
-    assert not may_be_expired(read_event(old | {"migration": True}), NOW)
-    with pytest.raises(InvalidMessageError, match="older than 30 days"):
-        decide_known_event(None, read_event(old))
-
-
-@pytest.mark.parametrize("size", [0, 1, QUARANTINE_PART_BYTES, QUARANTINE_PART_BYTES + 1])
-def test_quarantine_keeps_every_byte(size: int) -> None:
-    """The parts together are the message; the document says how many there are."""
-    data = bytes(n % 251 for n in range(size))
-    kept = list(parts("agent-state", data))
-    assert b"".join(part for _, part in kept) == data
-    error = InvalidMessageError("schema", [FieldProblem("f" * 1000, "r" * 1000)] * 100)
-    creation = quarantine_creation("agent-state", data, {"b": "2", "a": "1"}, error, NOW)
-    assert creation.data["parts"] == len(kept)
-    assert creation.data["size"] == size
-    assert creation.data["attributes"] == [
-        {"name": "a", "value": "1"},
-        {"name": "b", "value": "2"},
-    ]
-    assert len(creation.data["errors"]) == 50
-    assert len(creation.data["errors"][0]["reason"]) == 500
-
-
-@given(st.binary(max_size=20), st.binary(max_size=20))
-def test_quarantine_ids_go_by_topic_and_bytes(one: bytes, other: bytes) -> None:
-    """The same message again has the same id, any other has another."""
-    assert (quarantine_id("agent-state", one) == quarantine_id("agent-state", other)) == (
-        one == other
-    )
-    assert quarantine_id("agent-state", one) != quarantine_id("agent-coordination", one)
