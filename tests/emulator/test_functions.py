@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,6 +143,16 @@ def test_a_body_that_is_no_message(own_store: FirestoreStore) -> None:
     assert answer.status_code == 200
     (refused,) = own_store._client.collection("quarantine").stream()
     assert (refused.to_dict() or {})["size"] == len(b'{"message": {"data"')
+
+
+def test_garbage_is_collected_again(own_store: FirestoreStore) -> None:
+    """Loading goes without; from the first event on, answered or failed, it is as ever."""
+    del own_store
+    app = client("ingest_event")
+    assert not gc.isenabled()
+    del app
+    assert push("ingest_event", json.dumps(event_message("e1")).encode()) == 200
+    assert gc.isenabled()
 
 
 def test_a_removed_state_changes_nothing(own_store: FirestoreStore) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import gc
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -77,7 +78,10 @@ def on_schedule() -> None:
     """Sweep."""
     from firestate.pipeline.sweep import sweep
 
-    logged("sweep", lambda: sweep(store(), roll_up(), _now()), project=project())
+    try:
+        logged("sweep", lambda: sweep(store(), roll_up(), _now()), project=project())
+    finally:
+        _loaded()
 
 
 def delivered(topic: str, event: CloudEvent) -> Delivery:
@@ -132,13 +136,23 @@ def _text(value: object) -> str:
 
 
 def _log(function: str, event: CloudEvent, delivery: Delivery | None, work: Any) -> None:  # noqa: ANN401
-    logged(
-        function,
-        work,
-        project=project(),
-        traceparent=delivery.traceparent if delivery else None,
-        message_id=delivery.message_id if delivery else event["id"],
-    )
+    try:
+        logged(
+            function,
+            work,
+            project=project(),
+            traceparent=delivery.traceparent if delivery else None,
+            message_id=delivery.message_id if delivery else event["id"],
+        )
+    finally:
+        _loaded()
+
+
+def _loaded() -> None:
+    """After the first event all that a function needs is loaded, and stays: see main.py."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def _removed() -> Report:
