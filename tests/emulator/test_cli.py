@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from firestate.cli import main
 from firestate.schema.ids import CONTROLS
+from firestate.schema.messages import EVENT_TOPIC
 from firestate.stores.protocol import Create, Remove, Update
 from tests.emulator.harness import (
     Pipeline,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from firestate.client.publisher import Outgoing
     from firestate.stores.firestore import FirestoreStore
 
     Run = Callable[..., tuple[int, str, str]]
@@ -193,3 +196,38 @@ def test_version_and_help(run: Run) -> None:
     """Both end well."""
     assert run("--version")[:2] == (0, "firestate 0.1.0\n")
     assert "replay" in run("--help")[1]
+
+
+class LossyPublisher:
+    """Delivers to the pipeline in this process; some messages only when they are sent again."""
+
+    def __init__(self, store: FirestoreStore, lost: int) -> None:
+        self._pipeline = Pipeline(store)
+        self._to_lose = lost
+        self.sent: Counter[bytes] = Counter()
+
+    def publish(self, message: Outgoing) -> None:
+        self.sent[message.data] += 1
+        first_time, under_way = self.sent[message.data] == 1, self.sent.total() > 30
+        if self._to_lose and message.topic == EVENT_TOPIC and first_time and under_way:
+            self._to_lose -= 1
+            return
+        self._pipeline.send(message)
+        self._pipeline.settle()
+
+    def flush(self) -> None:
+        self._pipeline.fold()
+
+
+def test_the_demo_sends_again_what_was_lost(
+    run: Run, store: FirestoreStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Pub/Sub would; it says so, and then everything is accounted for."""
+    publisher = LossyPublisher(store, lost=3)
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "stands in for one")
+    monkeypatch.setattr("firestate.cli.demo.open_publisher", lambda _: publisher)
+    monkeypatch.setattr("firestate.cli.demo._PATIENCE_SECONDS", 4.0)
+    code, out, _ = run("demo", "--rate", "1000")
+    assert code == 0, out
+    assert "lost 3 messages" in out
+    assert "0 drift" in out

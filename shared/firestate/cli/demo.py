@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console  # noqa: TC002 - used at run time by type checkers alone
 
 from firestate.audit.fates import Fates
 from firestate.audit.findings import Finding, Kind
@@ -33,6 +32,8 @@ from firestate.schema.ids import GLOBAL_CONFIG
 from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from firestate.audit.findings import AuditReport
     from firestate.client.publisher import Outgoing, Publisher
     from firestate.stores.firestore import FirestoreStore

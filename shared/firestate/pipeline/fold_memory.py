@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 def until_counted(
     store: Store, agent_type: str, agent_id: str, attempt: Callable[[], Report]
 ) -> Report:
-    """Call `attempt` until it is settled; where it finds the agent's memory damaged, mend that."""
+    """Call `attempt` until it is settled; where it finds the agent's memory damaged, mend that.
+
+    The report then says so. Raises DamagedDocumentError where folding anew does not help.
+    """
     path = memory_path(agent_type, agent_id)
 
     def guarded() -> Report:
@@ -38,9 +41,10 @@ def until_counted(
 
     try:
         return until_settled(path, guarded)
-    except DamagedDocumentError:
+    except DamagedDocumentError as error:
         fold_memory(store, agent_type, agent_id)
-        return until_settled(path, guarded)
+        report = until_settled(path, guarded)
+        return replace(report, detail=f"after a fold of all: {error}")
 
 
 @contextmanager

@@ -20,6 +20,8 @@ from firestate.pipeline.logs import logged
 from firestate.pipeline.wiring import project, roll_up, store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cloudevents.http import CloudEvent
 
 
@@ -135,7 +137,9 @@ def _text(value: object) -> str:
     return str(value).encode("utf-8", "backslashreplace").decode()
 
 
-def _log(function: str, event: CloudEvent, delivery: Delivery | None, work: Any) -> None:  # noqa: ANN401
+def _log(
+    function: str, event: CloudEvent, delivery: Delivery | None, work: Callable[[], Report]
+) -> None:
     try:
         logged(
             function,
