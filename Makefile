@@ -4,12 +4,16 @@
 PYTHON ?= python3
 # Handed on to pytest: make test ARGS="tests/unit -k ledger"
 ARGS ?=
+# How much of `make chaos`: histories first..last, batches through the runner, frozen processes.
+SEEDS ?= 0..4999
+BATCHES ?= 100
+ROUNDS ?= 50
 
 RUN := .venv/bin/python -m
 CODE := $(wildcard shared/firestate functions tools tests benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check emulators setup setup-python python clean
+.PHONY: help demo test chaos check emulators setup setup-python python clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' Makefile | expand -t 20
@@ -19,6 +23,10 @@ demo: setup ## Watch the pipeline at work on the local emulators
 
 test: setup ## Run all tests; ARGS="..." goes to pytest
 	@$(RUN) pytest $(ARGS)
+
+chaos: setup ## Faults by the thousand; SEEDS=first..last, BATCHES=n, ROUNDS=n
+	@CHAOS_SEEDS=$(SEEDS) CHAOS_BATCHES=$(BATCHES) CHAOS_ROUNDS=$(ROUNDS) \
+	  $(RUN) pytest tests/chaos -s $(ARGS)
 
 check: setup-python ## Lint, formatting, types
 	@$(RUN) ruff check .

@@ -1,0 +1,49 @@
+"""How much chaos is wanted: `make test` takes the default share, `make chaos` sets all of these.
+
+CHAOS_SEEDS    first..last, or one seed: which histories, and the seed of the first batch
+CHAOS_BATCHES  batches through the runner
+CHAOS_ROUNDS   rounds with a frozen process
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+
+_SEEDS, _BATCHES, _ROUNDS = "0..49", "20", "6"
+_RANGE = re.compile(r"(\d+)(?:\.\.(\d+))?")
+
+
+def seeds() -> range:
+    """Give the seeds to run; raises ValueError where CHAOS_SEEDS holds no such range."""
+    text = os.environ.get("CHAOS_SEEDS") or _SEEDS
+    match = _RANGE.fullmatch(text)
+    if match is None or int(match[2] or match[1]) < int(match[1]):
+        message = f"CHAOS_SEEDS must be first..last or one number, not {text!r}"
+        raise ValueError(message)
+    return range(int(match[1]), int(match[2] or match[1]) + 1)
+
+
+def batches() -> int:
+    """Give how many batches to run, the first of them with the first of `seeds`."""
+    return _number("CHAOS_BATCHES", _BATCHES)
+
+
+def rounds() -> int:
+    """Give how many times to freeze a process."""
+    return _number("CHAOS_ROUNDS", _ROUNDS)
+
+
+def tell(line: str) -> None:
+    """Say how far it is: `make chaos` shows it, otherwise pytest keeps it for a failure."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _number(name: str, default: str) -> int:
+    text = os.environ.get(name) or default
+    if not text.isdecimal():
+        message = f"{name} must be a number, not {text!r}"
+        raise ValueError(message)
+    return int(text)
