@@ -38,7 +38,7 @@ from tests.load.grpc_counter import peak_rate
 from tests.load.runner import Runner, runner
 
 if TYPE_CHECKING:
-    from firestate.client.publisher import Outgoing
+    from firestate.client.outgoing import Outgoing
 
 OUT = Console(width=140, highlight=False)
 SEED = 1

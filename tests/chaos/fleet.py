@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from firestate.client.publisher import Outgoing, outgoing
+from firestate.client.outgoing import Outgoing, outgoing
 from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
 from firestate.schema.values import time_text
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from firestate.client.publisher import Outgoing
+    from firestate.client.outgoing import Outgoing
 
 _ENDED = ("completed", "failed", "cancelled")
 

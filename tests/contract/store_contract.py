@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ VALUES: dict[str, Any] = {
     "map": {"a.b": {"c/d": 1, "`": 2, "": 0} | {"~": 3}, "*": 4},
     "empty_map": {},
     "empty_list": [],
+    "bytes": b"\x00\xff",
 }
 VALUES["map"]["a.b"].pop("")
 
@@ -138,10 +140,66 @@ class StoreContract:
         store.commit([Update("things/one", token, {"a": 2})])
         assert store.read("things/one").data == {"a": 2}  # type: ignore[union-attr]
 
+    def test_a_write_that_changes_nothing(self, store: Store) -> None:
+        """It leaves the document's token, and so the conditions of others, as they are."""
+        store.commit([Create("things/one", {"a": {"b": 1}})])
+        read = store.read("things/one")
+        assert read is not None
+        store.commit([Update("things/one", read.token, {"a": {"b": 1}}, ["absent"])])
+        again = store.read("things/one")
+        assert again is not None
+        assert again.token == read.token
+
+    def test_remove_a_document(self, store: Store) -> None:
+        """A document is removed on condition of its token, and can be created again."""
+        store.commit([Create("things/one", {"a": 1}), Create("things/one/parts/1", {})])
+        read = store.read("things/one")
+        assert read is not None
+        store.commit([Remove("things/one", read.token)])
+        assert store.read("things/one") is None
+        assert store.read("things/one/parts/1") is not None
+        with pytest.raises(ConflictError):
+            store.commit([Remove("things/one", read.token)])
+        store.commit([Create("things/one", {"a": 2})])
+        assert store.read("things/one").data == {"a": 2}  # type: ignore[union-attr]
+
+    def test_several_writes_of_one_document(self, store: Store) -> None:
+        """The writes of a commit are done in their order."""
+        store.commit([Create("things/one", {"n": 1}), Add("things/one", {"n": 2})])
+        assert store.read("things/one").data == {"n": 3}  # type: ignore[union-attr]
+
+    def test_add_from_many_threads(self, store: Store) -> None:
+        """No addition is lost, whoever adds at the same time."""
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda _: store.commit([Add("things/sum", {"n": 1})]), range(40)))
+        assert store.read("things/sum").data == {"n": 40}  # type: ignore[union-attr]
+
+    def test_one_of_many_wins(self, store: Store) -> None:
+        """Of many updates on the same token one is done, the others are refused."""
+        store.commit([Create("things/one", {"n": 0})])
+        read = store.read("things/one")
+        assert read is not None
+        token = read.token
+
+        def attempt(number: int) -> bool:
+            try:
+                store.commit([Update("things/one", token, {"n": number})])
+            except ConflictError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(8) as threads:
+            assert sum(threads.map(attempt, range(1, 9))) == 1
+
     @pytest.mark.parametrize(
         ("query", "expected"),
         [
             (Query("things"), {"a", "b", "c"}),
+            (Query("things", [Where("n", ">", "")]), set()),
+            (Query("things", [Where("absent", "==", None)]), set()),
+            (Query("things", order_by="absent"), set()),
+            (Query("things", [Where("kind", ">", "x")]), {"b"}),
+            (Query("things", limit=2), {"a", "b"}),
             (Query("things", [Where("n", ">", 1)]), {"b", "c"}),
             (Query("things", [Where("kind", "==", "x"), Where("n", "<", 3)]), {"a"}),
             (Query("things", [Where("kind", "in", ["x", "y"])]), {"a", "b", "c"}),
@@ -180,6 +238,19 @@ class StoreContract:
         assert [each.data for each in store.query(Query("things"), at=at)] == [{"n": 1}]
         assert store.total(Query("things"), ["n"], at=at) == {"count": 1, "n": 1}
         assert store.total(Query("things"), ["n"]) == {"count": 2, "n": 7}
+        store.commit([Remove("things/b", store.read("things/b").token)])  # type: ignore[union-attr]
+        assert store.read("things/b", at=at) is None
+        assert [each.data for each in store.query(Query("things"), at=at)] == [{"n": 1}]
+
+    def test_reads_of_what_was_removed(self, store: Store) -> None:
+        """A document that has been removed since is there for a read at an earlier time."""
+        token = store.commit([Create("things/a", {"n": 1})])
+        at = store.now()
+        store.commit([Remove("things/a", token)])
+        then = store.read("things/a", at=at)
+        assert then is not None
+        assert then.data == {"n": 1}
+        assert store.total(Query("things"), ["n"], at=at) == {"count": 1, "n": 1}
 
     def test_now_is_after_what_was_committed(self, store: Store) -> None:
         """The store's present is no earlier than any commit before it."""
@@ -217,10 +288,12 @@ class StoreContract:
             lambda: Create("things/a", {"list": [[1]]}),
             lambda: Create("things/a", {"deep": nested(MAX_DEPTH + 5)}),
             lambda: Create("things/a", {"big": "x" * 1_100_000}),
+            lambda: Add("things/a", {f"{n}{'x' * 1_000}": 1 for n in range(1_100)}),
+            lambda: Create("things/a", {"whole": 2**64}),
         ],
-        ids=["array in array", "too deep", "too big"],
+        ids=["array in array", "too deep", "too big", "too big by adding", "too large a number"],
     )
-    def test_refusals(self, store: Store, write: Callable[[], Create]) -> None:
+    def test_refusals(self, store: Store, write: Callable[[], Create | Add]) -> None:
         """What the store will never take is refused as such, not as a passing fault."""
         with pytest.raises(RefusedError, match="things/a"):
             store.commit([write()])

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from firestate.audit.full import FullAudit
-from firestate.client.publisher import Outgoing, outgoing
+from firestate.client.outgoing import Outgoing, outgoing
 from firestate.pipeline.deliveries import Delivery, Report
 from firestate.pipeline.derive_event import derive_event
 from firestate.pipeline.derive_state import derive_state

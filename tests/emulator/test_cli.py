@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from firestate.client.publisher import Outgoing
+    from firestate.client.outgoing import Outgoing
     from firestate.stores.firestore import FirestoreStore
 
     Run = Callable[..., tuple[int, str, str]]

@@ -21,7 +21,7 @@ from tests.emulator.harness import (
 )
 
 if TYPE_CHECKING:
-    from firestate.client.publisher import Outgoing
+    from firestate.client.outgoing import Outgoing
 
 STORY: list[dict[str, Any]] = [
     state_message(1),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from firestate.client.publisher import outgoing
+from firestate.client.outgoing import outgoing
 from firestate.errors import InvalidMessageError
 from firestate.replay.sources import made_bad, read_messages
 from firestate.replay.transcripts import read_transcript
@@ -26,7 +26,7 @@ from tests.unit.strategies import NOW
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from firestate.client.publisher import Outgoing
+    from firestate.client.outgoing import Outgoing
 
 NAMED = {
     "history": [

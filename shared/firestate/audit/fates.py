@@ -26,7 +26,7 @@ from firestate.schema.values import digest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from firestate.client.publisher import Outgoing
+    from firestate.client.outgoing import Outgoing
     from firestate.stores.protocol import Store, Stored
 
 FATES = ("stored", "superseded", "duplicate", "quarantined", "missing")

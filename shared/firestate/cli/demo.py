@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from firestate.audit.findings import AuditReport
-    from firestate.client.publisher import Outgoing, Publisher
+    from firestate.client.outgoing import Outgoing
+    from firestate.client.publisher import Publisher
     from firestate.stores.firestore import FirestoreStore
 
 _RATE = 10.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from firestate.client.publisher import Outgoing
+from firestate.client.outgoing import Outgoing
 from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
 
 _LATE_EVERY, _LATE_BY = 9, 3

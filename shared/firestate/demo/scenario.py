@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from firestate.client.publisher import Outgoing, outgoing
+from firestate.client.outgoing import Outgoing, outgoing
 from firestate.demo.bad_network import badly_delivered
 from firestate.schema.values import time_text
 

@@ -6,7 +6,7 @@ import json
 import random
 from typing import TYPE_CHECKING, Any
 
-from firestate.client.publisher import Outgoing
+from firestate.client.outgoing import Outgoing
 from firestate.errors import FieldProblem, InvalidMessageError
 from firestate.replay.transcripts import is_transcript, read_transcript
 from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC

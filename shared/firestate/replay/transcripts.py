@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from firestate.client.publisher import Outgoing, outgoing
+from firestate.client.outgoing import Outgoing, outgoing
 from firestate.errors import FieldProblem, InvalidMessageError
 from firestate.schema.values import time_text
 

@@ -56,10 +56,16 @@ class FirestoreStore:
 
     def commit(self, writes: Sequence[Write]) -> datetime:
         """Do all of `writes` or none; return the time of the commit."""
-        with translated(", ".join(write.path for write in writes)):
-            batch = self._client.batch()
-            for write in writes:
+        batch = self._client.batch()
+        for write in writes:
+            try:
                 self._add_to(batch, write)
+            except (ValueError, TypeError) as error:
+                # What the client cannot even encode, such as an integer past 64 bits: raised as
+                # it is, it would come again with each redelivery.
+                message = f"{write.path}: cannot be encoded: {error}"
+                raise RefusedError(message) from error
+        with translated(", ".join(write.path for write in writes)):
             batch.commit()
         return cast("datetime", batch.commit_time)
 

@@ -1,0 +1,282 @@
+"""The store on SQLite: a file, or memory. It takes and refuses what Firestore takes and refuses."""
+
+from __future__ import annotations
+
+import heapq
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from firestate.errors import ConflictError, DamagedDocumentError
+from firestate.stores.protocol import (
+    Add,
+    Create,
+    Query,
+    Snapshot,
+    Stored,
+    Update,
+    Write,
+    changed_fields,
+)
+from firestate.stores.sqlite_file import SqliteFile, translated
+from firestate.stores.sqlite_triggers import Rule, TriggerQueue
+from firestate.stores.sqlite_values import (
+    check,
+    check_size,
+    decode,
+    encode,
+    matches,
+    microseconds,
+    number_in,
+    sort_key,
+    time_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from firestate.stores.protocol import Token
+
+_PAGE = 200
+_AFTER_SLASH = "0"  # the character after "/": the end of all paths below a collection
+
+_AT = """
+SELECT path, updated_at, data FROM documents
+    WHERE kind = :kind AND path > :after AND path < :end AND updated_at <= :at
+UNION ALL SELECT path, since, data FROM past
+    WHERE kind = :kind AND path > :after AND path < :end AND since <= :at AND until > :at
+ORDER BY path LIMIT :page
+"""
+_ONE_AT = """
+SELECT path, updated_at, data FROM documents WHERE path = :path AND updated_at <= :at
+UNION ALL SELECT path, since, data FROM past
+    WHERE kind = :kind AND path = :path AND since <= :at AND until > :at
+"""
+
+
+class SqliteStore:
+    """Firestate's store on one SQLite file; `triggers` holds what its commits have set off."""
+
+    def __init__(
+        self,
+        path: Path | None = None,
+        rules: Sequence[Rule] = (),
+        *,
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
+        """Open the file `path`, or memory; `clock` is to be replaced by tests alone.
+
+        Raises ConfigurationError where the file cannot be used.
+        """
+        self._file = SqliteFile(path, clock)
+        self.triggers = TriggerQueue(self._file, rules)
+
+    def close(self) -> None:
+        """Close the file; what is in memory is gone."""
+        self._file.close()
+
+    def read(
+        self, path: str, fields: Sequence[str] | None = None, *, at: datetime | None = None
+    ) -> Stored | None:
+        """Read a document, or only some of its top-level fields; None where there is none."""
+        with translated(path):
+            if at is None:
+                statement = "SELECT path, updated_at, data FROM documents WHERE path = ?"
+                rows = self._file.execute(statement, (path,))
+            else:
+                self._file.check_readable(microseconds(at))
+                values = {"path": path, "kind": _kind(path), "at": microseconds(at)}
+                rows = self._file.execute(_ONE_AT, values)
+        return _stored(rows[0], fields) if rows else None
+
+    def commit(self, writes: Sequence[Write]) -> datetime:
+        """Do all of `writes` or none; return the time of the commit."""
+        with self._file.transaction(", ".join(write.path for write in writes)) as at:
+            for write in writes:
+                self._write(write, at)
+        return time_of(at)
+
+    def query(self, query: Query, *, at: datetime | None = None) -> Iterator[Stored]:
+        """Give the documents found one by one, in bounded memory, all as of one time."""
+        moment = self._file.last() if at is None else microseconds(at)
+        every = self._all(query, moment)
+        found: Iterable[Stored] = (one for one in every if matches(one.data, query.where))
+        if query.order_by is not None:
+            found = _ordered(found, query, query.order_by)
+        for each in islice(found, query.limit):
+            yield _masked(each, query.fields)
+
+    def snapshot(self, query: Query) -> Snapshot:
+        """Give the documents found and the time as of which they were so."""
+        at = time_of(self._file.last())
+        return Snapshot(list(self.query(query, at=at)), at)
+
+    def total(
+        self, query: Query, sums: Sequence[str] = (), *, at: datetime | None = None
+    ) -> dict[str, int]:
+        """Give `count` and the sum of each (dotted) field of `sums` over what `query` finds."""
+        totals: dict[str, Any] = {"count": 0} | dict.fromkeys(sums, 0)
+        for each in self.query(query, at=at):
+            totals["count"] += 1
+            for name in sums:
+                totals[name] += number_in(each.data, name)
+        return {name: int(total) for name, total in totals.items()}
+
+    def now(self) -> datetime:
+        """Give the store's own present; every later commit has a later time."""
+        with self._file.transaction("the clock") as at:
+            return time_of(at)
+
+    def _all(self, query: Query, at: int) -> Iterator[Stored]:
+        kind = query.collection.rpartition("/")[2]
+        after, end = ("", "\U0010ffff") if query.group else _below(query.collection)
+        while True:
+            self._file.check_readable(at)
+            values = {"kind": kind, "after": after, "end": end, "at": at, "page": _PAGE}
+            with translated(query.collection):
+                rows = self._file.execute(_AT, values)
+            for row in rows:
+                yield _stored(row)
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1][0]
+
+    def _write(self, write: Write, at: int) -> None:
+        if isinstance(write, Create):
+            check(write.path, write.data)
+            self._put(write.path, write.data, at, created=True)
+            return
+        rows = self._file.execute(
+            "SELECT path, updated_at, data FROM documents WHERE path = ?", (write.path,)
+        )
+        known = _stored(rows[0]) if rows else None
+        if isinstance(write, Add):
+            after = _sum(known.data if known else {}, _stamped(write, time_of(at)))
+            self._put(write.path, after, at, created=known is None)
+            return
+        current = _unless_changed(known, write.path, write.token).data
+        if isinstance(write, Update):
+            check(write.path, write.data)
+            kept = {k: v for k, v in current.items() if k not in write.removed}
+            after = {**kept, **write.data}
+        elif write.fields:
+            after = current
+            for path in write.fields:
+                after = _without(after, path)
+        else:
+            self._keep_past(write.path, at)
+            self._file.execute("DELETE FROM documents WHERE path = ?", (write.path,))
+            return
+        # A write that changes nothing keeps the document's time, and sets nothing off.
+        if changed_fields(current, after) or len(current) != len(after):
+            self._put(write.path, after, at, created=False)
+
+    def _put(
+        self,
+        path: str,
+        data: Mapping[str, Any],
+        at: int,
+        *,
+        created: bool,
+    ) -> None:
+        text = encode(data)
+        check_size(path, data, text)
+        if created:
+            self._file.execute(
+                "INSERT INTO documents (path, kind, updated_at, data) VALUES (?, ?, ?, ?)",
+                (path, _kind(path), at, text),
+            )
+        else:
+            self._keep_past(path, at)
+            self._file.execute(
+                "UPDATE documents SET updated_at = ?, data = ? WHERE path = ?", (at, text, path)
+            )
+        self.triggers.note(path, data, at, created=created)
+
+    def _keep_past(self, path: str, at: int) -> None:
+        self._file.execute(
+            "INSERT INTO past SELECT path, kind, updated_at, ?, data FROM documents "
+            "WHERE path = ? AND updated_at < ?",
+            (at, path, at),
+        )
+
+
+def _kind(path: str) -> str:
+    return path.rpartition("/")[0].rpartition("/")[2]
+
+
+def _below(collection: str) -> tuple[str, str]:
+    return f"{collection}/", f"{collection}{_AFTER_SLASH}"
+
+
+def _stored(row: tuple[Any, ...], fields: Sequence[str] | None = None) -> Stored:
+    path, updated_at, text = row
+    try:
+        data = decode(text)
+    except ValueError as error:
+        message = f"{path} is damaged: {error}"
+        raise DamagedDocumentError(message) from error
+    time = time_of(updated_at)
+    return _masked(Stored(path, data, time, time), fields)
+
+
+def _masked(stored: Stored, fields: Sequence[str] | None) -> Stored:
+    if fields is None:
+        return stored
+    data = {name: stored.data[name] for name in fields if name in stored.data}
+    return Stored(stored.path, data, stored.token, stored.updated_at)
+
+
+def _ordered(found: Iterable[Stored], query: Query, order_by: str) -> list[Stored]:
+    keyed = (
+        ((*key, each.path), each)
+        for each in found
+        if (key := sort_key(each.data, order_by)) is not None
+    )
+    if query.limit is None:
+        ranked = sorted(keyed, key=lambda one: one[0], reverse=query.descending)
+    else:
+        pick = heapq.nlargest if query.descending else heapq.nsmallest
+        ranked = pick(query.limit, keyed, key=lambda one: one[0])
+    return [each for _, each in ranked]
+
+
+def _unless_changed(known: Stored | None, path: str, token: Token) -> Stored:
+    if known is None or known.token != token:
+        message = f"{path}: was written by somebody else"
+        raise ConflictError(message)
+    return known
+
+
+def _stamped(write: Add, at: datetime) -> dict[str, Any]:
+    counts = dict(write.counts)
+    for path in write.stamped:
+        counts = _with_time(counts, path, at)
+    return counts
+
+
+def _with_time(counts: Mapping[str, Any], path: tuple[str, ...], at: datetime) -> dict[str, Any]:
+    if not path:
+        return {**counts, "at": at}
+    return {**counts, path[0]: _with_time(counts.get(path[0], {}), path[1:], at)}
+
+
+def _sum(before: Mapping[str, Any], counts: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(before)
+    for name, count in counts.items():
+        known = before.get(name)
+        if isinstance(count, dict):
+            result[name] = _sum(known if isinstance(known, dict) else {}, count)
+        elif isinstance(count, int) and isinstance(known, int | float):
+            result[name] = known + count
+        else:
+            result[name] = count
+    return result
+
+
+def _without(data: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    name, *inner = path
+    if not inner:
+        return {key: value for key, value in data.items() if key != name}
+    return {**data, name: _without(data[name], tuple(inner))} if name in data else dict(data)

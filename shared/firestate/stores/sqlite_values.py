@@ -1,0 +1,165 @@
+"""Documents as text in SQLite, and how their values compare: as Firestore has it.
+
+JSON, in which a time and bytes are objects with one reserved key. A user's map cannot hold such a
+key, since Firestore refuses it too.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import operator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from firestate.errors import RefusedError
+from firestate.limits import MAX_DOCUMENT_BYTES
+from firestate.schema.values import problems_of, stored_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from firestate.stores.protocol import Where
+
+_TIME, _BYTES = "__time__", "__bytes__"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_MOST_BYTES_A_CHARACTER = 4
+"""A character of UTF-8 takes at most so many; a number, of two characters with its comma, eight."""
+_DOCUMENT_OVERHEAD = 32
+
+_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "==": operator.eq,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_NOTHING = object()
+
+
+def microseconds(time: datetime) -> int:
+    """Whole microseconds since 1970: how SQLite keeps a time."""
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def time_of(microseconds: int) -> datetime:
+    """Give the time again."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def encode(data: Mapping[str, Any]) -> str:
+    """Give a document as text."""
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=_tagged)
+
+
+def decode(text: str) -> dict[str, Any]:
+    """Read a document back; raise ValueError for what is none."""
+    data: dict[str, Any] = json.loads(text, object_hook=_untagged)
+    return data
+
+
+def check(path: str, data: Mapping[str, Any]) -> None:
+    """Raise RefusedError for fields that Firestore would refuse; bytes are ours alone."""
+    for name, value in data.items():
+        if isinstance(value, bytes):
+            continue
+        for problem in problems_of(value, name):
+            message = f"{path}: Firestore refuses this: {problem}"
+            raise RefusedError(message)
+
+
+def check_size(path: str, data: Mapping[str, Any], text: str) -> None:
+    """Raise RefusedError for a document of more than 1 MiB, as Firestore counts."""
+    if len(text) * _MOST_BYTES_A_CHARACTER < MAX_DOCUMENT_BYTES:
+        return  # it cannot be so large, and counting takes time
+    size = stored_size(dict(data)) + len(path.encode()) + _DOCUMENT_OVERHEAD
+    if size > MAX_DOCUMENT_BYTES:
+        message = f"{path}: takes {size:,} bytes, Firestore takes {MAX_DOCUMENT_BYTES:,}"
+        raise RefusedError(message)
+
+
+def matches(data: Mapping[str, Any], where: Iterable[Where]) -> bool:
+    """Whether a document meets all conditions; a field that is not there meets none."""
+    return all(_meets(field_of(data, each.field), each) for each in where)
+
+
+def field_of(data: Mapping[str, Any], dotted: str) -> Any:  # noqa: ANN401 - anything stored
+    """Give the value of a (dotted) field, or a mark that compares with nothing."""
+    value: Any = data
+    for name in dotted.split("."):
+        if not isinstance(value, dict) or name not in value:
+            return _NOTHING
+        value = value[name]
+    return value
+
+
+def number_in(data: Mapping[str, Any], dotted: str) -> int | float:
+    """Give the number in a (dotted) field; 0 for anything else, as Firestore's sums have it."""
+    value = field_of(data, dotted)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else 0
+
+
+def sort_key(data: Mapping[str, Any], dotted: str) -> tuple[int, Any] | None:
+    """Give what a document is ordered by; None where the field is not there."""
+    value = field_of(data, dotted)
+    return None if value is _NOTHING else (_rank(value), _comparable(value))
+
+
+def _meets(value: Any, condition: Where) -> bool:  # noqa: ANN401 - anything stored
+    if value is _NOTHING:
+        return False
+    if condition.operator == "in":
+        return any(_same_kind(value, each) and value == each for each in condition.value)
+    compare = _COMPARISONS[condition.operator]
+    return _same_kind(value, condition.value) and compare(
+        _comparable(value), _comparable(condition.value)
+    )
+
+
+def _same_kind(one: Any, other: Any) -> bool:  # noqa: ANN401 - anything stored
+    return _rank(one) == _rank(other)
+
+
+# https://firebase.google.com/docs/firestore/manage-data/data-types#value_type_ordering
+def _rank(value: Any) -> int:  # noqa: ANN401 - anything stored
+    match value:
+        case None:
+            return 0
+        case bool():
+            return 1
+        case int() | float():
+            return 2
+        case datetime():
+            return 3
+        case str():
+            return 4
+        case bytes():
+            return 5
+        case list():
+            return 6
+        case _:
+            return 7
+
+
+def _comparable(value: Any) -> Any:  # noqa: ANN401 - anything stored
+    # Lists and maps are never ordered by here; their text makes the order total all the same.
+    return encode({"": value}) if value is None or isinstance(value, list | dict) else value
+
+
+def _tagged(value: object) -> dict[str, Any]:
+    if isinstance(value, datetime):
+        return {_TIME: microseconds(value)}
+    if isinstance(value, bytes):
+        return {_BYTES: base64.b64encode(value).decode()}
+    message = f"{type(value).__name__} cannot be stored"
+    raise RefusedError(message)
+
+
+def _untagged(found: dict[str, Any]) -> Any:  # noqa: ANN401 - a map, a time, or bytes
+    if len(found) == 1:
+        if _TIME in found:
+            return time_of(found[_TIME])
+        if _BYTES in found:
+            return base64.b64decode(found[_BYTES])
+    return found
