@@ -2,7 +2,9 @@
 
 Pub/Sub pushes through it and is told what the function answered, so Pub/Sub itself tries again.
 The Firestore emulator tells of each change once and never again; here it is kept until its
-function has taken it, with a wait that doubles from 50 ms to 2 s. A policy can spoil deliveries.
+function has taken it, with a wait that doubles from 50 ms to 2 s. Deliveries go to the instances
+of a function by turns; one that takes longer than the limit counts as failed, and the handler goes
+on, as in production. A policy can spoil deliveries, and others can listen.
 """
 
 from __future__ import annotations
@@ -12,49 +14,31 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from enum import Enum, auto
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 import urllib3
 
+from tests.load.deliveries import Address, Delivery, Fault, Listener
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.05, 2.0
 _AT_ONCE = 8
-_TIMEOUT_SECONDS = 120.0
+_LIMIT_SECONDS = 120.0
 _OK = range(200, 300)
 
 
-class Fault(Enum):
-    """What is done to one delivery."""
-
-    NONE = auto()
-    DUPLICATE = auto()
-    LOST_BEFORE = auto()
-    LOST_AFTER = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A request to a function."""
-
-    function: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-
 class Router:
-    """Listens on a port of its own; `functions` maps entry points to base URLs."""
+    """Listens on a port of its own."""
 
-    def __init__(self, policy: Callable[[Delivery], Fault] = lambda _: Fault.NONE) -> None:
-        self.functions: dict[str, str] = {}
-        self.triggers: dict[str, str] = {}
-        self.policy = policy
+    def __init__(self) -> None:
+        self.addresses: dict[str, list[Address]] = {}
+        self.policy: Callable[[Delivery], Fault] = lambda _: Fault.NONE
+        self.listeners: list[Listener] = []
+        self.limit_seconds = _LIMIT_SECONDS
         self.counts: Counter[tuple[str, str]] = Counter()
         self.acknowledged: set[str] = set()
         self.last_failure: dict[str, str] = {}
@@ -63,6 +47,7 @@ class Router:
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._pools: dict[str, ThreadPoolExecutor] = {}
+        self._turns: Counter[str] = Counter()
         self._http = urllib3.PoolManager(num_pools=32, maxsize=32, block=False)
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self.address = f"127.0.0.1:{self._server.server_address[1]}"
@@ -86,17 +71,24 @@ class Router:
 
     def push(self, function: str, path: str, headers: dict[str, str], body: bytes) -> int:
         """Deliver a Pub/Sub message and give the function's status."""
-        with self._working():
-            return self._deliver(Delivery(function, path, headers, body))
+        delivery = Delivery(function, path, headers, body)
+        with self.working():
+            status = self._deliver(delivery)
+        if status in _OK:
+            self.acknowledged.add(delivery.message_id)
+        return status
 
-    def change(self, trigger: str, headers: dict[str, str], body: bytes) -> None:
+    def change(self, function: str, headers: dict[str, str], body: bytes) -> None:
         """Take a change from the Firestore emulator, and deliver it until it is taken."""
-        function = self.triggers[trigger]
         delivery = Delivery(function, "/", headers, base64.b64decode(body))
-        working = self._working()
+        for listener in self.listeners:
+            listener.changed(delivery)
+        working = self.working()
         working.__enter__()
         with self._lock:
-            pool = self._pools.setdefault(function, ThreadPoolExecutor(_AT_ONCE))
+            if function not in self._pools:
+                self._pools[function] = ThreadPoolExecutor(_AT_ONCE * len(self.addresses[function]))
+            pool = self._pools[function]
         pool.submit(self._until_taken, delivery, working)
 
     def _until_taken(self, delivery: Delivery, working: _Working) -> None:
@@ -120,17 +112,35 @@ class Router:
         return 503 if fault is Fault.LOST_AFTER else status
 
     def _call(self, delivery: Delivery) -> int:
+        address = self._next(delivery.function)
+        if address is None:
+            return 503
         self._count(delivery.function, "delivered")
+        for listener in self.listeners:
+            listener.handed_over(delivery, address)
+        status = self._request(delivery, address)
+        for listener in self.listeners:
+            listener.answered(delivery, address, status)
+        return status
+
+    def _next(self, function: str) -> Address | None:
+        with self._lock:
+            self._turns[function] += 1
+            found = [address for address in self.addresses[function] if address.open]
+            return found[self._turns[function] % len(found)] if found else None
+
+    def _request(self, delivery: Delivery, address: Address) -> int:
         try:
             answer = self._http.request(
                 "POST",
-                self.functions[delivery.function] + delivery.path,
+                address.url + delivery.path,
                 body=delivery.body,
                 headers=delivery.headers,
-                timeout=_TIMEOUT_SECONDS,
+                timeout=self.limit_seconds,
                 retries=False,
             )
         except urllib3.exceptions.HTTPError as error:
+            self._count(delivery.function, "unanswered")
             self.last_failure[delivery.function] = repr(error)
             return 503
         if answer.status not in _OK:
@@ -142,7 +152,8 @@ class Router:
         with self._lock:
             self.counts[function, what] += 1
 
-    def _working(self) -> _Working:
+    def working(self) -> _Working:
+        """Give what keeps the router from being quiet as long as it is entered."""
         return _Working(self)
 
 
@@ -181,8 +192,6 @@ def _handler(router: Router) -> type[BaseHTTPRequestHandler]:
             else:
                 (function,) = parse_qs(url.query)["function"]
                 status = router.push(function, url.path, headers, body)
-                if status in _OK:
-                    router.acknowledged.add(_message_id(body))
             self.send_response(status)
             self.send_header("content-length", "0")
             self.end_headers()
@@ -196,9 +205,3 @@ def _handler(router: Router) -> type[BaseHTTPRequestHandler]:
 def _passed_on(name: str) -> set[str]:
     lower = name.lower()
     return {lower} if lower.startswith("ce-") or lower == "content-type" else set()
-
-
-def _message_id(body: bytes) -> str:
-    # Cheaper than parsing 10 MB of JSON: the id is at the end of what the emulator sends.
-    tail = body[-400:].decode(errors="replace")
-    return tail.partition('"messageId":')[2].split('"')[1]

@@ -1,0 +1,116 @@
+"""The functions' processes: each one an instance, to be killed, frozen and let go.
+
+functions-framework with one worker and 8 threads each, as deployed. What is started ends with the
+run, however that ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.load.deliveries import Address
+from tools.processes import HOST, free_ports
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Mapping
+
+    from tools.processes import Run
+
+_START_SECONDS = 60.0
+
+
+class Instance:
+    """One process of a function, on a port that it keeps when it is killed and starts anew."""
+
+    def __init__(
+        self,
+        run: Run,
+        address: Address,
+        command: list[str],
+        environment: Mapping[str, str],
+        logs: Path,
+    ) -> None:
+        self.address = address
+        self._run = run
+        self._logs = logs
+        self._command = command
+        self._environment = environment
+        self._lives = 0
+        self._process = self._start()
+
+    @property
+    def log(self) -> Path:
+        """What its process has written in its present life."""
+        return self._logs / f"{self.address.function}-{self.address.number}-{self._lives}"
+
+    def kill(self) -> None:
+        """Kill the process at once and start it anew; open again when it listens."""
+        self.address.open = False
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+        self._process = self._start()
+        threading.Thread(target=self.wait_open).start()
+
+    def freeze(self) -> None:
+        """Stop the process where it is; deliveries go on coming to it."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let the process go on."""
+        self._signal(signal.SIGCONT)
+
+    def wait_open(self) -> None:
+        """Wait until the process listens, and open its address; RuntimeError if it does not."""
+        deadline = time.monotonic() + _START_SECONDS
+        port = int(self.address.url.rpartition(":")[2])
+        while time.monotonic() < deadline and self._process.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection((HOST, port), 1):
+                self.address.open = True
+                return
+            time.sleep(0.05)
+        message = f"{self.log.name} did not start:\n{self.log.read_text()}"
+        raise RuntimeError(message)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._lives += 1
+        return self._run.start(self._command, self._environment, self.log)
+
+    def _signal(self, number: signal.Signals) -> None:
+        os.killpg(self._process.pid, number)
+
+
+def start_instances(
+    run: Run,
+    endpoints: Mapping[str, Mapping[str, str]],
+    *,
+    numbers: Mapping[str, int],
+    source: Path,
+    environment: Mapping[str, str],
+    logs: Path,
+) -> dict[str, list[Instance]]:
+    """Start so many instances of each function of functions.yaml; one where no number is given."""
+    started: dict[str, list[Instance]] = {}
+    ports = iter(free_ports(sum(numbers.get(name, 1) for name in endpoints)))
+    framework = str(Path(sys.executable).parent / "functions-framework")
+    for name, endpoint in endpoints.items():
+        kind = "cloudevent" if "eventTrigger" in endpoint else "http"
+        command = [framework, "--target", endpoint["entryPoint"], "--source", str(source)]
+        command += ["--signature-type", kind, "--host", HOST, "--port"]
+        for number in range(numbers.get(name, 1)):
+            port = str(next(ports))
+            address = Address(name, number, f"http://{HOST}:{port}")
+            instance = Instance(run, address, [*command, port], environment, logs)
+            started.setdefault(name, []).append(instance)
+    for instances in started.values():
+        for instance in instances:
+            instance.wait_open()
+    return started
