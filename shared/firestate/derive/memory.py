@@ -6,7 +6,7 @@ windows before they are merged, the latest session) lies under `counted`.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +92,8 @@ def parts_of(document: Mapping[str, Any] | None) -> tuple[RowsPart, EventsPart]:
 
 
 def _hidden(part: RowsPart | EventsPart) -> dict[str, Any]:
-    return {name: value for name, value in asdict(part).items() if name not in _COUNTED_TWICE}
+    names = (field.name for field in fields(part))
+    return {name: getattr(part, name) for name in names if name not in _COUNTED_TWICE}
 
 
 def _patterns(rows: RowsPart, group: str) -> dict[str, Any]:

@@ -6,17 +6,8 @@ import heapq
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from firestate.errors import ConflictError, DamagedDocumentError
-from firestate.stores.protocol import (
-    Add,
-    Create,
-    Query,
-    Snapshot,
-    Stored,
-    Update,
-    Write,
-    changed_fields,
-)
+from firestate.errors import DamagedDocumentError
+from firestate.stores.protocol import Create, Query, Snapshot, Stored, Update, Write
 from firestate.stores.sqlite_file import SqliteFile, translated
 from firestate.stores.sqlite_triggers import Rule, TriggerQueue
 from firestate.stores.sqlite_values import (
@@ -30,17 +21,17 @@ from firestate.stores.sqlite_values import (
     sort_key,
     time_of,
 )
+from firestate.stores.sqlite_writes import applied
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from firestate.stores.protocol import Token
-
 _PAGE = 200
 _AFTER_SLASH = "0"  # the character after "/": the end of all paths below a collection
 
+_ONE = "SELECT path, updated_at, data FROM documents WHERE path = ?"
 _AT = """
 SELECT path, updated_at, data FROM documents
     WHERE kind = :kind AND path > :after AND path < :end AND updated_at <= :at
@@ -82,8 +73,7 @@ class SqliteStore:
         """Read a document, or only some of its top-level fields; None where there is none."""
         with translated(path):
             if at is None:
-                statement = "SELECT path, updated_at, data FROM documents WHERE path = ?"
-                rows = self._file.execute(statement, (path,))
+                rows = self._file.execute(_ONE, (path,))
             else:
                 self._file.check_readable(microseconds(at))
                 values = {"path": path, "kind": _kind(path), "at": microseconds(at)}
@@ -143,46 +133,26 @@ class SqliteStore:
             after = rows[-1][0]
 
     def _write(self, write: Write, at: int) -> None:
+        if isinstance(write, Create | Update):
+            check(write.path, write.data)
         if isinstance(write, Create):
-            check(write.path, write.data)
-            self._put(write.path, write.data, at, created=True)
+            self._put(write.path, write.data, at, None)
             return
-        rows = self._file.execute(
-            "SELECT path, updated_at, data FROM documents WHERE path = ?", (write.path,)
-        )
+        rows = self._file.execute(_ONE, (write.path,))
         known = _stored(rows[0]) if rows else None
-        if isinstance(write, Add):
-            after = _sum(known.data if known else {}, _stamped(write, time_of(at)))
-            self._put(write.path, after, at, created=known is None)
-            return
-        current = _unless_changed(known, write.path, write.token).data
-        if isinstance(write, Update):
-            check(write.path, write.data)
-            kept = {k: v for k, v in current.items() if k not in write.removed}
-            after = {**kept, **write.data}
-        elif write.fields:
-            after = current
-            for path in write.fields:
-                after = _without(after, path)
-        else:
+        after = applied(write, known, time_of(at))
+        if after is None:
             self._keep_past(write.path, at)
             self._file.execute("DELETE FROM documents WHERE path = ?", (write.path,))
-            return
-        # A write that changes nothing keeps the document's time, and sets nothing off.
-        if changed_fields(current, after) or len(current) != len(after):
-            self._put(write.path, after, at, created=False)
+        else:
+            self._put(write.path, after, at, rows[0][2] if rows else None)
 
-    def _put(
-        self,
-        path: str,
-        data: Mapping[str, Any],
-        at: int,
-        *,
-        created: bool,
-    ) -> None:
+    def _put(self, path: str, data: Mapping[str, Any], at: int, before: str | None) -> None:
         text = encode(data)
+        if text == before:
+            return  # what changes nothing keeps the document's time, and sets nothing off
         check_size(path, data, text)
-        if created:
+        if before is None:
             self._file.execute(
                 "INSERT INTO documents (path, kind, updated_at, data) VALUES (?, ?, ?, ?)",
                 (path, _kind(path), at, text),
@@ -192,7 +162,7 @@ class SqliteStore:
             self._file.execute(
                 "UPDATE documents SET updated_at = ?, data = ? WHERE path = ?", (at, text, path)
             )
-        self.triggers.note(path, data, at, created=created)
+        self.triggers.note(path, data, at, created=before is None)
 
     def _keep_past(self, path: str, at: int) -> None:
         self._file.execute(
@@ -240,43 +210,3 @@ def _ordered(found: Iterable[Stored], query: Query, order_by: str) -> list[Store
         pick = heapq.nlargest if query.descending else heapq.nsmallest
         ranked = pick(query.limit, keyed, key=lambda one: one[0])
     return [each for _, each in ranked]
-
-
-def _unless_changed(known: Stored | None, path: str, token: Token) -> Stored:
-    if known is None or known.token != token:
-        message = f"{path}: was written by somebody else"
-        raise ConflictError(message)
-    return known
-
-
-def _stamped(write: Add, at: datetime) -> dict[str, Any]:
-    counts = dict(write.counts)
-    for path in write.stamped:
-        counts = _with_time(counts, path, at)
-    return counts
-
-
-def _with_time(counts: Mapping[str, Any], path: tuple[str, ...], at: datetime) -> dict[str, Any]:
-    if not path:
-        return {**counts, "at": at}
-    return {**counts, path[0]: _with_time(counts.get(path[0], {}), path[1:], at)}
-
-
-def _sum(before: Mapping[str, Any], counts: Mapping[str, Any]) -> dict[str, Any]:
-    result = dict(before)
-    for name, count in counts.items():
-        known = before.get(name)
-        if isinstance(count, dict):
-            result[name] = _sum(known if isinstance(known, dict) else {}, count)
-        elif isinstance(count, int) and isinstance(known, int | float):
-            result[name] = known + count
-        else:
-            result[name] = count
-    return result
-
-
-def _without(data: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
-    name, *inner = path
-    if not inner:
-        return {key: value for key, value in data.items() if key != name}
-    return {**data, name: _without(data[name], tuple(inner))} if name in data else dict(data)

@@ -96,6 +96,11 @@ class TriggerQueue:
         ((count,),) = self._file.execute("SELECT count(*) FROM triggers")
         return int(count)
 
+    def last_error(self) -> str | None:
+        """Give why the last one that failed did so."""
+        rows = self._file.execute("SELECT error FROM triggers ORDER BY due DESC LIMIT 1")
+        return rows[0][0] if rows else None
+
 
 def _document(path: str, updated_at: int, data: str) -> Stored:
     time = time_of(updated_at)

@@ -1,0 +1,188 @@
+"""The pipeline in one process: the functions of the cloud, called by a queue in the same file.
+
+    publish ──▶ ingest ──▶ documents + triggers     one transaction
+                               │
+    work ◀─────────────────────┘  derive, roll-up: at least once each, as in the cloud
+
+A message is stored when `publish` returns. A trigger is taken off the queue after its function has
+done its work: a crash in between calls the function once more, which changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Self
+
+from firestate.errors import ConfigurationError, FirestateError, UnavailableError
+from firestate.local.rules import DERIVE_EVENT, DERIVE_STATE, ROLL_UP, RULES
+from firestate.pipeline.deliveries import Delivery, Report
+from firestate.pipeline.derive_event import derive_event
+from firestate.pipeline.derive_state import derive_state
+from firestate.pipeline.ingest_event import ingest_event
+from firestate.pipeline.ingest_state import ingest_state
+from firestate.pipeline.roll_up import RollUp
+from firestate.pipeline.sweep import sweep
+from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
+from firestate.stores.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from firestate.client.outgoing import Outgoing
+    from firestate.stores.sqlite_triggers import Trigger
+
+_INGEST = {STATE_TOPIC: ingest_state, EVENT_TOPIC: ingest_event}
+_LOG = logging.getLogger("firestate.local")
+_BATCH = 64
+_LOOK_SECONDS = 0.5  # other processes may write to the same file: they cannot call
+_LONGEST_WAIT = timedelta(minutes=1)
+_SWEEP_SECONDS = 900.0
+_SETTLE_SECONDS = 120.0
+
+
+class LocalEngine:
+    """Firestate on one machine. Publishes like a Publisher; `store` is there to be read."""
+
+    def __init__(
+        self,
+        path: Path | None = None,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Open the file `path`, or memory; `clock` and `sleep` are to be replaced by tests alone.
+
+        Raises ConfigurationError where the file cannot be used.
+        """
+        self._clock = clock
+        self._sleep = sleep
+        self.store = SqliteStore(path, RULES, clock=clock)
+        self.roll_up = RollUp(self.store, sleep=sleep, now=clock)
+        self._threads: list[threading.Thread] = []
+        self._closing = threading.Event()
+        self._written = threading.Event()
+
+    def __enter__(self) -> Self:
+        """Begin to work."""
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop, and close the file."""
+        self.close()
+
+    def publish(self, message: Outgoing) -> Report:
+        """Ingest a message: stored, superseded, a duplicate, or in quarantine.
+
+        Raises ConfigurationError for a topic that is none of Firestate's, StoreError where the
+        file cannot be written: then nothing is stored, and trying again is safe.
+        """
+        delivery = Delivery(message.topic, message.data, message.attributes)
+        if message.topic not in _INGEST:
+            reason = f"there is no topic {message.topic!r}, only {' and '.join(_INGEST)}"
+            raise ConfigurationError(reason)
+        report = _INGEST[message.topic](self.store, delivery, self._clock())
+        self._written.set()
+        return report
+
+    def flush(self) -> None:
+        """Wait until all that was published is counted and folded; see `settle`."""
+        self.settle()
+
+    def run(self, trigger: Trigger) -> Report:
+        """Call the function of a trigger. It stays in the queue until that is told it is done."""
+        if trigger.function == DERIVE_STATE:
+            return derive_state(self.store, trigger.document)
+        if trigger.function == DERIVE_EVENT:
+            return derive_event(self.store, trigger.document)
+        return self.roll_up.wake(trigger.document.updated_at)
+
+    def settle(self, timeout_seconds: float = _SETTLE_SECONDS) -> None:
+        """Wait until no trigger is left, or do the work here where no thread does it.
+
+        Raises UnavailableError, with the last reason, where some keep failing for so long.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        while left := self.store.triggers.count():
+            if not self._threads and self._work():
+                continue
+            if time.monotonic() > deadline:
+                reason = self.store.triggers.last_error()
+                message = f"{left} triggers are left after {timeout_seconds:g} s: {reason}"
+                raise UnavailableError(message)
+            time.sleep(0.01)
+
+    def start(self) -> None:
+        """Work in the background until `close`: derive, roll up once a second at most, sweep."""
+        # The roll-up waits for its turn: in a thread of its own, as it is a function of its own.
+        jobs = (self._derive, self._fold, self._sweep)
+        self._threads = [threading.Thread(target=job, daemon=True) for job in jobs]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Let the threads end what they are at, and close the file; the queue waits in it."""
+        self._closing.set()
+        self._written.set()
+        for thread in self._threads:
+            thread.join()
+        self._threads = []
+        self.store.close()
+
+    def _derive(self) -> None:
+        while not self._closing.is_set():
+            self._written.clear()
+            if not self._work((DERIVE_STATE, DERIVE_EVENT)):
+                self._written.wait(_LOOK_SECONDS)
+
+    def _fold(self) -> None:
+        while not self._closing.is_set():
+            if not self._work((ROLL_UP,)):
+                self._closing.wait(_LOOK_SECONDS)
+
+    def _sweep(self) -> None:
+        while not self._closing.wait(_SWEEP_SECONDS):
+            try:
+                sweep(self.store, self.roll_up, self._clock())
+            except FirestateError:
+                _LOG.exception("the sweep failed; it comes again in 15 minutes")
+
+    def _work(self, functions: Sequence[str] = ()) -> bool:
+        """Do what is due; tell whether there was anything."""
+        try:
+            due = self.store.triggers.due(self._clock(), _BATCH, functions)
+        except FirestateError:
+            _LOG.exception("the queue cannot be read")
+            return False
+        if due:
+            self._handle(due)
+        return bool(due)
+
+    def _handle(self, triggers: Iterable[Trigger]) -> None:
+        done = []
+        try:
+            for trigger in triggers:
+                try:
+                    self.run(trigger)
+                except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again, as in the cloud
+                    self._keep(trigger, error)
+                else:
+                    done.append(trigger)
+        finally:
+            self.store.triggers.done(done)
+
+    def _keep(self, trigger: Trigger, error: Exception) -> None:
+        wait = min(timedelta(seconds=0.1 * 2**trigger.tries), _LONGEST_WAIT)
+        what = f"{trigger.function} of {trigger.document.path}"
+        _LOG.warning("%s failed, again in %s: %s", what, wait, error, exc_info=error)
+        self.store.triggers.failed(trigger, error, self._clock() + wait)
