@@ -14,6 +14,10 @@ INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 MAX_DEPTH = 20
 """Firestore: maps and arrays nest 20 levels deep; the field's own map is the first."""
 
+MAX_NESTING = 100
+"""Ours: deeper JSON is not parsed at all. Far above 22, the deepest that is accepted, so that a map
+which nests too deep for Firestore is refused by its name; far below what exhausts any stack."""
+
 MAX_KEY_BYTES = 1_500
 """Firestore: a field name or map key takes 1,500 bytes of UTF-8."""
 
@@ -26,6 +30,10 @@ MAX_STATE_BYTES = 900_000
 
 MAX_EVENT_BYTES = 900_000
 """Ours: the same for a coordination event, which needs less beside it."""
+
+MAX_ENVELOPE_BYTES = 1_000
+"""Ours: what a message holds around its state or event (order, writer, version), counted as
+Firestore counts. The writer takes at most 400 of it, a test adds up the rest."""
 
 MAX_MESSAGE_BYTES = 10_000_000
 """Pub/Sub: a message takes 10 MB."""
@@ -85,3 +93,7 @@ STALE_AFTER = timedelta(minutes=30)
 
 QUARANTINE_PART_BYTES = 900_000
 """Bytes of a refused message in one document of its parts."""
+
+QUARANTINE_COMMIT_PARTS = 4
+"""Parts of a refused message in one commit: with the document below 4 MiB, which is what the
+emulator takes in one request (Firestore: 10 MiB)."""

@@ -161,15 +161,6 @@ def test_a_message_too_large_for_pubsub() -> None:
         parse_state_message(b" " * (MAX_MESSAGE_BYTES + 1))
 
 
-def test_half_a_surrogate_pair_however_deep() -> None:
-    """It is found before anything that would break on it, also where nesting is too deep."""
-    deep = b'{"state": ' * 400 + b'"\\ud800"' + b"}" * 400
-    with pytest.raises(InvalidMessageError, match="surrogate"):
-        parse_state_message(deep)
-    message = parsed(state_message(1, memory_context={"fine": "\U0001f600"}))
-    assert isinstance(message, StateMessage)
-
-
 @given(
     st.one_of(
         st.binary(max_size=40),

@@ -9,12 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from firestate.errors import InvalidMessageError
 from firestate.limits import INT64_MAX, INT64_MIN, MAX_DEPTH, MAX_KEY_BYTES
 from firestate.schema.values import (
     canonical_json,
     digest,
-    parse_json,
     problems_of,
     stored_size,
     time_text,
@@ -73,33 +71,6 @@ def test_what_firestore_would_refuse_or_bend(value: Any, field: str, reason: str
 def test_what_firestore_keeps(value: Any) -> None:
     """Whatever Firestore keeps as it is passes."""
     assert list(problems_of(value, "m")) == []
-
-
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
-        (b"", "not JSON"),
-        (b"{", "not JSON: .* line 1 column 2"),
-        (b"\xff{}", "not UTF-8: .* byte 0"),
-        (b'{"a": NaN}', "NaN"),
-        (b'{"a": [-Infinity]}', "-Infinity"),
-        (b'{"a": 1, "b": 2, "a": 3}', "'a' twice"),
-        (b'{"a": ' + b"9" * 2_000 + b"}", "2000 digits"),
-        (b"[" * 200_000, "nests too deeply"),
-        (b"{} {}", "not JSON"),
-    ],
-)
-def test_json_is_read_strictly(data: bytes, reason: str) -> None:
-    """What readers could understand in two ways is refused, not guessed."""
-    with pytest.raises(InvalidMessageError, match=reason) as caught:
-        parse_json(data)
-    assert caught.value.code == "json"
-
-
-@given(json_values)
-def test_json_is_read_as_written(value: Any) -> None:
-    """Any JSON value comes back as it was."""
-    assert parse_json(json.dumps(value).encode()) == value
 
 
 @given(json_values)

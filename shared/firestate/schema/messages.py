@@ -13,20 +13,30 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 from pydantic import Field, Strict, ValidationError
 
 from firestate.errors import FieldProblem, InvalidMessageError
-from firestate.limits import INT64_MAX, MAX_EVENT_BYTES, MAX_MESSAGE_BYTES, MAX_STATE_BYTES
+from firestate.limits import (
+    INT64_MAX,
+    MAX_ENVELOPE_BYTES,
+    MAX_EVENT_BYTES,
+    MAX_MESSAGE_BYTES,
+    MAX_STATE_BYTES,
+)
 from firestate.schema.fields import AgentType, Flag, Id, MapProblemsError, UtcTime
 from firestate.schema.ids import Identity, event_path
 from firestate.schema.models import AgentState, CoordinationEvent, Model
+from firestate.schema.reading import bounds_problem, half_pairs_in, parse_json
 from firestate.schema.upgrades import MESSAGE_VERSION, upgrade_message
-from firestate.schema.values import digest, half_pairs_in, parse_json, stored_size
+from firestate.schema.values import digest, stored_size
 
 STATE_TOPIC = "agent-state"
 EVENT_TOPIC = "agent-coordination"
+STATE_DEAD_LETTER_TOPIC = f"{STATE_TOPIC}-dead-letter"
+EVENT_DEAD_LETTER_TOPIC = f"{EVENT_TOPIC}-dead-letter"
 
 OrderNumber = Annotated[int, Strict(), Field(ge=0, le=INT64_MAX)]
 
 M = TypeVar("M", bound=Model)
 
+_MOST_BYTES = MAX_ENVELOPE_BYTES + max(MAX_STATE_BYTES, MAX_EVENT_BYTES)
 _ESCAPED_HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -121,6 +131,8 @@ def parse_event_message(data: bytes) -> EventMessage:
 def _parse_object(data: bytes) -> dict[str, Any]:
     if len(data) > MAX_MESSAGE_BYTES:
         raise _invalid("size", f"takes {len(data):,} bytes, Pub/Sub takes {MAX_MESSAGE_BYTES:,}")
+    if problem := bounds_problem(data, _MOST_BYTES):
+        raise _invalid("size", problem)
     raw = parse_json(data)
     if not isinstance(raw, dict):
         raise _invalid("schema", f"must be a JSON object, not {type(raw).__name__}")

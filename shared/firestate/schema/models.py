@@ -27,6 +27,7 @@ from firestate.schema.fields import (
     Count,
     Flag,
     Id,
+    InBatches,
     Names,
     Numbers,
     Text,
@@ -85,7 +86,7 @@ class Totals(Model):
 
 
 TotalsByName = Annotated[
-    dict[str, Totals], BeforeValidator(check_number), AfterValidator(check_keys)
+    dict[str, Totals], InBatches, BeforeValidator(check_number), AfterValidator(check_keys)
 ]
 
 
@@ -114,11 +115,11 @@ class AgentState(Model):
     task_history: UserMaps
     performance_metrics: Numbers
     agent_config: UserMap
-    tools_enabled: Annotated[list[Text], Names]
+    tools_enabled: Annotated[list[Text], *Names]
     current_task: Text | None = None
     task_status: TaskStatus | None = None
     parent_agent_id: Id | None = None
-    child_agent_ids: Annotated[list[Id], Names] = Field(default_factory=list)
+    child_agent_ids: Annotated[list[Id], *Names] = Field(default_factory=list)
     collaboration_context: UserMap = Field(default_factory=dict)
     task_totals: TaskTotals | None = None
 
