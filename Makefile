@@ -4,6 +4,8 @@
 PYTHON ?= python3
 # Handed on to pytest: make test ARGS="tests/unit -k ledger"
 ARGS ?=
+# emulators or local; if empty, emulators where they can be had
+ENGINE ?=
 # How much of `make chaos`: histories first..last, batches through the runner, frozen processes.
 SEEDS ?= 0..4999
 BATCHES ?= 100
@@ -18,8 +20,8 @@ CODE := $(wildcard shared/firestate functions tools tests benchmarks)
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' Makefile | expand -t 20
 
-demo: setup ## Watch the pipeline at work on the local emulators
-	@$(RUN) tools.emulators exec -- .venv/bin/firestate demo
+demo: setup-python ## Watch the pipeline at work on emulators; ENGINE=local needs Python alone
+	@PYTHON="$(PYTHON)" $(RUN) tools.demo $(ENGINE)
 
 test: setup ## Run all tests; ARGS="..." goes to pytest
 	@$(RUN) pytest $(ARGS)

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from firestate.client.outgoing import Outgoing, outgoing
+from firestate.schema.ids import Identity, event_path
 from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
 from firestate.schema.values import time_text
 
@@ -79,6 +80,7 @@ class Fleet:
         self._number = 0
         self.now = now
         self.bad: list[Outgoing] = []
+        self.rivals: set[tuple[str, int, int]] = set()
         self.sessions: list[Session] = []
         self._former: list[Session] = []
         self._sent: list[Outgoing] = []
@@ -100,6 +102,15 @@ class Fleet:
         (chosen,) = self._draw.choices(names, weights=list(_STEPS.values()))
         made: list[Outgoing] = getattr(self, f"_{chosen}")(self._draw.choice(self.sessions))
         return made
+
+    def farewell(self) -> list[Outgoing]:
+        """Let each session send its latest state once more."""
+        self.now += timedelta(seconds=1)
+        return [
+            message
+            for one in self.sessions
+            for message in (self._delete(one) if one.deleted else [self._save(one)])
+        ]
 
     def _heartbeat(self, one: Session) -> list[Outgoing]:
         if one.deleted or one.status == "terminated":
@@ -192,7 +203,7 @@ class Fleet:
         first = self._save(one)
         body = json.loads(first.data)
         body["state"]["performance_metrics"] = {"rival": 1.0}
-        return [first, self._send(outgoing(body))]
+        return self._rival(first, body)
 
     def _event(self, one: Session) -> list[Outgoing]:
         self._number += 1
@@ -219,6 +230,10 @@ class Fleet:
         (first,) = self._event(one)
         body = json.loads(first.data)
         body["event"]["task_context"] = {"rival": True}
+        return self._rival(first, body)
+
+    def _rival(self, first: Outgoing, body: dict[str, Any]) -> list[Outgoing]:
+        self.rivals.add(place_of(first))
         return [first, self._send(outgoing(body))]
 
     def _reworded(self, one: Session) -> list[Outgoing]:
@@ -283,3 +298,19 @@ class Fleet:
 
     def _micros(self) -> int:
         return round(self.now.timestamp() * 1_000_000)
+
+
+def path_of(message: Outgoing) -> str:
+    """Give the document that a good message is for."""
+    return place_of(message)[0]
+
+
+def place_of(message: Outgoing) -> tuple[str, int, int]:
+    """Give the document that a good message is for, and its place in the order there."""
+    body = json.loads(message.data)
+    if event := body.get("event"):
+        at = datetime.fromisoformat(event["timestamp"])
+        return event_path(at, event["event_id"]), 0, 0
+    one = body.get("state") or body["deleted"]
+    identity = Identity(one["agent_type"], one["agent_id"], one["session_id"])
+    return identity.state_path, body["epoch"], body["revision"]

@@ -10,7 +10,8 @@ import typer
 
 from firestate.audit.full import DEFAULT_GRACE, FullAudit
 from firestate.audit.repair import audit_and_repair
-from firestate.cli.output import JsonOption, ProjectOption, console, open_store, print_json, table
+from firestate.cli.connect import FileOption, ProjectOption, open_store, writable_store
+from firestate.cli.output import JsonOption, console, print_json, table
 from firestate.pipeline.rederive import rederive
 from firestate.pipeline.roll_up import RollUp
 
@@ -23,6 +24,7 @@ _MOST_TEXT = 60
 
 def audit(
     project: ProjectOption = None,
+    file: FileOption = None,
     grace: Annotated[
         float,
         typer.Option(
@@ -41,12 +43,12 @@ def audit(
 
     With --repair it still exits 1 where there was drift, so that somebody asks why.
     """
-    store = open_store(project)
     span = timedelta(seconds=grace)
     if repair:
-        report = audit_and_repair(store, RollUp(store), span)
+        with writable_store(project, file) as store:
+            report = audit_and_repair(store, RollUp(store), span)
     else:
-        report = FullAudit(store, span).run()
+        report = FullAudit(open_store(project, file), span).run()
     if as_json:
         print_json(report.as_json())
     else:
@@ -84,9 +86,12 @@ def print_report(report: AuditReport) -> None:
         out.print("Run it again with --repair to put this right.", style="red")
 
 
-def rederive_states(project: ProjectOption = None, *, as_json: JsonOption = False) -> None:
+def rederive_states(
+    project: ProjectOption = None, file: FileOption = None, *, as_json: JsonOption = False
+) -> None:
     """Compute what each state contributes again, after a release that counts differently."""
-    outcomes = Counter(report.outcome.value for report in rederive(open_store(project)))
+    with writable_store(project, file) as store:
+        outcomes = Counter(report.outcome.value for report in rederive(store))
     if as_json:
         print_json(dict(outcomes))
     else:

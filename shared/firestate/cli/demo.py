@@ -14,14 +14,17 @@ from firestate.audit.findings import Finding, Kind
 from firestate.audit.full import FullAudit
 from firestate.audit.repair import audit_and_repair
 from firestate.cli.audit import print_report
+from firestate.cli.connect import (
+    FileOption,
+    ProjectOption,
+    open_publisher,
+    open_store,
+)
 from firestate.cli.live import Show
 from firestate.cli.output import (
     JsonOption,
-    ProjectOption,
     console,
     notes,
-    open_publisher,
-    open_store,
     print_json,
     table,
 )
@@ -35,9 +38,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from firestate.audit.findings import AuditReport
+    from firestate.cli.connect import Publishing
     from firestate.client.outgoing import Outgoing
-    from firestate.client.publisher import Publisher
-    from firestate.stores.firestore import FirestoreStore
+    from firestate.stores.protocol import Store
 
 _RATE = 10.0
 _SHOW_EVERY_SECONDS = 1.0
@@ -48,28 +51,30 @@ _MOST_SHOWN = 100
 
 def demo(
     project: ProjectOption = None,
+    file: FileOption = None,
     rate: Annotated[float, typer.Option(min=0.1, help="Messages a second.")] = _RATE,
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Play a story of a team of agents through Pub/Sub, show it live, and check the outcome.
+    """Play a story of a team of agents through the pipeline, live, and check the outcome.
 
-    Only on emulators: `make demo` starts them. Exits 1 if any message is unaccounted for or any
-    counter is off.
+    On emulators (`make demo` starts them), or with --file on the local engine. Exits 1 if any
+    message is unaccounted for or any counter is off.
     """
-    if not {"FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"} <= os.environ.keys():
-        message = "the demo fills a project with a story: run `make demo`, or set the variables "
-        message += "that `make emulators` prints"
+    emulated = {"FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"} <= os.environ.keys()
+    if file is None and not emulated:
+        message = "the demo fills a project with a story: run `make demo`, or name a local --file, "
+        message += "or set the variables that `make emulators` prints"
         raise ConfigurationError(message)
     out = notes() if as_json else console()
-    store = open_store(project)
+    publisher = open_publisher(project, file)
+    store = open_store(project, file)
     messages = scenario(datetime.now(UTC))
     distinct = len(dict.fromkeys((m.topic, m.data) for m in messages))
     out.print(
         f"Sending {len(messages)} messages, {distinct} of them distinct, at {rate:g} a second."
     )
     with Show(store, out) as show:
-        publisher = open_publisher(project)
         first, rest = _first_of_each_topic(messages)
         _wake_functions(store, publisher, first, show)
         _publish(publisher, rest, rate, show)
@@ -91,11 +96,16 @@ def demo(
         out.print(f"missing: {lost.topic} {lost.data[:_MOST_SHOWN]!r}", markup=False)
     out.print()
     print_report(report)
-    out.print(_HOW_TO_LOOK_FURTHER if ok else "[red]Something is off: see above.[/red]")
+    further = _FURTHER_IN_EMULATORS if file is None else _FURTHER_IN_A_FILE.format(file=file)
+    out.print(further if ok else "[red]Something is off: see above.[/red]")
     raise typer.Exit(0 if ok else 1)
 
 
-_HOW_TO_LOOK_FURTHER = """
+_FURTHER_IN_A_FILE = """
+All of it is in {file}. To look around: `firestate system --file {file}`, or agents, events, memory,
+quarantine list, audit; `export FIRESTATE_FILE={file}` saves the typing."""
+
+_FURTHER_IN_EMULATORS = """
 To look around: run `make emulators` in one terminal, and paste the lines that it prints into
 another. There, run `firestate demo`, then `firestate system`, `agents`, `events`, `memory`."""
 
@@ -109,9 +119,7 @@ def _first_of_each_topic(messages: list[Outgoing]) -> tuple[list[Outgoing], list
     return first, rest
 
 
-def _wake_functions(
-    store: FirestoreStore, publisher: Publisher, first: list[Outgoing], show: Show
-) -> None:
+def _wake_functions(store: Store, publisher: Publishing, first: list[Outgoing], show: Show) -> None:
     """Send the first state and the first event, and wait until both are counted.
 
     Each function has its cold start here. So what follows is seen as it happens.
@@ -125,7 +133,7 @@ def _wake_functions(
         time.sleep(_SHOW_EVERY_SECONDS)
 
 
-def _counted_both(store: FirestoreStore) -> bool:
+def _counted_both(store: Store) -> bool:
     system = store.read(GLOBAL_CONFIG)
     if system is None:
         return False
@@ -133,7 +141,7 @@ def _counted_both(store: FirestoreStore) -> bool:
     return bool(system.data["total_agents_spawned"] and events)
 
 
-def _publish(publisher: Publisher, messages: list[Outgoing], rate: float, show: Show) -> None:
+def _publish(publisher: Publishing, messages: list[Outgoing], rate: float, show: Show) -> None:
     started = shown = time.monotonic()
     for number, message in enumerate(messages):
         publisher.publish(message)
@@ -146,7 +154,7 @@ def _publish(publisher: Publisher, messages: list[Outgoing], rate: float, show: 
 
 
 def _settled(
-    store: FirestoreStore, messages: list[Outgoing], show: Show
+    store: Store, messages: list[Outgoing], show: Show
 ) -> tuple[dict[str, list[Outgoing]], AuditReport]:
     """Wait until all has arrived and is counted, or nothing has moved for too long."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
@@ -166,7 +174,7 @@ def _settled(
         time.sleep(_SHOW_EVERY_SECONDS)
 
 
-def _send_again(publisher: Publisher, missing: list[Outgoing], out: Console) -> None:
+def _send_again(publisher: Publishing, missing: list[Outgoing], out: Console) -> None:
     out.print(
         f"The emulator suite lost {len(missing)} messages. It never delivers them again, as "
         "Pub/Sub does: they are sent once more.",
@@ -182,7 +190,7 @@ def _is_lost_trigger(finding: Finding) -> bool:
     return behind or finding.kind in (Kind.EVENT, Kind.GLOBAL)
 
 
-def _heal(store: FirestoreStore, out: Console, lost: int) -> AuditReport:
+def _heal(store: Store, out: Console, lost: int) -> AuditReport:
     out.print(
         f"The emulator suite lost {lost} triggers, which it never tries again as production does: "
         "healed by `firestate audit --repair`.",

@@ -4,34 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from google.auth import exceptions as auth
-from google.cloud import firestore
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from firestate.client.publisher import Publisher
-from firestate.errors import ConfigurationError, UnavailableError
+from firestate.cli.connect import ProjectOption, open_publisher, open_store  # noqa: F401 - TEMPORARY
 from firestate.schema.values import time_text
-from firestate.stores.firestore import FirestoreStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-ProjectOption = Annotated[
-    str | None,
-    typer.Option("--project", "-p", envvar="GOOGLE_CLOUD_PROJECT", help="Google Cloud project."),
-]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
 
 _WIDE = 200
-_EMULATOR_SECONDS = 5.0
 
 
 def console() -> Console:
@@ -49,46 +39,6 @@ def fail(message: str, code: int = 1) -> NoReturn:
     """Say what is wrong, in red on a terminal, and exit."""
     notes().print(f"firestate: {message}", style="red", markup=False, soft_wrap=True)
     sys.exit(code)
-
-
-def project_or_fail(project: str | None) -> str:
-    """Give the project; raise ConfigurationError where none is named."""
-    if not project:
-        message = "no project: name one with --project, or set GOOGLE_CLOUD_PROJECT"
-        raise ConfigurationError(message)
-    return project
-
-
-def open_publisher(project: str | None) -> Publisher:
-    """Connect to the project's Pub/Sub; raise ConfigurationError where that cannot be done."""
-    _check_emulator("PUBSUB_EMULATOR_HOST")
-    return Publisher(project_or_fail(project))
-
-
-def open_store(project: str | None) -> FirestoreStore:
-    """Connect to the project's Firestore; raise ConfigurationError where that cannot be done."""
-    _check_emulator("FIRESTORE_EMULATOR_HOST")
-    try:
-        return FirestoreStore(firestore.Client(project=project_or_fail(project)))
-    except auth.DefaultCredentialsError as error:
-        message = (
-            "no credentials for Google Cloud: run `gcloud auth application-default login`, "
-            "or set FIRESTORE_EMULATOR_HOST"
-        )
-        raise ConfigurationError(message) from error
-
-
-def _check_emulator(variable: str) -> None:
-    """Ask at once: Google's clients would try for minutes, as is right in the cloud."""
-    address = os.environ.get(variable)
-    if not address:
-        return
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), _EMULATOR_SECONDS).close()
-    except (OSError, ValueError) as error:
-        message = f"no emulator answers at {variable}={address}: is `make emulators` still running?"
-        raise UnavailableError(message) from error
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - anything stored

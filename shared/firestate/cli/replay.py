@@ -10,14 +10,8 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from firestate.cli.output import (
-    JsonOption,
-    ProjectOption,
-    console,
-    notes,
-    open_publisher,
-    print_json,
-)
+from firestate.cli.connect import FileOption, ProjectOption, open_publisher
+from firestate.cli.output import JsonOption, console, notes, print_json
 from firestate.replay.sources import made_bad, read_messages
 
 
@@ -30,6 +24,7 @@ def replay(
         ),
     ],
     project: ProjectOption = None,
+    file: FileOption = None,
     rate: Annotated[
         float | None,
         typer.Option(min=0.01, help="Messages a second; as fast as it goes if absent."),
@@ -54,7 +49,7 @@ def replay(
     begin = start.replace(tzinfo=UTC) if start else datetime.now(UTC)
     distinct = read_messages(files, begin)
     messages = made_bad(distinct, duplicate=duplicate, shuffle_seed=shuffle)
-    publisher = open_publisher(project)
+    publisher = open_publisher(project, file)
     distinct_count = len({(message.topic, message.data) for message in distinct})
     started = time.monotonic()
     bar = Progress(

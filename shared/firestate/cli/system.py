@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from firestate.cli.output import (
-    JsonOption,
-    ProjectOption,
-    console,
-    counts_text,
-    fail,
-    open_store,
-    print_json,
-    table,
-)
+from firestate.cli.connect import FileOption, ProjectOption, open_store
+from firestate.cli.output import JsonOption, console, counts_text, fail, print_json, table
 from firestate.cli.stored import read_one
 from firestate.pipeline.sweep import swept_figures
 from firestate.schema.documents import to_json
@@ -24,12 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def system(project: ProjectOption = None, *, as_json: JsonOption = False) -> None:
+def system(
+    project: ProjectOption = None, file: FileOption = None, *, as_json: JsonOption = False
+) -> None:
     """Show the system as a whole: agents, sessions, tasks, coordination, errors, controls."""
-    store = open_store(project)
+    store = open_store(project, file)
     stored = store.read(GLOBAL_CONFIG)
     if stored is None:
-        fail("nothing is stored yet: publish a message, or on emulators run `firestate demo`")
+        fail("nothing is stored yet: publish a message, or run `firestate demo`")
     # What the sweep counts every 15 minutes is counted here and now.
     stored.data["system_metrics"] |= swept_figures(store, store.now())
     state = read_one(SystemState, stored)

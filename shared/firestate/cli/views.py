@@ -7,16 +7,8 @@ from typing import Annotated, TypeVar
 import typer
 from pydantic import BaseModel
 
-from firestate.cli.output import (
-    JsonOption,
-    ProjectOption,
-    console,
-    counts_text,
-    fail,
-    open_store,
-    print_json,
-    table,
-)
+from firestate.cli.connect import FileOption, ProjectOption, open_store
+from firestate.cli.output import JsonOption, console, counts_text, fail, print_json, table
 from firestate.cli.stored import read_all, read_one
 from firestate.errors import ConfigurationError
 from firestate.schema.documents import to_json
@@ -42,11 +34,12 @@ LimitOption = Annotated[
 
 def agents(
     project: ProjectOption = None,
+    file: FileOption = None,
     status: Annotated[AgentStatus | None, typer.Option(help="Only with this status.")] = None,
     agent_type: Annotated[str | None, typer.Option("--type", help="Only of this type.")] = None,
     session: Annotated[str | None, typer.Option(help="Only of this session.")] = None,
-    limit: LimitOption = 50,
     *,
+    limit: LimitOption = 50,
     as_json: JsonOption = False,
 ) -> None:
     """List agents, one line for each of their sessions."""
@@ -54,7 +47,7 @@ def agents(
     where = [Where(name, "==", value) for name, value in wanted.items() if value is not None]
     if status is None:  # a tombstone has none: it is no agent
         where.append(Where("status", "in", [each.value for each in AgentStatus]))
-    found = open_store(project).query(Query(STATES, where, limit=limit))
+    found = open_store(project, file).query(Query(STATES, where, limit=limit))
     states = list(read_all(AgentState, found))
     if as_json:
         print_json([to_json(state) for state in states])
@@ -69,6 +62,7 @@ def agents(
 
 def events(
     project: ProjectOption = None,
+    file: FileOption = None,
     event_type: Annotated[
         CoordinationEventType | None, typer.Option("--type", help="Only of this type.")
     ] = None,
@@ -81,7 +75,7 @@ def events(
     wanted = {"event_type": event_type and event_type.value, "source_agent_id": source}
     where = [Where(name, "==", value) for name, value in wanted.items() if value is not None]
     query = Query(EVENTS, where, order_by="timestamp", descending=True, limit=limit)
-    found = list(read_all(CoordinationEvent, open_store(project).query(query)))
+    found = list(read_all(CoordinationEvent, open_store(project, file).query(query)))
     if as_json:
         print_json([to_json(event) for event in found])
         return
@@ -104,12 +98,13 @@ def memory(
         str | None, typer.Argument(help="An agent as TYPE_ID, such as Father_agent_001.")
     ] = None,
     project: ProjectOption = None,
+    file: FileOption = None,
     limit: LimitOption = 50,
     *,
     as_json: JsonOption = False,
 ) -> None:
     """Show what agents have learned: all of them in short, or one in full."""
-    store = open_store(project)
+    store = open_store(project, file)
     if agent is not None:
         agent_type, _, agent_id = agent.partition("_")
         if problem := id_problem(agent_type) or id_problem(agent_id):

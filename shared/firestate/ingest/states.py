@@ -3,6 +3,7 @@
 stored        arriving             outcome
 nothing       not too old          stored
 nothing       older than 30 days   quarantine: its document may have been removed
+nothing       earlier than the row quarantine: its document was later, and has been removed
 anything      of the day after     quarantine: its clock is wrong
 1.5           1.6, or 2.0          stored: later replaces earlier
 1.5           1.4, or 0.9          superseded
@@ -51,16 +52,36 @@ class StateDecision:
     write: Write | None = None
 
 
+def may_be_removed(message: StateMessage | TombstoneMessage, now: datetime) -> bool:
+    """Whether a document that is absent may have been there: its session is old enough for that.
+
+    Only then the ledger row, which is never removed, is looked up as well. A writer that has
+    been fenced off, and goes on for so long, would bring back what has ended.
+    """
+    if isinstance(message, TombstoneMessage):
+        return True
+    return message.state.created_at < now - LATEST_ARRIVAL
+
+
 def decide_state(
-    head: Stored | None, message: StateMessage | TombstoneMessage, now: datetime
+    head: Stored | None,
+    message: StateMessage | TombstoneMessage,
+    now: datetime,
+    row: Stored | None = None,
 ) -> StateDecision:
-    """Decide; raise InvalidMessageError for a message that belongs into quarantine."""
+    """Decide; raise InvalidMessageError for a message that belongs into quarantine.
+
+    `row` is the ledger row of a session whose document is absent, where it `may_be_removed`.
+    """
     fields, at = _fields(message)
     if at > now + EARLIEST_ARRIVAL:
         raise _invalid("too_early", "state", f"is of {at:%Y-%m-%d}, which is yet to come")
     if head is None:
         if not message.migration and at < now - LATEST_ARRIVAL:
             raise _invalid("too_late", "state", f"is of {at:%Y-%m-%d}, older than 30 days")
+        if row is not None and message.order < Order(*row.data["version"][1:]):
+            reason = "is earlier than one that was stored, and has been removed since"
+            raise _invalid("too_late", "revision", reason)
         write: Write = Create(
             message.identity.state_path, _document(message, fields, at, now, head=None)
         )

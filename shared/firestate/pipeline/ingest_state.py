@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from firestate.errors import FieldProblem, InvalidMessageError, RefusedError
-from firestate.ingest.states import HEAD, decide_state
+from firestate.ingest.states import HEAD, decide_state, may_be_removed
 from firestate.pipeline.contention import until_settled
 from firestate.pipeline.deliveries import Delivery, Report
 from firestate.pipeline.quarantine import quarantine
@@ -28,7 +28,11 @@ def ingest_state(store: Store, delivery: Delivery, now: datetime) -> Report:
         path = message.identity.state_path
 
         def attempt() -> Report:
-            decision = decide_state(store.read(path, HEAD), message, now)
+            head = store.read(path, HEAD)
+            row = None
+            if head is None and may_be_removed(message, now):
+                row = store.read(message.identity.row_path, ["version"])
+            decision = decide_state(head, message, now, row)
             if decision.write is not None:
                 store.commit([decision.write])
             version = f"{message.epoch}.{message.revision}"

@@ -1,0 +1,151 @@
+"""What a command works on: a project of Google Cloud, the emulators, or a file on this machine.
+
+Google's libraries are loaded only where they are needed: they take longer than most commands.
+"""
+# ruff: noqa: PLC0415 - the imports inside the functions are the point, see above
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Protocol
+
+import typer
+
+from firestate.errors import ConfigurationError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from firestate.client.outgoing import Outgoing
+    from firestate.local.engine import LocalEngine
+    from firestate.stores.protocol import Store
+
+ProjectOption = Annotated[
+    str | None,
+    typer.Option("--project", "-p", envvar="GOOGLE_CLOUD_PROJECT", help="Google Cloud project."),
+]
+FileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--file",
+        "-f",
+        envvar="FIRESTATE_FILE",
+        dir_okay=False,
+        help="File of the local engine, instead of a project.",
+    ),
+]
+DEFAULT_FILE = Path(".firestate/state.db")
+"""Where neither a project nor a file is named: the local engine's, if it is there."""
+
+_EMULATOR_SECONDS = 5.0
+_ENGINES: dict[Path, LocalEngine] = {}
+"""The command's own, one a file: closed when it ends."""
+
+
+class Publishing(Protocol):
+    """What messages are handed to: Pub/Sub, or the local engine itself."""
+
+    def publish(self, message: Outgoing) -> object:
+        """Hand the message over."""
+        ...
+
+    def flush(self) -> object:
+        """Wait until all have arrived."""
+        ...
+
+
+def open_store(project: str | None, file: Path | None = None) -> Store:
+    """Open what is stored; raise ConfigurationError where that cannot be done."""
+    local = local_file(project, file)
+    if local is None:
+        return _cloud_store(project)
+    if not local.exists():
+        message = f"there is no file {local}: `firestate demo --file {local}` would fill one"
+        raise ConfigurationError(message)
+    return _engine(local).store
+
+
+@contextmanager
+def writable_store(project: str | None, file: Path | None) -> Iterator[Store]:
+    """Open what is stored to change it; what local changes set off is done when the block ends."""
+    store = open_store(project, file)
+    yield store
+    if local := local_file(project, file):
+        _engine(local).settle()
+
+
+def open_publisher(project: str | None, file: Path | None = None) -> Publishing:
+    """Open the way in; raise ConfigurationError where that cannot be done.
+
+    A local file is made where there is none; its engine works until the command ends.
+    """
+    if local := local_file(project, file):
+        engine = _engine(local)
+        engine.start()
+        return engine
+    from firestate.client.publisher import Publisher
+
+    _check_emulator("PUBSUB_EMULATOR_HOST")
+    return Publisher(_project_or_fail(project))
+
+
+def local_file(project: str | None, file: Path | None) -> Path | None:
+    """Give the local engine's file, or None where the command is for the cloud."""
+    if file is None and not project and DEFAULT_FILE.exists():
+        return DEFAULT_FILE
+    return file
+
+
+def close_engines() -> None:
+    """Let the local engines end what they are at, and close their files."""
+    while _ENGINES:
+        _, engine = _ENGINES.popitem()
+        engine.close()
+
+
+def _engine(path: Path) -> LocalEngine:
+    from firestate.local.engine import LocalEngine
+
+    if path not in _ENGINES:
+        _ENGINES[path] = LocalEngine(path)
+    return _ENGINES[path]
+
+
+def _cloud_store(project: str | None) -> Store:
+    from google.auth import exceptions as auth
+    from google.cloud import firestore
+
+    from firestate.stores.firestore import FirestoreStore
+
+    _check_emulator("FIRESTORE_EMULATOR_HOST")
+    try:
+        return FirestoreStore(firestore.Client(project=_project_or_fail(project)))
+    except auth.DefaultCredentialsError as error:
+        message = (
+            "no credentials for Google Cloud: run `gcloud auth application-default login`, "
+            "or set FIRESTORE_EMULATOR_HOST"
+        )
+        raise ConfigurationError(message) from error
+
+
+def _project_or_fail(project: str | None) -> str:
+    if not project:
+        message = "no project: name one with --project or GOOGLE_CLOUD_PROJECT, or a local --file"
+        raise ConfigurationError(message)
+    return project
+
+
+def _check_emulator(variable: str) -> None:
+    """Ask at once: Google's clients would try for minutes, as is right in the cloud."""
+    address = os.environ.get(variable)
+    if not address:
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), _EMULATOR_SECONDS).close()
+    except (OSError, ValueError) as error:
+        message = f"no emulator answers at {variable}={address}: is `make emulators` still running?"
+        raise UnavailableError(message) from error
