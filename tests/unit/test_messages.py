@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -10,7 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firestate.errors import FieldProblem, InvalidMessageError
-from firestate.limits import MAX_MESSAGE_BYTES, MAX_STATE_BYTES
+from firestate.limits import (
+    MAX_ENVELOPE_BYTES,
+    MAX_ID_BYTES,
+    MAX_MESSAGE_BYTES,
+    MAX_STATE_BYTES,
+)
 from firestate.schema.export import FOLDER, schemas
 from firestate.schema.messages import (
     EventMessage,
@@ -19,8 +25,11 @@ from firestate.schema.messages import (
     parse_event_message,
     parse_state_message,
 )
+from firestate.schema.values import stored_size
 from tests.emulator.harness import event_message, state_message, tombstone_message
 from tests.unit.strategies import json_values
+
+PARTS = ("state", "deleted", "event")
 
 
 def parsed(message: dict[str, Any]) -> StateMessage | TombstoneMessage | EventMessage:
@@ -59,16 +68,16 @@ def test_the_three_messages() -> None:
         ({"status": "sleeping"}, "state.status", "'idle'"),
         ({"created_at": "yesterday"}, "state.created_at", "no ISO 8601 time"),
         ({"created_at": 1700000000}, "state.created_at", "must be an ISO 8601 time, not int"),
-        ({"task_history": [[1]]}, "state.task_history.0", "dictionary"),
+        ({"task_history": [[1]]}, "state.task_history[0]", "dictionary"),
         ({"task_history": [{"a": [[1]]}]}, "state.task_history[0].a[0]", "inside an array"),
         ({"memory_context": {"k": {"": 1}}}, "state.memory_context.k.", "empty key"),
         ({"memory_context": {"k": 2**63}}, "state.memory_context.k", "64 bits"),
         ({"memory_context": {"\ud800": 1}}, "state.memory_context.\\ud800", "surrogate"),
         ({"performance_metrics": {"x": "fast"}}, "state.performance_metrics.x", "number"),
         ({"performance_metrics": {"x": True}}, "state.performance_metrics.x", "number"),
-        ({"tools_enabled": [1]}, "state.tools_enabled.0", "string"),
+        ({"tools_enabled": [1]}, "state.tools_enabled[0]", "string"),
         ({"tools_enabled": ["\ud800"]}, "state.tools_enabled[0]", "surrogate"),
-        ({"child_agent_ids": ["a/b"]}, "state.child_agent_ids.0", "'/'"),
+        ({"child_agent_ids": ["a/b"]}, "state.child_agent_ids[0]", "'/'"),
         ({"mood": "good"}, "state.mood", "Extra inputs"),
         (
             {"task_totals": {"kinds": {"code": {"tries": 1, "successes": 2}}}},
@@ -153,6 +162,35 @@ def test_a_state_too_large_for_a_document() -> None:
     found = problems(state_message(1, memory_context={"text": "x" * MAX_STATE_BYTES}))
     assert "at most 900,000" in found["state"]
     assert "largest field" in found["state.memory_context"]
+
+
+@pytest.mark.parametrize("filler", ["", ",:", '["', {}, {"[": []}])
+def test_the_largest_messages_pass_the_bounds(filler: Any) -> None:
+    """Full to the byte, with the envelope, of values as short as can be: none is refused unread."""
+    message: dict[str, Any] = state_message(1, memory_context={"pad": "", "of": []})
+    message |= {"writer": ",:" * (MAX_ID_BYTES // 2), "migration": False, "schema_version": 1}
+    assert stored_size(message | {"state": None}) < MAX_ENVELOPE_BYTES
+    context = message["state"]["memory_context"]
+    # An empty list counts one byte, which goes with its first entry.
+    left = MAX_STATE_BYTES - stored_size(message["state"]) + 1
+    context["of"] = [filler] * (left // stored_size(filler))
+    context["pad"] = "," * (left % stored_size(filler))
+    assert stored_size(message["state"]) == MAX_STATE_BYTES
+    data = json.dumps(message, separators=(",", ":")).encode()
+    assert isinstance(parse_state_message(data), StateMessage)
+    context["pad"] += ","
+    assert "at most 900,000" in problems(message)["state"]
+
+
+def test_no_constant_hides_in_a_message() -> None:
+    """NaN in place of any value of any message is refused, with the path to it."""
+    for message in (state_message(1), tombstone_message(1), event_message("e")):
+        paths: list[tuple[str, ...]] = [(name,) for name in message]
+        paths += [(part, name) for part in message if part in PARTS for name in message[part]]
+        for part, *below in paths:
+            bad = message[part] | {below[0]: math.nan} if below else math.nan
+            found = problems(message | {part: bad})
+            assert found == {".".join([part, *below]): "holds NaN, which JSON does not know"}
 
 
 def test_a_message_too_large_for_pubsub() -> None:

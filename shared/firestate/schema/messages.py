@@ -152,7 +152,7 @@ def problems_in(error: ValidationError) -> list[FieldProblem]:
     """One FieldProblem for each mistake that pydantic found, inside maps as well."""
     problems = []
     for item in error.errors(include_url=False, include_input=False):
-        field = ".".join(map(str, item["loc"])) or "message"
+        field = _path(item["loc"]) or "message"
         cause = item.get("ctx", {}).get("error")
         if isinstance(cause, MapProblemsError):
             problems += [
@@ -162,6 +162,11 @@ def problems_in(error: ValidationError) -> list[FieldProblem]:
             reason = str(cause) if cause is not None else item["msg"]
             problems.append(FieldProblem(_printable(field), reason))
     return problems
+
+
+def _path(steps: tuple[str | int, ...]) -> str:
+    shown = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    return "".join(shown).removeprefix(".")
 
 
 def _joined(field: str, inner: str) -> str:
