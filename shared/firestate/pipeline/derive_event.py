@@ -19,6 +19,7 @@ from firestate.errors import ConflictError
 from firestate.ingest.outcomes import Outcome
 from firestate.pipeline.deliveries import Report
 from firestate.pipeline.fold_memory import until_counted
+from firestate.pipeline.full_shards import where_it_fits
 from firestate.schema.ids import memory_path, shard_path
 from firestate.stores.protocol import Add, Stored, Update, replacing
 
@@ -56,13 +57,15 @@ def derive_event(store: Store, event: Stored) -> Report:
             # Among the newest that this memory has counted: no need to let a commit be refused.
             return Report(Outcome.UNCHANGED, event.path)
         document = memory_document(*source, rows, add_event(events, event.data))
+        counted = [
+            Update(event.path, event.token, {"counted": True}),
+            *replacing(memory, path, document),
+        ]
+        counts = event_counts(event.data)
         try:
-            store.commit(
-                [
-                    Update(event.path, event.token, {"counted": True}),
-                    *replacing(memory, path, document),
-                    Add(shard_path(shard_of(event.path)), event_counts(event.data)),
-                ]
+            where_it_fits(
+                shard_of(event.path),
+                lambda shard: store.commit([*counted, Add(shard_path(shard), counts)]),
             )
         except ConflictError:
             current = store.read(event.path, ["counted"])

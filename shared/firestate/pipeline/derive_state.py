@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from firestate.counters.ledger import difference, is_newer, new_row
+from firestate.counters.ledger import difference, is_newer, new_row, shard_of
 from firestate.derive.memory import memory_document, parts_of
 from firestate.derive.rows import RowsPart, fold_rows, replace_row
 from firestate.ingest.outcomes import Outcome
 from firestate.pipeline.deliveries import Report
 from firestate.pipeline.fold_memory import next_change, until_counted
+from firestate.pipeline.full_shards import where_it_fits
 from firestate.schema.ids import SESSIONS, Identity, shard_path
 from firestate.stores.protocol import Add, Query, Stored, Write, replacing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from firestate.counters.sums import Counts
     from firestate.stores.protocol import Store
 
 FIELDS = (*Identity._fields, "counted_version", "counted_at", "contribution")
@@ -34,7 +38,9 @@ def derive_state(store: Store, state: Stored) -> Report:
         shown = ".".join(map(str, version))
         if not is_newer(row.data if row else None, version):
             return Report(Outcome.UNCHANGED, identity.row_path, shown)
-        store.commit(_replacement(store, identity, state, row))
+        writes = _replacement(store, identity, state, row)
+        home = row.data["shard"] if row else shard_of(identity.session_id)
+        where_it_fits(home, lambda shard: store.commit(writes(shard)))
         return Report(Outcome.COUNTED, identity.row_path, shown)
 
     return until_counted(store, identity.agent_type, identity.agent_id, attempt)
@@ -42,7 +48,8 @@ def derive_state(store: Store, state: Stored) -> Report:
 
 def _replacement(
     store: Store, identity: Identity, state: Stored, row: Stored | None
-) -> list[Write]:
+) -> Callable[[int], list[Write]]:
+    """Read what is needed; give the writes, which depend on the shard that has room for them."""
     old = row.data if row else None
     new = new_row(
         old,
@@ -60,14 +67,28 @@ def _replacement(
     rows = replace_row(rows, old, new) or _fold_anew(store, identity, new)
     document = memory_document(identity.agent_type, identity.agent_id, rows, events)
     document["changes"] = next_change(memory)
-    writes: list[Write] = [
-        *replacing(row, identity.row_path, new),
-        *replacing(memory, identity.memory_path, document),
-    ]
-    if change := difference(identity, old["contribution"] if old else None, new["contribution"]):
-        stamped = [("sessions", name) for name in change.get("sessions", {})]
-        writes.append(Add(shard_path(new["shard"]), change, stamped))
+
+    def writes(shard: int) -> list[Write]:
+        counted_in = old["shard"] if old else shard
+        before, after = old["contribution"] if old else None, new["contribution"]
+        if counted_in == shard:
+            changes = {shard: difference(identity, before, after)}
+        else:  # the row moves, and takes along what it has counted
+            changes = {
+                counted_in: difference(identity, before, None),
+                shard: difference(identity, None, after),
+            }
+        return [
+            *replacing(row, identity.row_path, new | {"shard": shard}),
+            *replacing(memory, identity.memory_path, document),
+            *(Add(shard_path(n), each, _sessions(each)) for n, each in changes.items() if each),
+        ]
+
     return writes
+
+
+def _sessions(change: Counts) -> list[tuple[str, ...]]:
+    return [("sessions", session_id) for session_id in change.get("sessions", {})]
 
 
 def _fold_anew(store: Store, identity: Identity, new: dict[str, Any]) -> RowsPart:

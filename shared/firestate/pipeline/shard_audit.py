@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from firestate.counters.sums import Counts, subtracted
 from firestate.counters.totals import sum_of_shards
+from firestate.pipeline.full_shards import where_it_fits
 from firestate.schema.ids import MEMORIES, SESSIONS, SHARDS, SYSTEM, shard_path
 from firestate.stores.protocol import Add, Create, Query, Update
 
@@ -70,7 +71,7 @@ def repair_shards(store: Store, drift: Counts, last_repair: Stored | None) -> No
         else Update(REPAIRS, last_repair.token, note | {"number": _next(last_repair)})
     )
     stamped = [("sessions", name) for name in drift.get("sessions", {})]
-    store.commit([claim, Add(shard_path(0), drift, stamped)])
+    where_it_fits(0, lambda shard: store.commit([claim, Add(shard_path(shard), drift, stamped)]))
 
 
 def _next(last_repair: Stored) -> int:
