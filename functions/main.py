@@ -34,6 +34,18 @@ def ingest_event(event: CloudEvent) -> None:
 
 
 @functions_framework.cloud_event
+def dead_letter_states(event: CloudEvent) -> None:
+    """What agent-state's subscription gave up -> quarantine."""
+    handlers.on_dead_letter("agent-state", event)
+
+
+@functions_framework.cloud_event
+def dead_letter_events(event: CloudEvent) -> None:
+    """What agent-coordination's subscription gave up -> quarantine."""
+    handlers.on_dead_letter("agent-coordination", event)
+
+
+@functions_framework.cloud_event
 def derive_state(event: CloudEvent) -> None:
     """A written agent state -> ledger row, agent memory, shard."""
     handlers.on_state_written(event)

@@ -22,7 +22,7 @@ ARROWS = {
     "stores": {"schema", "stores.protocol"},
     "pipeline": {"schema", "counters", "ingest", "derive", "stores", "stores.protocol"},
     "client": {"schema"},
-    "replay": {"schema", "client"},
+    "replay": {"schema", "client", "ingest", "pipeline", "stores.protocol"},
     "demo": {"schema", "client"},
     "audit": {
         "schema",

@@ -1,7 +1,8 @@
 """What became of each message, looked up from what is stored.
 
 Every distinct message must end as stored, superseded by a newer one, duplicate of one, or in
-quarantine with its bytes. `missing` is none of these: not yet arrived, or lost.
+quarantine with its bytes. `missing` is none of these: not yet arrived, or lost. A message that was
+replayed from quarantine is there still, and counts as what became of it since.
 """
 
 from __future__ import annotations
@@ -54,8 +55,13 @@ class Fates:
         return fates
 
     def _fate(self, topic: str, data: bytes, taken: set[tuple[str, str]]) -> str:
-        if self._stored(quarantine_path(quarantine_id(topic, data))) is not None:
+        kept = self._stored(quarantine_path(quarantine_id(topic, data)))
+        if kept is not None and kept.data.get("waiting", True):
             return "quarantined"
+        fate = self._fate_of_content(topic, data, taken)
+        return "quarantined" if kept is not None and fate == "missing" else fate
+
+    def _fate_of_content(self, topic: str, data: bytes, taken: set[tuple[str, str]]) -> str:
         try:
             message = (
                 parse_event_message(data) if topic == EVENT_TOPIC else parse_state_message(data)

@@ -41,6 +41,14 @@ def on_event_message(event: CloudEvent) -> None:
     _log("ingest_event", event, delivery, lambda: ingest_event(store(), delivery, _now()))
 
 
+def on_dead_letter(topic: str, event: CloudEvent) -> None:
+    """Keep a message that was published to `topic`, and came by the dead-letter topic of that."""
+    from firestate.pipeline.dead_letter import keep_dead_letter
+
+    delivery = delivered(topic, event)
+    _log("dead_letter", event, delivery, lambda: keep_dead_letter(store(), delivery, _now()))
+
+
 def on_state_written(event: CloudEvent) -> None:
     """Derive from a state that was written; a removed one changes no counter."""
     from firestate.pipeline.derive_state import FIELDS, derive_state

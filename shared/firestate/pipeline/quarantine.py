@@ -1,15 +1,22 @@
-"""Putting a message into quarantine: after that, and only after that, it is acknowledged."""
+"""Putting a message into quarantine: after that, and only after that, it is acknowledged.
+
+Document and bytes are one commit, as long as all fits in one request. A larger message's first
+parts come before, and the commit that makes the document is refused unless each of them is still
+there. So there is no document without its bytes, wherever a process ends and whoever drops the
+same message meanwhile. Parts alone are left by a crash only, until the redelivery.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from firestate.errors import ExistsError
 from firestate.ingest.outcomes import Outcome
-from firestate.ingest.quarantine import parts, quarantine_creation
+from firestate.ingest.quarantine import ON_REFUSAL, parts, quarantine_creation, refused_again
+from firestate.limits import QUARANTINE_COMMIT_PARTS
 from firestate.pipeline.contention import until_settled
 from firestate.pipeline.deliveries import Delivery, Report
-from firestate.stores.protocol import Create, Update
+from firestate.schema.ids import PARTS
+from firestate.stores.protocol import Create, Query, Stored, Update
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -17,28 +24,39 @@ if TYPE_CHECKING:
     from firestate.errors import InvalidMessageError
     from firestate.stores.protocol import Store
 
+_MARK = "whole"
+
 
 def quarantine(
     store: Store, delivery: Delivery, error: InvalidMessageError, now: datetime
 ) -> Report:
     """Keep the message with its errors; the same message again only raises its count."""
-    creation = quarantine_creation(delivery.topic, delivery.data, delivery.attributes, error, now)
+    topic, data = delivery.topic, delivery.data
+    creation = quarantine_creation(topic, data, delivery.attributes, error, now)
 
     def attempt() -> None:
-        known = store.read(creation.path, ["deliveries"])
+        known = store.read(creation.path, ON_REFUSAL)
         if known is not None:
-            deliveries = known.data["deliveries"] + 1
-            again = {"deliveries": deliveries, "last_seen": now}
-            store.commit([Update(known.path, known.token, again)])
+            store.commit([refused_again(known, error, now)])
             return
-        for path, data in parts(delivery.topic, delivery.data):
-            # A part that is there came with the same bytes, since these make its path. Any
-            # other conflict says nothing of it: then all of this is done again.
-            try:
-                store.commit([Create(path, {"data": data})])
-            except ExistsError:
-                continue
-        store.commit([creation])
+        # Those that are there are left by a crash, or by somebody who removed the document alone.
+        there = parts_of(store, creation.path)
+        paths = {part.path for part in there}
+        new = [Create(p, {"data": each}) for p, each in parts(topic, data) if p not in paths]
+        last = len(new) - QUARANTINE_COMMIT_PARTS
+        if last > 0:
+            for start in range(0, last, QUARANTINE_COMMIT_PARTS):
+                store.commit(new[start : min(start + QUARANTINE_COMMIT_PARTS, last)])
+            there = parts_of(store, creation.path)
+            new = new[last:]
+        # What comes of this is refused if one of them has been dropped: then all is done again.
+        held = [Update(part.path, part.token, {_MARK: True}) for part in there]
+        store.commit([creation, *new, *held])
 
     until_settled(creation.path, attempt)
     return Report(Outcome.QUARANTINED, creation.path, detail=error.code)
+
+
+def parts_of(store: Store, path: str) -> list[Stored]:
+    """Give the parts that are there of a document of the quarantine, without their bytes."""
+    return list(store.query(Query(f"{path}/{PARTS}", fields=[_MARK])))

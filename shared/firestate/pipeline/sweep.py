@@ -1,7 +1,7 @@
 """What a schedule does, every 15 minutes: what no message wakes.
 
 - the roll-up once more, should a wake have been lost, with two figures that only a query knows:
-  stale agents, and messages in quarantine;
+  stale agents, and messages that wait in quarantine;
 - entries of sessions without agents are taken out of the shards;
 - once an hour the cheap audit, with its repair.
 """
@@ -49,9 +49,10 @@ def swept_figures(store: Store, at: datetime) -> dict[str, int]:
     stale = Query(
         STATES, [Where("status", "in", _CURRENT), Where("last_active", "<", at - STALE_AFTER)]
     )
+    waiting = Query(QUARANTINE, [Where("waiting", "==", value=True)])
     return {
         "stale_agent_count": store.total(stale, at=at)["count"],
-        "quarantine_count": store.total(Query(QUARANTINE), at=at)["count"],
+        "quarantine_count": store.total(waiting, at=at)["count"],
     }
 
 

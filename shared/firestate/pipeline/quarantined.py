@@ -1,0 +1,77 @@
+"""What is in quarantine: read whole, with its bytes, and dropped."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from firestate.errors import DamagedDocumentError, SchemaTooNewError
+from firestate.pipeline.contention import until_settled
+from firestate.pipeline.quarantine import parts_of
+from firestate.schema.documents import from_document
+from firestate.schema.ids import PARTS, quarantine_path
+from firestate.schema.messages import problems_in
+from firestate.schema.quarantined import Quarantined
+from firestate.stores.protocol import Query, Remove, Stored
+
+if TYPE_CHECKING:
+    from firestate.stores.protocol import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A refused message: its document, as stored and as read, and its bytes."""
+
+    stored: Stored
+    document: Quarantined
+    data: bytes
+
+
+def read_kept(store: Store, quarantine_id: str) -> Kept | None:
+    """Read a message of the quarantine; None where there is none of this id.
+
+    Raises DamagedDocumentError where the bytes are not those that came, or the document is none.
+    """
+    stored = store.read(quarantine_path(quarantine_id))
+    if stored is None:
+        return None
+    try:
+        document = from_document(Quarantined, stored.data)
+    except (ValidationError, SchemaTooNewError) as error:
+        reasons = problems_in(error) if isinstance(error, ValidationError) else [error]
+        message = f"{stored.path} cannot be read: {'; '.join(map(str, reasons))}"
+        raise DamagedDocumentError(message) from error
+    found = store.query(Query(f"{stored.path}/{PARTS}"))
+    pieces = [part.data.get("data") for part in sorted(found, key=lambda part: part.path)]
+    data = b"".join(piece for piece in pieces if isinstance(piece, bytes))
+    if len(data) != document.size:
+        message = f"{stored.path}: its parts hold {len(data):,} bytes, it had {document.size:,}"
+        raise DamagedDocumentError(message)
+    if hashlib.sha256(data).hexdigest() != document.sha256:
+        message = f"{stored.path}: its parts hold other bytes than those that came (sha256)"
+        raise DamagedDocumentError(message)
+    return Kept(stored, document, data)
+
+
+def drop(store: Store, quarantine_id: str) -> bool:
+    """Remove a message with its bytes in one commit, damaged or not; give whether it was there.
+
+    A redelivery that has just read the document is refused by this, reads again and makes it
+    anew, whole. If it comes first, then this is refused, and drops what was refused again.
+    """
+    path = quarantine_path(quarantine_id)
+
+    def attempt() -> bool:
+        stored = store.read(path, ["id"])
+        if stored is None:
+            return False
+        # In this order: parts that were made anew since belong to a document that was, too, and
+        # the token refuses that.
+        removed = [stored, *parts_of(store, path)]
+        store.commit([Remove(each.path, each.token) for each in removed])
+        return True
+
+    return until_settled(path, attempt)
