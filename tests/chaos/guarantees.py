@@ -1,0 +1,48 @@
+"""What must hold at the end of any history."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from firestate.audit.fates import Fates
+from firestate.ingest.quarantine import quarantine_id
+from firestate.schema.ids import quarantine_path
+from tests.chaos import healing
+from tests.chaos.fleet import path_of, place_of
+from tests.chaos.oracle import expected_totals, found_totals
+
+if TYPE_CHECKING:
+    from tests.chaos.world import World
+
+
+def check_history(world: World, steps: int) -> None:
+    """Play one history to its end, and check the guarantees."""
+    for _ in range(steps):
+        world.step()
+    world.settle()
+    healing.to_this_release(world)
+    if world.lost and steps % 2:
+        healing.by_next(world)
+    if world.lost or world.damaged:
+        healing.by_repair(world)
+    found = found_totals(world.totals())
+    assert found == expected_totals(world.accepted.values())
+    assert world.audit() == []
+    check_fates(world)
+    world.close()
+
+
+def check_fates(world: World) -> None:
+    """Each message is stored, superseded, a duplicate, or in quarantine for a reason that is so."""
+    sent = {(m.topic, m.data): m for m in world.fleet.sent}
+    assert sent.keys() == world.accepted.keys() | world.refused.keys()
+    for key, message in world.refused.items():
+        kept = world.engine.store.read(quarantine_path(quarantine_id(*key)))
+        assert kept is not None
+        if message in world.fleet.bad:
+            assert key not in world.accepted
+        else:
+            assert kept.data["code"] == "too_late" or place_of(message) in world.fleet.rivals
+    good = [message for message in sent.values() if message not in world.fleet.bad]
+    there = [message for message in good if path_of(message) not in world.removed]
+    assert Fates(world.engine.store).count(there)["missing"] == 0
