@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from firestate.counters.contribution import CODE
 from firestate.errors import InvalidMessageError
 from firestate.ingest.outcomes import Outcome
-from firestate.ingest.states import HEAD, StateDecision, decide_state, next_version
+from firestate.ingest.states import (
+    HEAD,
+    StateDecision,
+    decide_state,
+    may_be_removed,
+    next_version,
+)
 from firestate.limits import (
     LATEST_ARRIVAL,
     STATE_LIFETIME,
@@ -126,6 +132,33 @@ def test_too_late(message: dict[str, Any]) -> None:
     assert decide_state(None, read(message | {"migration": True}), NOW).outcome is Outcome.STORED
     stored = written(None, state_message(0))
     assert after(stored, message).outcome is Outcome.STORED
+
+
+@pytest.mark.parametrize(
+    ("message", "looked_up", "refused"),
+    [
+        (state_message(9, epoch=4, created_at=time_text(OLD)), True, True),
+        (state_message(9, epoch=5, created_at=time_text(OLD)), True, False),
+        (state_message(1, epoch=6, created_at=time_text(OLD)), True, False),
+        (state_message(9, epoch=4), False, False),
+        (tombstone_message(9, epoch=4), True, True),
+        (tombstone_message(1, epoch=6), True, False),
+    ],
+)
+def test_a_former_writer_after_the_document_was_removed(
+    message: dict[str, Any], *, looked_up: bool, refused: bool
+) -> None:
+    """The ledger row, which stays, keeps out what is earlier than what has been removed."""
+    parsed = read(message)
+    assert may_be_removed(parsed, NOW) is looked_up
+    row = Stored(parsed.identity.row_path, {"version": [1, 5, 3]}, "token", NOW)
+    if refused:
+        with pytest.raises(InvalidMessageError, match="removed since") as caught:
+            decide_state(None, parsed, NOW, row)
+        assert caught.value.code == "too_late"
+    else:
+        decision = decide_state(None, parsed, NOW, row if looked_up else None)
+        assert decision.outcome is Outcome.STORED
 
 
 @pytest.mark.parametrize("kind", ["state", "tombstone"])

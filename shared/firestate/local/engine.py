@@ -125,10 +125,14 @@ class LocalEngine:
     def start(self) -> None:
         """Work in the background until `close`: derive, roll up once a second at most, sweep."""
         # The roll-up waits for its turn: in a thread of its own, as it is a function of its own.
-        jobs = (self._derive, self._fold, self._sweep)
+        jobs = (self._derive, self._fold, self._sweep_by_schedule)
         self._threads = [threading.Thread(target=job, daemon=True) for job in jobs]
         for thread in self._threads:
             thread.start()
+
+    def sweep(self) -> Report:
+        """Do what the schedule does every 15 minutes."""
+        return sweep(self.store, self.roll_up, self._clock())
 
     def close(self) -> None:
         """Let the threads end what they are at, and close the file; the queue waits in it."""
@@ -150,10 +154,10 @@ class LocalEngine:
             if not self._work((ROLL_UP,)):
                 self._closing.wait(_LOOK_SECONDS)
 
-    def _sweep(self) -> None:
+    def _sweep_by_schedule(self) -> None:
         while not self._closing.wait(_SWEEP_SECONDS):
             try:
-                sweep(self.store, self.roll_up, self._clock())
+                self.sweep()
             except FirestateError:
                 _LOG.exception("the sweep failed; it comes again in 15 minutes")
 

@@ -27,7 +27,7 @@ _APPLICATION = 0x46495245  # "FIRE": what `file` shows of it, and how a foreign 
 _BUSY_SECONDS = 30.0
 _PAST = timedelta(hours=1) // timedelta(microseconds=1)
 _MOST_PAST_BYTES = 64_000_000
-_PRUNE_EVERY = 500
+_FORGET_EVERY = 500
 
 _SCHEMA = """
 CREATE TABLE documents (
@@ -75,9 +75,10 @@ class SqliteFile:
             self.close()
             message = f"{path} is no file of Firestate's: {error}"
             raise ConfigurationError(message) from error
-        except ConfigurationError:
+        except ConfigurationError as error:
             self.close()
-            raise
+            message = f"{path} {error}"
+            raise ConfigurationError(message) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -97,7 +98,9 @@ class SqliteFile:
                 now = max(microseconds(self._clock()), self.last() + 1)
                 self._connection.execute("UPDATE clock SET last = ?", (now,))
                 yield now
-                self._prune(now)
+                self._commits += 1
+                if self._commits % _FORGET_EVERY == 0:
+                    self.forget_past(now)
                 self._connection.execute("COMMIT")
             except BaseException:
                 self._connection.execute("ROLLBACK")
@@ -123,35 +126,31 @@ class SqliteFile:
             raise UnavailableError(message)
 
     def _prepare(self) -> None:
+        """Check whose file it is before anything in it is changed; make the tables of a new one."""
         run = self._connection.execute
         ((application,),) = run("PRAGMA application_id").fetchall()
         ((version,),) = run("PRAGMA user_version").fetchall()
         ((tables,),) = run("SELECT count(*) FROM sqlite_schema").fetchall()
+        if application == _APPLICATION and version != _VERSION:
+            message = f"was written by another release (version {version}, this one {_VERSION})"
+            raise ConfigurationError(message)
+        if tables and application != _APPLICATION:
+            message = "holds the tables of another program"
+            raise ConfigurationError(message)
         run("PRAGMA journal_mode = WAL")
         # A commit is on the disk when it returns: what is acknowledged survives a power cut.
         run("PRAGMA synchronous = FULL")
-        if application == _APPLICATION and version == _VERSION:
-            return
-        if application == _APPLICATION:
-            message = f"was written by another release (version {version}, this one {_VERSION})"
-            raise ConfigurationError(message)
-        if tables:
-            message = "the file holds the tables of another program"
-            raise ConfigurationError(message)
-        with self._lock:
-            # Another process may make the same file at the same time: one of them does.
-            run("BEGIN IMMEDIATE")
-            ((made,),) = run("SELECT count(*) FROM sqlite_schema").fetchall()
-            for statement in () if made else _SCHEMA.strip().split(";\n"):
-                run(statement)
-            run(f"PRAGMA application_id = {_APPLICATION}")
-            run(f"PRAGMA user_version = {_VERSION}")
-            run("COMMIT")
+        # Another process may make the same file at the same time: one of them does.
+        run("BEGIN IMMEDIATE")
+        ((made,),) = run("SELECT count(*) FROM sqlite_schema").fetchall()
+        for statement in () if made else _SCHEMA.strip().split(";\n"):
+            run(statement)
+        run(f"PRAGMA application_id = {_APPLICATION}")
+        run(f"PRAGMA user_version = {_VERSION}")
+        run("COMMIT")
 
-    def _prune(self, now: int) -> None:
-        self._commits += 1
-        if self._commits % _PRUNE_EVERY:
-            return
+    def forget_past(self, now: int) -> None:
+        """Keep of the past an hour before `now`, and no more than 64 MB."""
         ((size,),) = self.execute("SELECT coalesce(sum(length(data)), 0) FROM past")
         oldest = now - _PAST
         if size > _MOST_PAST_BYTES:
