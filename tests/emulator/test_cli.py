@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from firestate.cli import main
 from firestate.schema.ids import CONTROLS
 from firestate.schema.messages import EVENT_TOPIC
 from firestate.stores.protocol import Create, Remove, Update
@@ -22,33 +20,11 @@ from tests.emulator.harness import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from firestate.client.outgoing import Outgoing
     from firestate.stores.firestore import FirestoreStore
-
-    Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(
-    store: FirestoreStore, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Run:
-    """Run `firestate` on the test's own project; give its exit code, output and notes."""
-    del store  # it sets the variables that the command reads
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["firestate", *arguments])
-        code: Any = 0
-        try:
-            main()
-        except SystemExit as exit_:
-            code = exit_.code
-        told = capsys.readouterr()
-        return code or 0, told.out, told.err
-
-    return call
+    from tests.emulator.conftest import Run
 
 
 def test_nothing_stored_yet(run: Run) -> None:
@@ -225,7 +201,7 @@ def test_the_demo_sends_again_what_was_lost(
     """As Pub/Sub would; it says so, and then everything is accounted for."""
     publisher = LossyPublisher(store, lost=3)
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "stands in for one")
-    monkeypatch.setattr("firestate.cli.demo.open_publisher", lambda _: publisher)
+    monkeypatch.setattr("firestate.cli.demo.open_publisher", lambda *_: publisher)
     monkeypatch.setattr("firestate.cli.demo._PATIENCE_SECONDS", 4.0)
     code, out, _ = run("demo", "--rate", "1000")
     assert code == 0, out

@@ -13,7 +13,16 @@ import pytest
 import yaml
 from google.cloud.firestore_v1.types import Document, DocumentChange
 
+from firestate.ingest.quarantine import quarantine_id
 from firestate.pipeline import wiring
+from firestate.pipeline.quarantined import read_kept
+from firestate.replay.quarantined import as_published
+from firestate.schema.messages import (
+    EVENT_DEAD_LETTER_TOPIC,
+    EVENT_TOPIC,
+    STATE_DEAD_LETTER_TOPIC,
+    STATE_TOPIC,
+)
 from tests.emulator.harness import Pipeline, event_message, state_message
 
 if TYPE_CHECKING:
@@ -145,6 +154,34 @@ def test_a_body_that_is_no_message(own_store: FirestoreStore) -> None:
     assert (refused.to_dict() or {})["size"] == len(b'{"message": {"data"')
 
 
+@pytest.mark.parametrize("kind", ["state", "event"])
+def test_what_pubsub_gave_up(own_store: FirestoreStore, kind: str) -> None:
+    """It is kept under the topic it was published to; the same again only raises the count."""
+    data = json.dumps(state_message(1) if kind == "state" else event_message("e1")).encode()
+    attributes = {
+        "origin": "kept",
+        "CloudPubSubDeadLetterSourceDeliveryCount": "5",
+        "CloudPubSubDeadLetterSourceSubscription": "eventarc-1",
+    }
+    for _ in range(2):
+        assert push(f"dead_letter_{kind}s", data, **attributes) == 200
+    topic = {"state": STATE_TOPIC, "event": EVENT_TOPIC}[kind]
+    kept = read_kept(own_store, quarantine_id(topic, data))
+    assert kept is not None
+    assert kept.data == data
+    assert (kept.document.topic, kept.document.code) == (topic, "dead_letter")
+    assert (kept.document.deliveries, kept.document.waiting) == (2, True)
+    assert "5 times (subscription eventarc-1)" in kept.document.errors[0].reason
+    assert {each.name: each.value for each in kept.document.attributes} == attributes
+    assert as_published(kept).attributes == {"origin": "kept"}
+    # Refused once already, it keeps the reason that it was refused for.
+    assert push(f"ingest_{kind}", b"nonsense") == 200
+    assert push(f"dead_letter_{kind}s", b"nonsense", **attributes) == 200
+    refused = read_kept(own_store, quarantine_id(topic, b"nonsense"))
+    assert refused is not None
+    assert (refused.document.code, refused.document.deliveries) == ("json", 2)
+
+
 def test_garbage_is_collected_again(own_store: FirestoreStore) -> None:
     """Loading goes without; from the first event on, answered or failed, it is as ever."""
     del own_store
@@ -199,6 +236,14 @@ def test_sweep(own_store: FirestoreStore) -> None:
 def test_the_table_and_the_code_agree() -> None:
     """Each endpoint of functions.yaml names a function of main.py, private or retried."""
     source = (FUNCTIONS / "main.py").read_text()
+    triggers = {name: each.get("eventTrigger", {}) for name, each in ENDPOINTS.items()}
+    topics = {name: each.get("eventFilters", {}).get("topic") for name, each in triggers.items()}
+    assert {name: topic for name, topic in topics.items() if topic} == {
+        "ingest_state": STATE_TOPIC,
+        "ingest_event": EVENT_TOPIC,
+        "dead_letter_states": STATE_DEAD_LETTER_TOPIC,
+        "dead_letter_events": EVENT_DEAD_LETTER_TOPIC,
+    }
     for name, endpoint in ENDPOINTS.items():
         assert f"def {endpoint['entryPoint']}(" in source, name
         if "eventTrigger" in endpoint:

@@ -7,14 +7,16 @@ from typing import Annotated
 
 import typer
 
-from firestate.cli import audit, demo, replay, system, views
+from firestate.cli import audit, demo, quarantine, replay, system, views
+from firestate.cli.connect import close_engines
 from firestate.cli.output import fail
 from firestate.errors import ConfigurationError, FirestateError
 
 app = typer.Typer(
     help="Look at the state of your agents, check it, and replay recorded runs.\n\n"
     "The project is taken from --project or GOOGLE_CLOUD_PROJECT; with FIRESTORE_EMULATOR_HOST "
-    "and PUBSUB_EMULATOR_HOST set, all goes to the emulators. Exit codes: 0 all is well, "
+    "and PUBSUB_EMULATOR_HOST set, all goes to the emulators. With --file (or FIRESTATE_FILE) it "
+    "is a file of the local engine instead: no account, no emulators. Exit codes: 0 all is well, "
     "1 something is off, 2 the command or a setting is wrong, 3 it could not be done.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -25,6 +27,7 @@ app.command("agents")(views.agents)
 app.command("events")(views.events)
 app.command("memory")(views.memory)
 app.command("replay")(replay.replay)
+app.add_typer(quarantine.app, name="quarantine")
 app.command("audit")(audit.audit)
 app.command("rederive")(audit.rederive_states)
 app.command("demo")(demo.demo)
@@ -57,3 +60,5 @@ def main() -> None:
         fail(str(error), code=2)
     except FirestateError as error:
         fail(str(error), code=3)
+    finally:
+        close_engines()

@@ -1,0 +1,141 @@
+"""The commands `firestate quarantine ...`: what was refused, looked at, sent again or dropped."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from firestate.cli.connect import FileOption, ProjectOption, open_publisher, open_store
+from firestate.cli.output import JsonOption, console, notes, print_json, table
+from firestate.cli.quarantine_choice import (
+    AllOption,
+    CodeOption,
+    Done,
+    IdArguments,
+    YesOption,
+    chosen,
+    confirm,
+    one_by_one,
+)
+from firestate.cli.quarantine_show import show
+from firestate.cli.safe_text import cut, safe, safe_json
+from firestate.cli.stored import read_all
+from firestate.cli.views import LimitOption  # noqa: TC001 - typer reads it at run time
+from firestate.pipeline.quarantined import drop
+from firestate.replay.quarantined import replay_quarantined
+from firestate.schema.documents import to_json
+from firestate.schema.ids import QUARANTINE
+from firestate.schema.quarantined import Quarantined
+from firestate.stores.protocol import Query, Where
+
+app = typer.Typer(help="Look at messages that were refused; publish them again, or drop them.")
+
+_SHOWN_ID = 12
+_MOST_TEXT = 80
+
+
+@app.command("list")
+def list_kept(
+    project: ProjectOption = None,
+    file: FileOption = None,
+    code: CodeOption = None,
+    topic: Annotated[str | None, typer.Option(help="Only of this topic.")] = None,
+    limit: LimitOption = 50,
+    *,
+    everything: Annotated[
+        bool, typer.Option("--all/--waiting", help="Also those that were replayed since.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List refused messages, the latest first."""
+    wanted = {"code": code, "topic": topic, "waiting": None if everything else True}
+    where = [Where(name, "==", value) for name, value in wanted.items() if value is not None]
+    query = Query(QUARANTINE, where, order_by="last_seen", descending=True, limit=limit)
+    found = list(read_all(Quarantined, open_store(project, file).query(query)))
+    if as_json:
+        typer.echo(safe_json([to_json(each) for each in found]))
+        return
+    rows = [
+        (
+            each.id[:_SHOWN_ID],
+            each.topic,
+            each.code,
+            next((cut(f"{one.field}: {one.reason}", _MOST_TEXT) for one in each.errors), None),
+            each.size,
+            each.deliveries,
+            each.last_seen,
+            "waiting" if each.waiting else "replayed",
+        )
+        for each in found
+    ]
+    safe_rows = [[safe(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    columns = ["id", "topic", "code", "problem", "bytes", "came", "last seen", "now"]
+    console().print(table(f"In quarantine ({len(rows)})", columns, safe_rows))
+
+
+app.command("show")(show)
+
+
+@app.command("replay")
+def replay(
+    ids: IdArguments = None,
+    project: ProjectOption = None,
+    file: FileOption = None,
+    code: CodeOption = None,
+    *,
+    everything: AllOption = False,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Publish messages again as they came: after an upgrade, or once a fault is put right.
+
+    With --all or --code: of those that wait. Publishing one twice has no second effect.
+    """
+    store = open_store(project, file)
+    named = chosen(store, ids, code, everything=everything, waiting=True)
+    confirm("publish again", named, sure=yes or bool(ids and len(named) == 1))
+    done = Done()
+    if named:
+        publisher = open_publisher(project, file)
+        done = one_by_one(
+            "Publishing",
+            named,
+            lambda each: replay_quarantined(store, publisher, each, store.now()),
+        )
+    _tell(done, "published", as_json=as_json)
+    if done.number and not as_json:
+        console().print("`firestate quarantine list` shows what is refused again.")
+    raise typer.Exit(done.exit_code)
+
+
+@app.command("drop")
+def drop_kept(
+    ids: IdArguments = None,
+    project: ProjectOption = None,
+    file: FileOption = None,
+    code: CodeOption = None,
+    *,
+    everything: AllOption = False,
+    replayed: Annotated[
+        bool, typer.Option("--replayed", help="With --all or --code: what was replayed since.")
+    ] = False,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove messages with their bytes, for good."""
+    store = open_store(project, file)
+    named = chosen(store, ids, code, everything=everything, waiting=False if replayed else None)
+    confirm("drop for good", named, sure=yes or bool(ids and len(named) == 1))
+    done = one_by_one("Dropping", named, lambda each: drop(store, each))
+    _tell(done, "dropped", as_json=as_json)
+    raise typer.Exit(done.exit_code)
+
+
+def _tell(done: Done, what: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({what: done.number, "gone": done.gone, "damaged": done.damaged})
+        return
+    console().print(f"{done.number:,} {what}.")
+    if done.gone:
+        notes().print(f"firestate: {done.gone:,} were dropped meanwhile", style="yellow")
