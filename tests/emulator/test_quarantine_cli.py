@@ -211,6 +211,7 @@ def test_replay_one(run: Run, store: FirestoreStore, publisher: Direct) -> None:
     assert run("quarantine", "list", "--json")[1] == "[]\n"
     (again,) = json.loads(run("quarantine", "list", "--all", "--json")[1])
     assert (again["waiting"], again["replays"]) == (False, 1)
+    assert run("quarantine", "replay", "--all", "--yes")[1] == "0 published.\n"
     assert "replayed, and not refused since" in run("quarantine", "show", GOOD_ID)[1]
 
 

@@ -111,6 +111,8 @@ def replay_once(store: Any, crash: str = "") -> tuple[Direct, int]:
             assert replay_quarantined(store, publisher, GOOD_ID, NOW)
         except Crash:
             crashes += 1
+            # Never neither: a message that was not published has not been marked.
+            assert publisher.sent or kept(inner, GOOD_ID).document.waiting
         else:
             return publisher, crashes
 

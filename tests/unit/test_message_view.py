@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -130,7 +130,15 @@ def test_whatever_came(data: bytes) -> None:
     assert sum(map(len, lines)) < 1_000
 
 
-@given(st.one_of(st.binary(), st.text().map(lambda t: t.encode("utf-8", "surrogatepass"))))
+messages = st.one_of(
+    st.binary(),
+    st.text().map(lambda text: text.encode("utf-8", "surrogatepass")),
+    json_values.map(lambda value: json.dumps(value, ensure_ascii=False).encode()),
+)
+
+
+@given(messages)
+@example(b'{"\xc2\x9b31m": "\xe2\x80\xae"}')
 def test_nothing_reaches_the_terminal_that_does_not_print(data: bytes) -> None:
     """Neither of the message nor of the reasons."""
     for line in seen(data, ("a\x1b[31m", "\x9b31m\u202e")):
