@@ -15,6 +15,7 @@ from firestate.schema.documents import from_document, from_json, to_document, to
 from firestate.schema.enums import AgentStatus, CoordinationEventType, TaskStatus
 from firestate.schema.models import AgentMemory, AgentState, CoordinationEvent, SystemState
 from firestate.schema.upgrades import upgrade_document, upgrade_message, upgraded
+from tests.emulator.harness import event_message
 from tests.unit.strategies import agent_types, any_times, good_maps, ids, texts, totals
 
 if TYPE_CHECKING:
@@ -121,6 +122,18 @@ def _assert_plain(value: object) -> None:
             _assert_plain(item)
     else:
         assert type(value) in (type(None), bool, int, float, str, datetime)
+
+
+def test_a_plain_map_is_not_copied() -> None:
+    """The largest take a hundred times their JSON in memory; enums inside are still made plain."""
+    context: dict[str, Any] = {"a": [{"b": {}}]}
+    fields: dict[str, Any] = event_message("e", context=context)["event"]
+    document = to_document(CoordinationEvent.model_validate(fields))
+    assert document["context"]["a"] is context["a"]
+    fields["context"] = {"a": [AgentStatus.IDLE, {}], "b": [1]}
+    stored = to_document(CoordinationEvent.model_validate(fields))["context"]
+    assert type(stored["a"][0]) is str
+    assert stored == fields["context"]
 
 
 def test_required_fields_come_first() -> None:

@@ -157,6 +157,28 @@ def test_all_mistakes_are_named_at_once() -> None:
     }
 
 
+def test_of_thousands_of_mistakes_some_are_named() -> None:
+    """A small message can hold tens of thousands, and each costs more than what it is about."""
+    bad = {f"x{n}": None for n in range(30)}
+    found = problems(
+        state_message(
+            1,
+            task_totals={"kinds": {"good": {"tries": 1, "successes": 1}}}
+            | {"tools": {f"t{n}": bad for n in range(1_000)}},
+            tools_enabled=["good", *[1] * 900],
+            child_agent_ids=["good", *["/"] * 900],
+            performance_metrics={"good": 1.5} | {f"m{n}": "" for n in range(900)},
+        )
+    )
+    assert {"state.task_totals.tools.t0.x0", "state.performance_metrics.m0"} <= found.keys()
+    assert {"state.tools_enabled[1]", "state.child_agent_ids[1]"} <= found.keys()
+    assert len(found) < 20 * 32 + 20 + 5
+    many = {f"m{n}": n for n in range(1_000)}
+    message = parsed(state_message(1, performance_metrics=many))
+    assert isinstance(message, StateMessage)
+    assert message.state.performance_metrics == many
+
+
 def test_a_state_too_large_for_a_document() -> None:
     """The error says how large, and which field is the largest."""
     found = problems(state_message(1, memory_context={"text": "x" * MAX_STATE_BYTES}))

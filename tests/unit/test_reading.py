@@ -111,7 +111,13 @@ def nested(levels: int, core: bytes = b"1") -> bytes:
 
 @pytest.mark.parametrize(
     ("core", "levels"),
-    [(b"1", 0), (b'"\\\\"', 0), (b'"[[[\\"{{{\\\\\\"]"', 0), (b'["]", "[", []]', 2)],
+    [
+        (b"1", 0),
+        (b'"\\\\"', 0),
+        (b'"[[[\\"{{{\\\\\\"]"', 0),
+        (b'["]", "[", []]', 2),
+        (b'["\\\\", [], "[["]', 2),
+    ],
 )
 def test_nesting_is_bounded_before_parsing(core: bytes, levels: int) -> None:
     """To the level, and whatever brackets and quotes texts hold."""

@@ -8,6 +8,7 @@ models do not show.
 from __future__ import annotations
 
 from enum import Enum
+from operator import is_
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
@@ -21,7 +22,10 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def to_document(model: BaseModel) -> dict[str, Any]:
-    """Give the fields of `model` as a Firestore document holds them."""
+    """Give the fields of `model` as a Firestore document holds them.
+
+    Plain maps and lists are those of the model itself: neither is to be changed.
+    """
     fields = {}
     for name, info in type(model).model_fields.items():
         value = getattr(model, name)
@@ -55,8 +59,11 @@ def _stored(value: object) -> object:
         return to_document(value)
     if isinstance(value, Enum):
         return value.value
+    # A user's map is plain already, and can take a hundred times its JSON in memory: not twice.
     if isinstance(value, dict):
-        return {key: _stored(item) for key, item in value.items()}
+        fields = {key: _stored(item) for key, item in value.items()}
+        return value if all(map(is_, fields.values(), value.values())) else fields
     if isinstance(value, list):
-        return [_stored(item) for item in value]
+        items = [_stored(item) for item in value]
+        return value if all(map(is_, items, value)) else items
     return value

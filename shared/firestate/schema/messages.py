@@ -108,7 +108,7 @@ class EventMessage(Model):
     @property
     def content_digest(self) -> str:
         """Equal for equal events, whoever sent them."""
-        return digest(self.event.model_dump(mode="python"))
+        return digest(dict(self.event))
 
 
 def parse_state_message(data: bytes) -> StateMessage | TombstoneMessage:
