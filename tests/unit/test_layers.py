@@ -33,7 +33,18 @@ ARROWS = {
         "pipeline",
         "client",
     },
-    "cli": {"schema", "stores", "stores.protocol", "pipeline", "audit", "client", "replay", "demo"},
+    "local": {"schema", "ingest", "stores", "pipeline", "client"},
+    "cli": {
+        "schema",
+        "stores",
+        "stores.protocol",
+        "pipeline",
+        "audit",
+        "client",
+        "replay",
+        "demo",
+        "local",
+    },
 }
 # Also pure: nothing of Google, nothing that waits, reads or prints.
 PURE = ("schema", "counters", "ingest", "derive", "stores.protocol")

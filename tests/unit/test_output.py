@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from firestate.cli.output import ago, print_json, shown, table
+from firestate.cli.output import ago, fail, print_json, shown, table
 from tests.unit.strategies import NOW
 
 
@@ -45,6 +45,22 @@ def test_what_users_wrote_is_no_markup(text: str) -> None:
     out.print(table(text, ["a", "b"], [[text, 1]]))
     assert isinstance(out.file, StringIO)
     assert out.file.getvalue().count(text) == 2
+
+
+def test_what_users_wrote_moves_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Escapes, bells and marks of direction are shown, in cells, in notes and in JSON."""
+    text = "a\x1b[2J\x07\u202eb\x9b"
+    out = Console(file=StringIO(), width=100)
+    out.print(table(text, ["a"], [[text]]))
+    print_json({text: text})
+    with pytest.raises(SystemExit):
+        fail(text)
+    told = capsys.readouterr()
+    assert isinstance(out.file, StringIO)
+    for shown_text in (out.file.getvalue(), told.out, told.err):
+        assert "\\u001b[2J" in shown_text
+        assert not {"\x1b", "\x07", "\u202e", "\x9b"} & set(shown_text)
+    assert json.loads(told.out) == {text: text}
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:

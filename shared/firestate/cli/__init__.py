@@ -55,10 +55,11 @@ def _options(
 def main() -> None:
     """Run the command line; an error of ours is one line, not a traceback."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            close_engines()
     except ConfigurationError as error:
         fail(str(error), code=2)
     except FirestateError as error:
         fail(str(error), code=3)
-    finally:
-        close_engines()

@@ -45,8 +45,8 @@ def audit(
     """
     span = timedelta(seconds=grace)
     if repair:
-        with writable_store(project, file) as store:
-            report = audit_and_repair(store, RollUp(store), span)
+        store = writable_store(project, file)
+        report = audit_and_repair(store, RollUp(store), span)
     else:
         report = FullAudit(open_store(project, file), span).run()
     if as_json:
@@ -90,8 +90,8 @@ def rederive_states(
     project: ProjectOption = None, file: FileOption = None, *, as_json: JsonOption = False
 ) -> None:
     """Compute what each state contributes again, after a release that counts differently."""
-    with writable_store(project, file) as store:
-        outcomes = Counter(report.outcome.value for report in rederive(store))
+    store = writable_store(project, file)
+    outcomes = Counter(report.outcome.value for report in rederive(store))
     if as_json:
         print_json(dict(outcomes))
     else:

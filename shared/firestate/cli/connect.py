@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
 
@@ -17,8 +16,6 @@ import typer
 from firestate.errors import ConfigurationError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from firestate.client.outgoing import Outgoing
     from firestate.local.engine import LocalEngine
     from firestate.stores.protocol import Store
@@ -68,13 +65,12 @@ def open_store(project: str | None, file: Path | None = None) -> Store:
     return _engine(local).store
 
 
-@contextmanager
-def writable_store(project: str | None, file: Path | None) -> Iterator[Store]:
-    """Open what is stored to change it; what local changes set off is done when the block ends."""
+def writable_store(project: str | None, file: Path | None) -> Store:
+    """Open what is stored to change it; a local engine works until the command ends."""
     store = open_store(project, file)
-    yield store
     if local := local_file(project, file):
-        _engine(local).settle()
+        _engine(local).start()
+    return store
 
 
 def open_publisher(project: str | None, file: Path | None = None) -> Publishing:
@@ -100,10 +96,17 @@ def local_file(project: str | None, file: Path | None) -> Path | None:
 
 
 def close_engines() -> None:
-    """Let the local engines end what they are at, and close their files."""
+    """Let the local engines count what the command has changed, and close their files.
+
+    Raises UnavailableError where that cannot be done now; it is kept, and done later.
+    """
     while _ENGINES:
         _, engine = _ENGINES.popitem()
-        engine.close()
+        try:
+            if engine.working:
+                engine.settle()
+        finally:
+            engine.close()
 
 
 def _engine(path: Path) -> LocalEngine:

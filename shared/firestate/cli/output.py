@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from firestate.cli.connect import ProjectOption, open_publisher, open_store  # noqa: F401 - TEMPORARY
+from firestate.cli.safe_text import safe, safe_lines
 from firestate.schema.values import time_text
 
 if TYPE_CHECKING:
@@ -37,20 +37,20 @@ def notes() -> Console:
 
 def fail(message: str, code: int = 1) -> NoReturn:
     """Say what is wrong, in red on a terminal, and exit."""
-    notes().print(f"firestate: {message}", style="red", markup=False, soft_wrap=True)
+    notes().print(safe_lines(f"firestate: {message}"), style="red", markup=False, soft_wrap=True)
     sys.exit(code)
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - anything stored
     """Print JSON; times in ISO 8601."""
     text = json.dumps(value, indent=2, ensure_ascii=False, default=_json_value, sort_keys=True)
-    sys.stdout.write(text + os.linesep)
+    sys.stdout.write(safe_lines(text) + os.linesep)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
     """Build a table; numbers stand to the right, times are shown as how long ago."""
     built = Table(
-        title=Text(title, style="italic") if title else None,
+        title=Text(safe(title), style="italic") if title else None,
         title_justify="left",
         box=None,
         pad_edge=False,
@@ -75,12 +75,12 @@ def shown(value: Any) -> str:  # noqa: ANN401 - anything stored
         return f"{value:,.2f}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return str(value)
+    return safe(str(value))
 
 
 def counts_text(counts: Mapping[str, Any]) -> str:
     """Give counts by name as one cell: `busy 2, idle 1`."""
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "-"
+    return safe(", ".join(f"{name} {count}" for name, count in sorted(counts.items()))) or "-"
 
 
 def ago(time: datetime, now: datetime | None = None) -> str:

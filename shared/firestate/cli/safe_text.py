@@ -13,7 +13,11 @@ def safe(text: str) -> str:
 
 def safe_json(value: Any) -> str:  # noqa: ANN401 - any JSON value
     """Give JSON that means the same value and prints as it stands."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
+    return safe_lines(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True))
+
+
+def safe_lines(text: str) -> str:
+    """Write each line so; the breaks of lines stay."""
     return "\n".join(map(safe, text.split("\n")))
 
 

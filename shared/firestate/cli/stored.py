@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from firestate.cli.output import notes
+from firestate.cli.safe_text import safe_lines
 from firestate.errors import DamagedDocumentError, SchemaTooNewError
 from firestate.schema.documents import from_document
 from firestate.schema.messages import problems_in
@@ -35,4 +36,5 @@ def read_all(model: type[M], documents: Iterable[Stored]) -> Iterator[M]:
         try:
             yield read_one(model, stored)
         except DamagedDocumentError as error:
-            notes().print(f"firestate: {error}", style="yellow", markup=False, soft_wrap=True)
+            note = safe_lines(f"firestate: {error}")
+            notes().print(note, style="yellow", markup=False, soft_wrap=True)

@@ -9,12 +9,16 @@ from google.api_core import exceptions as gcp
 from google.auth import exceptions as auth
 from google.cloud import pubsub_v1  # type: ignore[attr-defined] # a namespace without types
 
-from firestate.errors import ConfigurationError, UnavailableError
+from firestate.errors import ConfigurationError, RefusedError, UnavailableError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from firestate.client.outgoing import Outgoing
+
+
+_RESERVED = frozenset({"topic", "data", "ordering_key", "retry", "timeout"})
+"""Parameters of `PublisherClient.publish`, beside which attributes are passed by their names."""
 
 
 class Publisher:
@@ -34,7 +38,13 @@ class Publisher:
             raise ConfigurationError(message) from error
 
     def publish(self, message: Outgoing) -> None:
-        """Hand the message over; it is on its way, not yet there."""
+        """Hand the message over; it is on its way, not yet there.
+
+        Raises RefusedError for an attribute with a name that Google's client keeps for itself.
+        """
+        if taken := _RESERVED & message.attributes.keys():
+            reason = f"Google's client cannot publish an attribute named {min(taken)!r}"
+            raise RefusedError(reason)
         path = self._client.topic_path(self._project, message.topic)
         self._sent.append(self._client.publish(path, message.data, **message.attributes))
 

@@ -96,8 +96,7 @@ class LocalEngine:
         return report
 
     def flush(self) -> None:
-        """Wait until all that was published is counted and folded; see `settle`."""
-        self.settle()
+        """Wait for nothing: what was published is stored. `settle` waits until it is counted."""
 
     def run(self, trigger: Trigger) -> Report:
         """Call the function of a trigger. It stays in the queue until that is told it is done."""
@@ -122,8 +121,15 @@ class LocalEngine:
                 raise UnavailableError(message)
             time.sleep(0.01)
 
+    @property
+    def working(self) -> bool:
+        """Whether threads of this engine work in the background."""
+        return bool(self._threads)
+
     def start(self) -> None:
         """Work in the background until `close`: derive, roll up once a second at most, sweep."""
+        if self._threads:
+            return
         # The roll-up waits for its turn: in a thread of its own, as it is a function of its own.
         jobs = (self._derive, self._fold, self._sweep_by_schedule)
         self._threads = [threading.Thread(target=job, daemon=True) for job in jobs]
