@@ -11,7 +11,7 @@ import os
 import re
 import sys
 
-_SEEDS, _BATCHES, _ROUNDS = "0..49", "20", "6"
+_SEEDS, _BATCHES, _ROUNDS = "0..19", "20", "6"
 _RANGE = re.compile(r"(\d+)(?:\.\.(\d+))?")
 
 

@@ -168,6 +168,23 @@ def test_a_trigger_that_fails_is_kept(engine: LocalEngine, monkeypatch: Any) -> 
     assert system(engine)["system_metrics"]["coordination"]["total"] == 1
 
 
+def test_a_file_that_cannot_be_used_for_a_while(tmp_path: Path) -> None:
+    """Who publishes is told so; what was published before is counted as soon as it can be."""
+    with LocalEngine(tmp_path / "state.db") as engine:
+        other = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
+        engine.store._file._connection.execute("PRAGMA busy_timeout = 50")
+        engine.publish(outgoing(event_message("e1")))
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(UnavailableError, match="coordination/"):
+            engine.publish(outgoing(event_message("e2")))
+        time.sleep(0.3)
+        other.execute("ROLLBACK")
+        other.close()
+        engine.publish(outgoing(event_message("e2")))
+        engine.settle()
+        assert system(engine)["system_metrics"]["coordination"]["total"] == 2
+
+
 def failing(*_: object) -> None:
     message = "away"
     raise UnavailableError(message)

@@ -152,12 +152,12 @@ class LocalEngine:
     def _derive(self) -> None:
         while not self._closing.is_set():
             self._written.clear()
-            if not self._work((DERIVE_STATE, DERIVE_EVENT)):
+            if not self._tried((DERIVE_STATE, DERIVE_EVENT)):
                 self._written.wait(_LOOK_SECONDS)
 
     def _fold(self) -> None:
         while not self._closing.is_set():
-            if not self._work((ROLL_UP,)):
+            if not self._tried((ROLL_UP,)):
                 self._closing.wait(_LOOK_SECONDS)
 
     def _sweep_by_schedule(self) -> None:
@@ -167,13 +167,17 @@ class LocalEngine:
             except FirestateError:
                 _LOG.exception("the sweep failed; it comes again in 15 minutes")
 
+    def _tried(self, functions: Sequence[str]) -> bool:
+        """Do what is due, and go on whatever comes of it: the queue keeps what was not done."""
+        try:
+            return self._work(functions)
+        except FirestateError:
+            _LOG.exception("the queue cannot be used for now")
+            return False
+
     def _work(self, functions: Sequence[str] = ()) -> bool:
         """Do what is due; tell whether there was anything."""
-        try:
-            due = self.store.triggers.due(self._clock(), _BATCH, functions)
-        except FirestateError:
-            _LOG.exception("the queue cannot be read")
-            return False
+        due = self.store.triggers.due(self._clock(), _BATCH, functions)
         if due:
             self._handle(due)
         return bool(due)

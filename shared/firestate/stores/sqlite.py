@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from firestate.errors import DamagedDocumentError
 from firestate.stores.protocol import Create, Query, Snapshot, Stored, Update, Write
-from firestate.stores.sqlite_file import SqliteFile, translated
+from firestate.stores.sqlite_file import SqliteFile
 from firestate.stores.sqlite_triggers import Rule, TriggerQueue
 from firestate.stores.sqlite_values import (
     check,
@@ -71,13 +71,12 @@ class SqliteStore:
         self, path: str, fields: Sequence[str] | None = None, *, at: datetime | None = None
     ) -> Stored | None:
         """Read a document, or only some of its top-level fields; None where there is none."""
-        with translated(path):
-            if at is None:
-                rows = self._file.execute(_ONE, (path,))
-            else:
-                self._file.check_readable(microseconds(at))
-                values = {"path": path, "kind": _kind(path), "at": microseconds(at)}
-                rows = self._file.execute(_ONE_AT, values)
+        if at is None:
+            rows = self._file.execute(_ONE, (path,), path)
+        else:
+            self._file.check_readable(microseconds(at))
+            values = {"path": path, "kind": _kind(path), "at": microseconds(at)}
+            rows = self._file.execute(_ONE_AT, values, path)
         return _stored(rows[0], fields) if rows else None
 
     def commit(self, writes: Sequence[Write]) -> datetime:
@@ -124,8 +123,7 @@ class SqliteStore:
         while True:
             self._file.check_readable(at)
             values = {"kind": kind, "after": after, "end": end, "at": at, "page": _PAGE}
-            with translated(query.collection):
-                rows = self._file.execute(_AT, values)
+            rows = self._file.execute(_AT, values, query.collection)
             for row in rows:
                 yield _stored(row)
             if len(rows) < _PAGE:
@@ -156,6 +154,7 @@ class SqliteStore:
             self._file.execute(
                 "INSERT INTO documents (path, kind, updated_at, data) VALUES (?, ?, ?, ?)",
                 (path, _kind(path), at, text),
+                path,
             )
         else:
             self._keep_past(path, at)

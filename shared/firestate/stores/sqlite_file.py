@@ -86,10 +86,7 @@ class SqliteFile:
 
     @contextmanager
     def transaction(self, what: str) -> Iterator[int]:
-        """Do what is inside in one transaction; give its time, later than any before.
-
-        Raises ExistsError for a document that is there already; `what` names it.
-        """
+        """Do what is inside in one transaction; give its time, later than any before."""
         with self._lock, translated(what):
             # Writers of other processes are kept out from here on, so that what is read inside
             # is still so when it is written.
@@ -107,10 +104,17 @@ class SqliteFile:
                 raise
 
     def execute(
-        self, statement: str, values: Sequence[Any] | Mapping[str, Any] = ()
+        self,
+        statement: str,
+        values: Sequence[Any] | Mapping[str, Any] = (),
+        what: str = "the local engine's file",
     ) -> list[tuple[Any, ...]]:
-        """Run one statement and give all rows; outside of a transaction it is one by itself."""
-        with self._lock:
+        """Run one statement and give all rows; outside of a transaction it is one by itself.
+
+        `what` names in an error what was read or written. Raises ExistsError for a document that
+        is there already, UnavailableError where trying again may help.
+        """
+        with self._lock, translated(what):
             return self._connection.execute(statement, values).fetchall()
 
     def last(self) -> int:
