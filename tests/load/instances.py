@@ -45,6 +45,7 @@ class Instance:
         self._command = command
         self._environment = environment
         self._lives = 0
+        self._lock = threading.Lock()
         self._process = self._start()
 
     @property
@@ -54,10 +55,11 @@ class Instance:
 
     def kill(self) -> None:
         """Kill the process at once and start it anew; open again when it listens."""
-        self.address.open = False
-        self._signal(signal.SIGKILL)
-        self._process.wait()
-        self._process = self._start()
+        with self._lock:
+            self.address.open = False
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = self._start()
         threading.Thread(target=self.wait_open).start()
 
     def freeze(self) -> None:
@@ -70,22 +72,35 @@ class Instance:
 
     def wait_open(self) -> None:
         """Wait until the process listens, and open its address; RuntimeError if it does not."""
+        process = self._process
         deadline = time.monotonic() + _START_SECONDS
-        port = int(self.address.url.rpartition(":")[2])
-        while time.monotonic() < deadline and self._process.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection((HOST, port), 1):
-                self.address.open = True
-                return
+        while time.monotonic() < deadline:
+            listens = self._listens()
+            with self._lock:
+                if self._process is not process:
+                    return  # killed meanwhile: who did that waits for the next one
+                if listens or process.poll() is not None:
+                    self.address.open = listens
+                    break
             time.sleep(0.05)
+        if self.address.open:
+            return
         message = f"{self.log.name} did not start:\n{self.log.read_text()}"
         raise RuntimeError(message)
+
+    def _listens(self) -> bool:
+        port = int(self.address.url.rpartition(":")[2])
+        with contextlib.suppress(OSError), socket.create_connection((HOST, port), 1):
+            return True
+        return False
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._lives += 1
         return self._run.start(self._command, self._environment, self.log)
 
     def _signal(self, number: signal.Signals) -> None:
-        os.killpg(self._process.pid, number)
+        with self._lock:
+            os.killpg(self._process.pid, number)
 
 
 def start_instances(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.05, 2.0
 _AT_ONCE = 8
 _LIMIT_SECONDS = 120.0
+_LOOK_SECONDS = 0.02
 _OK = range(200, 300)
 
 
@@ -124,10 +125,16 @@ class Router:
         return status
 
     def _next(self, function: str) -> Address | None:
-        with self._lock:
-            self._turns[function] += 1
-            found = [address for address in self.addresses[function] if address.open]
-            return found[self._turns[function] % len(found)] if found else None
+        # As Cloud Run does, a request waits for an instance that is starting. Refusing at once
+        # would also be more than the Pub/Sub emulator takes: it forgets messages then.
+        deadline = time.monotonic() + self.limit_seconds
+        while time.monotonic() < deadline:
+            with self._lock:
+                if found := [address for address in self.addresses[function] if address.open]:
+                    self._turns[function] += 1
+                    return found[self._turns[function] % len(found)]
+            time.sleep(_LOOK_SECONDS)
+        return None
 
     def _request(self, delivery: Delivery, address: Address) -> int:
         try:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from firestate.client.outgoing import Outgoing
+    from tests.load.deliveries import Address
 
 PROJECT = "demo-firestate"
 FUNCTIONS = Path(__file__).parents[2] / "functions"
@@ -57,6 +58,10 @@ class Runner:
             self.sent.append(self.publisher.publish(path, message.data, **message.attributes))
         for future in self.sent:
             future.result(timeout=60)
+
+    def instance(self, address: Address) -> Instance:
+        """Give the instance that listens there."""
+        return self.instances[address.function][address.number]
 
     def wait_quiet(self, timeout_seconds: float) -> None:
         """Wait until each message is acknowledged and no trigger is under way."""
