@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chaos.stage import Stage
+# Before it is imported: its assertions are to show what they compare.
+pytest.register_assert_rewrite("tests.chaos.stage")
+
+from tests.chaos.stage import Stage  # noqa: E402 - see above
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -14,10 +15,15 @@ import pytest
 from firestate.audit.fates import Fates
 from firestate.audit.full import FullAudit
 from firestate.audit.repair import audit_and_repair
-from firestate.client.publisher import Outgoing
+from firestate.client.outgoing import Outgoing, outgoing
+from firestate.ingest.quarantine import quarantine_id
 from firestate.pipeline.roll_up import RollUp
 from firestate.replay.sources import made_bad, read_messages
-from firestate.schema.ids import GLOBAL_CONFIG
+from firestate.schema.ids import GLOBAL_CONFIG, quarantine_path
+from firestate.stores.protocol import Query
+from tests.emulator.harness import state_message
+from tests.load.connections import MOST_ATTEMPTS
+from tests.load.deliveries import Delivery, Fault
 from tests.load.grpc_counter import peak_rate
 from tests.load.runner import Runner, runner
 
@@ -30,7 +36,7 @@ _SPEAKERS = ("Orchestrator (thought)", "WebSurfer", "Coder_Expert", "Orchestrato
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
-    with runner(tmp_path_factory.mktemp("logs"), count=True) as started:
+    with runner(tmp_path_factory.mktemp("logs"), count=True, dead_letters=True) as started:
         yield started
 
 
@@ -123,3 +129,29 @@ def test_bad_messages_between_good_ones(running: Runner) -> None:
     assert Fates(running.store).count(bad)["quarantined"] == len(bad)
     failed = {name: n for (name, what), n in running.router.counts.items() if what == "failed"}
     assert failed == {}
+
+
+def test_a_message_that_always_fails_is_kept(running: Runner) -> None:
+    """After its last try it is in quarantine, with its bytes."""
+    message = outgoing(state_message(1, agent_id="unlucky"))
+    path = quarantine_path(quarantine_id(message.topic, message.data))
+    tries: list[Delivery] = []
+
+    def fails(delivery: Delivery) -> Fault:
+        if delivery.function != "ingest_state":
+            return Fault.NONE
+        tries.append(delivery)
+        return Fault.LOST_BEFORE
+
+    running.router.policy = fails
+    running.publish([message])
+    deadline = time.monotonic() + 60
+    while (found := running.store.read(path)) is None:
+        assert time.monotonic() < deadline, running.router.counts
+        time.sleep(0.1)
+    running.router.policy = lambda _: Fault.NONE
+    assert found.data["code"] == "dead_letter"
+    assert len(tries) >= MOST_ATTEMPTS
+    kept = running.store.query(Query(f"{path}/parts"))
+    assert b"".join(part.data["data"] for part in kept) == message.data
+    assert Fates(running.store).count([message])["quarantined"] == 1
