@@ -7,9 +7,9 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from firestate.limits import MAX_DEPTH, MAX_STATE_BYTES
+from firestate.limits import MAX_DEPTH, MAX_STATE_BYTES, MAX_VALUES
 from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
-from firestate.schema.values import stored_size
+from firestate.schema.values import extent
 from tests.chaos.bad_kinds import LARGE, MAYBE_GOOD
 from tests.chaos.bad_messages import KINDS, bad_message
 from tests.emulator.harness import event_message, state_message, task
@@ -219,7 +219,8 @@ def numbered(item: bytes, number: int) -> bytes:
 def fitting(item: bytes, *, named: bool = False) -> int:
     """Give how many of `item` a state takes."""
     sample = item.replace(b"%d", b"123456")
-    return ROOM // stored_size(json.loads(b"{" + sample + b"}" if named else sample))
+    one = extent(json.loads(b"{" + sample + b"}" if named else sample))
+    return min(ROOM // one.size, (MAX_VALUES - 100) // one.values)
 
 
 def enlarged(kind: str, size: int) -> tuple[str, bytes]:

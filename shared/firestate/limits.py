@@ -35,6 +35,11 @@ MAX_ENVELOPE_BYTES = 1_000
 """Ours: what a message holds around its state or event (order, writer, version), counted as
 Firestore counts. The writer takes at most 400 of it, a test adds up the rest."""
 
+MAX_VALUES = 100_000
+"""Ours: values in one state or event, maps and arrays counted too. Google's client takes about 1,500
+bytes and 50 microseconds for each while it encodes a document: 900,000 nulls would be more than a
+function has memory for, and would come again and again."""
+
 MAX_MESSAGE_BYTES = 10_000_000
 """Pub/Sub: a message takes 10 MB. To parse and decide on the worst that could be found takes, above
 what is there at rest, 140 MB and 6 s of CPU (accepted; 80 MB and 2 s refused), and for each MB 11

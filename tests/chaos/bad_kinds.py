@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from firestate.limits import MAX_MESSAGE_BYTES, MAX_NESTING, MAX_STATE_BYTES
+from firestate.limits import MAX_MESSAGE_BYTES, MAX_NESTING, MAX_STATE_BYTES, MAX_VALUES
 from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
 
 if TYPE_CHECKING:
@@ -107,6 +107,12 @@ LARGE: dict[str, Callable[[Random, bytes], tuple[bytes, str]]] = {
             "state", b"[%s0]" % (r.choice([b"0,", b"{},", b'"",']) * (MAX_STATE_BYTES + 1_000))
         ),
         "message",
+    ),
+    "more values than allowed": lambda r, _: (
+        _state_with(
+            "state", b'{"k":[%s0]}' % (r.choice([b"0,", b"{},", b'"",']) * (MAX_VALUES + 1))
+        ),
+        "state",
     ),
     "past 10 MB": lambda _, data: (data + b" " * (MAX_MESSAGE_BYTES - len(data) + 1), "message"),
     "bomb": lambda r, _: (r.choice([b"[", b'{"a":']) * 800_000, "message"),

@@ -16,6 +16,7 @@ from firestate.limits import (
     MAX_ID_BYTES,
     MAX_MESSAGE_BYTES,
     MAX_STATE_BYTES,
+    MAX_VALUES,
 )
 from firestate.schema.export import FOLDER, schemas
 from firestate.schema.messages import (
@@ -25,7 +26,7 @@ from firestate.schema.messages import (
     parse_event_message,
     parse_state_message,
 )
-from firestate.schema.values import stored_size
+from firestate.schema.values import extent, stored_size
 from tests.emulator.harness import event_message, state_message, tombstone_message
 from tests.unit.strategies import json_values
 
@@ -195,13 +196,25 @@ def test_the_largest_messages_pass_the_bounds(filler: Any) -> None:
     context = message["state"]["memory_context"]
     # An empty list counts one byte, which goes with its first entry.
     left = MAX_STATE_BYTES - stored_size(message["state"]) + 1
-    context["of"] = [filler] * (left // stored_size(filler))
-    context["pad"] = "," * (left % stored_size(filler))
+    size, values = extent(filler)
+    number = min(left // size, (MAX_VALUES - 100) // values)
+    context["of"] = [filler] * number
+    context["pad"] = "," * (left - number * size)
     assert stored_size(message["state"]) == MAX_STATE_BYTES
     data = json.dumps(message, separators=(",", ":")).encode()
     assert isinstance(parse_state_message(data), StateMessage)
     context["pad"] += ","
     assert "at most 900,000" in problems(message)["state"]
+
+
+def test_more_values_than_a_function_has_memory_for() -> None:
+    """A message is refused for their number alone, however short they are."""
+    values = extent(state_message(1, memory_context={"k": []})["state"]).values
+    most = MAX_VALUES - values
+    accepted = parsed(state_message(1, memory_context={"k": [None] * most}))
+    assert isinstance(accepted, StateMessage)
+    found = problems(state_message(1, memory_context={"k": [None] * (most + 1)}))
+    assert found["state"] == "holds 100,001 values, at most 100,000 are allowed"
 
 
 def test_no_constant_hides_in_a_message() -> None:

@@ -19,13 +19,14 @@ from firestate.limits import (
     MAX_EVENT_BYTES,
     MAX_MESSAGE_BYTES,
     MAX_STATE_BYTES,
+    MAX_VALUES,
 )
 from firestate.schema.fields import AgentType, Flag, Id, MapProblemsError, UtcTime
 from firestate.schema.ids import Identity, event_path
 from firestate.schema.models import AgentState, CoordinationEvent, Model
 from firestate.schema.reading import bounds_problem, half_pairs_in, parse_json
 from firestate.schema.upgrades import MESSAGE_VERSION, upgrade_message
-from firestate.schema.values import digest, stored_size
+from firestate.schema.values import digest, extent, stored_size
 
 STATE_TOPIC = "agent-state"
 EVENT_TOPIC = "agent-coordination"
@@ -181,10 +182,13 @@ def _printable(field: str) -> str:
 
 def _check_size(field: str, value: object, most: int) -> None:
     # Before anything else: each mistake that pydantic finds takes a thousand bytes of memory.
-    size = stored_size(value)
+    size, values = extent(value)
     if size > most:
         problem = FieldProblem(field, f"takes {size:,} bytes in Firestore, at most {most:,}")
         raise InvalidMessageError("size", [problem, *_largest(field, value)])
+    if values > MAX_VALUES:
+        reason = f"holds {values:,} values, at most {MAX_VALUES:,} are allowed"
+        raise InvalidMessageError("size", [FieldProblem(field, reason)])
 
 
 def _largest(field: str, value: object) -> list[FieldProblem]:

@@ -12,7 +12,7 @@ import json
 import math
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from firestate.errors import FieldProblem
 from firestate.limits import INT64_MAX, INT64_MIN, MAX_DEPTH, MAX_KEY_BYTES
@@ -82,16 +82,29 @@ def _scalar_problem(value: object) -> str | None:
             return f"is a {type(value).__name__}, which JSON does not know"
 
 
+class Extent(NamedTuple):
+    """How large a value is: in bytes as Firestore counts them, and in values within it."""
+
+    size: int
+    values: int
+
+
 def stored_size(value: object) -> int:
     """Bytes that Firestore counts for `value` (https://firebase.google.com/docs/firestore/storage-size).
 
     An empty map or array counts as one byte, where Firestore counts none: so a limit of size is one
-    of number as well. Not recursive, since it is asked before anything is known of `value`.
+    of number as well.
     """
-    total = 0
+    return extent(value).size
+
+
+def extent(value: object) -> Extent:
+    """Give both; not recursive, since it is asked before anything is known of `value`."""
+    total = values = 0
     waiting = [value]
     while waiting:
         item = waiting.pop()
+        values += 1
         match item:
             case None | bool():
                 total += 1
@@ -107,7 +120,7 @@ def stored_size(value: object) -> int:
                 waiting += item
             case _:
                 total += 8
-    return total
+    return Extent(total, values)
 
 
 def canonical_json(value: object) -> bytes:
