@@ -10,17 +10,19 @@ totals are known whichever of the two comes first.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from firestate.client.outgoing import Outgoing, outgoing
-from firestate.schema.ids import Identity, event_path
 from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
 from firestate.schema.values import time_text
+from tests.chaos.places import place_of
+from tests.chaos.session import Session
 
 if TYPE_CHECKING:
     import random
+    from datetime import datetime
 
 _TYPES = ("Father", "Architect", "Developer", "QA")
 _LIVE = ("idle", "active", "busy", "error")
@@ -49,26 +51,6 @@ _NONSENSE = (
     b'{"event": {"event_id": "a/b"}}',
     b'{"state": {"agent_id": "x"}, "epoch": -1}',
 )
-
-
-@dataclass
-class Session:
-    """One agent in one session, as the client that writes it knows it."""
-
-    agent_type: str
-    agent_id: str
-    session_id: str
-    writer: str
-    epoch: int
-    created_at: datetime
-    uses_totals: bool = False
-    revision: int = 0
-    status: str = "idle"
-    tasks: list[dict[str, Any]] = field(default_factory=list)
-    memory: dict[str, Any] = field(default_factory=dict)
-    totals: dict[str, dict[str, int]] = field(default_factory=dict)
-    beats: int = 0
-    deleted: bool = False
 
 
 class Fleet:
@@ -125,26 +107,9 @@ class Fleet:
         outcome = self._draw.choice(("completed", "completed", "failed", "cancelled"))
         kind, seconds = self._draw.choice(_KINDS), self._draw.randrange(1, 500) / 8
         self._number += 1
-        entry = {
-            "task_id": f"t{self._number}",
-            "kind": kind,
-            "tool": "editor",
-            "status": outcome,
-            "duration_seconds": seconds,
-            "ended_at": time_text(self.now),
-            "session_id": one.session_id,
-        }
-        one.tasks = [*one.tasks, entry]
+        one.work(f"t{self._number}", kind, outcome, seconds, self.now)
         note = {"type": kind, "importance": 0.5, "session_id": one.session_id}
         one.memory = one.memory | {f"m{self._draw.randrange(4)}": note}
-        total = one.totals.get(kind, {"tries": 0, "successes": 0, "cancelled": 0, "duration_ms": 0})
-        added = {
-            "tries": 1,
-            "successes": int(outcome == "completed"),
-            "cancelled": int(outcome == "cancelled"),
-            "duration_ms": round(seconds * 1000),
-        }
-        one.totals = one.totals | {kind: {name: total[name] + added[name] for name in total}}
         return [self._save(one)]
 
     def _terminate(self, one: Session) -> list[Outgoing]:
@@ -154,12 +119,7 @@ class Fleet:
         return [self._save(one)]
 
     def _delete(self, one: Session) -> list[Outgoing]:
-        one.deleted = True
-        one.revision += 1
-        identity = ("agent_id", "agent_type", "session_id")
-        deleted = {name: getattr(one, name) for name in identity}
-        body = self._order(one) | {"deleted": deleted | {"deleted_at": time_text(self.now)}}
-        return [self._send(outgoing(body))]
+        return [self._send(outgoing(one.deletion(self.now)))]
 
     def _begin_again(self, one: Session) -> list[Outgoing]:
         """Make a session anew that was deleted or had ended, or take up the running one."""
@@ -270,27 +230,7 @@ class Fleet:
         return [self._save(session)]
 
     def _save(self, one: Session) -> Outgoing:
-        one.revision += 1
-        state: dict[str, Any] = {
-            "agent_id": one.agent_id,
-            "agent_type": one.agent_type,
-            "session_id": one.session_id,
-            "status": one.status,
-            "created_at": time_text(one.created_at),
-            "last_updated": time_text(self.now),
-            "last_active": time_text(self.now),
-            "memory_context": one.memory,
-            "task_history": one.tasks,
-            "performance_metrics": {"beats": float(one.beats)},
-            "agent_config": {},
-            "tools_enabled": ["editor"],
-        }
-        if one.uses_totals:
-            state["task_totals"] = {"kinds": one.totals}
-        return self._send(outgoing(self._order(one) | {"state": state}))
-
-    def _order(self, one: Session) -> dict[str, Any]:
-        return {"epoch": one.epoch, "revision": one.revision, "writer": one.writer}
+        return self._send(outgoing(one.saved(self.now)))
 
     def _send(self, message: Outgoing) -> Outgoing:
         self._sent.append(message)
@@ -298,19 +238,3 @@ class Fleet:
 
     def _micros(self) -> int:
         return round(self.now.timestamp() * 1_000_000)
-
-
-def path_of(message: Outgoing) -> str:
-    """Give the document that a good message is for."""
-    return place_of(message)[0]
-
-
-def place_of(message: Outgoing) -> tuple[str, int, int]:
-    """Give the document that a good message is for, and its place in the order there."""
-    body = json.loads(message.data)
-    if event := body.get("event"):
-        at = datetime.fromisoformat(event["timestamp"])
-        return event_path(at, event["event_id"]), 0, 0
-    one = body.get("state") or body["deleted"]
-    identity = Identity(one["agent_type"], one["agent_id"], one["session_id"])
-    return identity.state_path, body["epoch"], body["revision"]

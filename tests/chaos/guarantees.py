@@ -8,8 +8,8 @@ from firestate.audit.fates import Fates
 from firestate.ingest.quarantine import quarantine_id
 from firestate.schema.ids import quarantine_path
 from tests.chaos import healing
-from tests.chaos.fleet import path_of, place_of
 from tests.chaos.oracle import expected_totals, found_totals
+from tests.chaos.places import path_of, place_of
 
 if TYPE_CHECKING:
     from tests.chaos.world import World

@@ -17,8 +17,9 @@ from firestate.schema.ids import EVENTS, GLOBAL_CONFIG, STATES
 from firestate.stores.protocol import Query
 from tests.chaos.bad_kinds import LARGE as LARGER
 from tests.chaos.bad_messages import KINDS, BadMessage, bad_message
-from tests.chaos.fleet import Fleet, path_of
+from tests.chaos.fleet import Fleet
 from tests.chaos.oracle import expected_totals, found_totals
+from tests.chaos.places import path_of
 from tests.emulator.harness import NOW, Pipeline, event_message
 
 if TYPE_CHECKING:
