@@ -1,4 +1,4 @@
-"""What happens to the deliveries of one batch, and to the processes that work on them.
+"""What happens to the deliveries of a volley of batches, and to the processes that work on them.
 
 All is drawn from one seed. When something happens is counted in deliveries, not in seconds: so
 it falls into the traffic, on slow machines too.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.load.runner import Runner
 
 _FAULTS = {Fault.NONE: 80, Fault.DUPLICATE: 7, Fault.LOST_BEFORE: 6, Fault.LOST_AFTER: 7}
-_WITHIN = range(10, 200)
+_WITHIN = range(10, 250)
 _MOST_DELAY_SECONDS = 0.015
 _FUNCTIONS = (
     "ingest_state",

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from firestate.stores.protocol import Write
 
 _ROUNDS = 200
-_WRITERS = 3
+_WRITERS = 2
 _SHARDS = 8
 _TRIES = 5
-_PAUSE_SECONDS = 0.005
+_PAUSE_SECONDS = 0.01
 
 
 class Noted(FirestoreStore):
