@@ -36,7 +36,7 @@ MAX_ENVELOPE_BYTES = 1_000
 Firestore counts. The writer takes at most 400 of it, a test adds up the rest."""
 
 MAX_VALUES = 100_000
-"""Ours: values in one state or event, maps and arrays counted too. Google's client takes about 1,500
+"""Ours: values in one state or event, maps and arrays counted too. Google's client takes 1,500
 bytes and 50 microseconds for each while it encodes a document: 900,000 nulls would be more than a
 function has memory for, and would come again and again."""
 
