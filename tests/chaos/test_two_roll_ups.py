@@ -67,13 +67,13 @@ def test_two_roll_ups_at_once(
         others = [pool.submit(_add, project, over) for _ in range(_WRITERS)]
         others.append(pool.submit(_watch, project, over, watched))
         together = threading.Barrier(2)
-        folding = [pool.submit(_fold, roll_up, store, together) for roll_up in roll_ups]
+        folding = [pool.submit(_fold, roll_up, together) for roll_up in roll_ups]
         outcomes = sum((each.result() for each in folding), Counter[str]())
         over.set()
         for other in others:
             other.result()
     for roll_up in roll_ups:
-        roll_up.wake(store.now())
+        roll_up.wake()
     for each in stores:
         each._client.close()
 
@@ -107,14 +107,13 @@ class Turns:
         return threading.Lock()
 
 
-def _fold(roll_up: RollUp, store: FirestoreStore, together: threading.Barrier) -> Counter[str]:
+def _fold(roll_up: RollUp, together: threading.Barrier) -> Counter[str]:
     outcomes: Counter[str] = Counter()
     for _ in range(_ROUNDS):
-        changed_at = store.now()
         together.wait(60)
         for _ in range(_TRIES):
             try:
-                outcomes[roll_up.wake(changed_at).outcome] += 1
+                outcomes[roll_up.wake().outcome] += 1
             except ContentionError:
                 outcomes["brought again"] += 1
             else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +15,13 @@ from firestate.ingest.outcomes import Outcome
 from firestate.pipeline.roll_up import RollUp
 from firestate.schema.ids import CONTROLS, GLOBAL_CONFIG, SHARDS, shard_path
 from firestate.stores.protocol import Add, Create, Query, Stored, Update
-from tests.emulator.harness import Crash, CrashingStore
+from tests.emulator.harness import Crash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from firestate.pipeline.deliveries import Report
     from firestate.stores.firestore import FirestoreStore
     from firestate.stores.protocol import Store, Write
 
@@ -50,9 +50,9 @@ class Watched:
         return at
 
 
-def count(store: Store, shard: int = 0) -> datetime:
-    """Count one agent more, as a derive function does; give the time of the write."""
-    return store.commit([Add(shard_path(shard), {"spawned": 1})])
+def count(store: Store, shard: int = 0) -> None:
+    """Count one agent more, as a derive function does."""
+    store.commit([Add(shard_path(shard), {"spawned": 1})])
 
 
 def spawned(store: Store) -> int:
@@ -62,11 +62,17 @@ def spawned(store: Store) -> int:
     return total
 
 
+def woken(roll_up: RollUp, store: FirestoreStore, shard: int = 0) -> Report:
+    """Count one, and wake the roll-up for it."""
+    count(store, shard)
+    return roll_up.wake()
+
+
 def test_a_wake_folds_what_woke_it(store: FirestoreStore) -> None:
     """All shards are added up, and the controls are folded in."""
     count(store, 1)
     store.commit([Create(CONTROLS, {"emergency_stop": True, "emergency_reason": "fire"})])
-    report = RollUp(store).wake(count(store, 2))
+    report = woken(RollUp(store), store, 2)
     assert report.outcome is Outcome.FOLDED
     stored = store.read(GLOBAL_CONFIG)
     assert stored is not None
@@ -80,7 +86,7 @@ def test_many_wakes_make_few_folds(store: FirestoreStore) -> None:
     watched = Watched(store)
     roll_up = RollUp(watched)
     with ThreadPoolExecutor(20) as pool:
-        reports = list(pool.map(lambda number: roll_up.wake(count(store, number % 8)), range(100)))
+        reports = list(pool.map(lambda number: woken(roll_up, store, number % 8), range(100)))
     assert spawned(store) == 100
     outcomes = [report.outcome for report in reports]
     assert outcomes.count(Outcome.MERGED) > 50
@@ -95,7 +101,7 @@ def test_at_most_once_a_second_and_never_back(store: FirestoreStore) -> None:
 
     def busy(number: int) -> None:
         while time.monotonic() < end:
-            processes[number % 2].wake(count(store, number))
+            woken(processes[number % 2], store, number)
 
     threads = [threading.Thread(target=busy, args=(number,)) for number in range(6)]
     for thread in threads:
@@ -115,16 +121,64 @@ def test_at_most_once_a_second_and_never_back(store: FirestoreStore) -> None:
     assert min(gaps) > 0.95
 
 
-def test_a_change_that_was_read_needs_no_fold(store: FirestoreStore) -> None:
-    """The wake of a change that an earlier fold has seen costs nothing at all."""
-    first, second = count(store), count(store)
-    calls = CrashingStore(store)
-    roll_up = RollUp(calls, sleep=lambda _: None)
-    assert roll_up.wake(first).outcome is Outcome.FOLDED
-    before = calls.calls
-    assert roll_up.wake(second).outcome is Outcome.MERGED
-    assert calls.calls == before
-    assert roll_up.wake(count(store)).outcome is Outcome.FOLDED
+def test_another_process_folds_for_those_that_were_left_to_a_killed_one(
+    store: FirestoreStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it has read what the killed one came for itself."""
+    monkeypatch.setattr("firestate.pipeline.contention._TURNS", OwnTurns())
+    reading, go_on, dead = threading.Event(), threading.Event(), threading.Event()
+
+    class Killed(Watched):
+        def snapshot(self, query: Any) -> Any:
+            if dead.is_set():
+                raise Crash
+            return super().snapshot(query)
+
+        def commit(self, writes: Sequence[Write]) -> datetime:
+            reading.set()
+            assert go_on.wait(10)
+            return super().commit(writes)
+
+    one = RollUp(Killed(store), sleep=lambda _: None)
+    two = RollUp(store, sleep=lambda _: None)
+    with ThreadPoolExecutor(2) as pool:
+        folding = pool.submit(woken, one, store)
+        assert reading.wait(10)
+        waiting = pool.submit(woken, one, store)
+        while not one._waiting:
+            time.sleep(0.01)
+        woken(two, store)
+        assert woken(one, store).outcome is Outcome.MERGED  # left to the one that waits
+        dead.set()
+        go_on.set()
+        for each in (folding, waiting):
+            with pytest.raises(Crash):
+                each.result()
+    assert spawned(store) == 3
+    assert two.wake().outcome is Outcome.FOLDED  # what the killed one waited with, brought again
+    assert spawned(store) == 4
+
+
+class OwnTurns:
+    """Locks that nobody shares: the two roll-ups stand for two processes."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, _: int) -> threading.Lock:
+        return threading.Lock()
+
+
+def test_what_another_process_has_counted_and_is_taken_back(store: FirestoreStore) -> None:
+    """A process does not take what it wrote itself for what is stored."""
+    one, two = RollUp(store, sleep=lambda _: None), RollUp(store, sleep=lambda _: None)
+    assert woken(one, store).outcome is Outcome.FOLDED
+    assert woken(two, store).outcome is Outcome.FOLDED
+    assert spawned(store) == 2
+    store.commit([Add(shard_path(0), {"spawned": -1})])
+    assert one.wake().outcome is Outcome.FOLDED
+    assert spawned(store) == 1
+    assert one.wake().outcome is Outcome.UNCHANGED
 
 
 def test_who_waits_folds_for_those_that_ended(store: FirestoreStore) -> None:
@@ -138,15 +192,15 @@ def test_who_waits_folds_for_those_that_ended(store: FirestoreStore) -> None:
             return super().commit(writes)
 
     roll_up = RollUp(Slow(store))
-    first, seen = count(store), count(store)
     with ThreadPoolExecutor(3) as pool:
-        folding = pool.submit(roll_up.wake, first)
+        count(store)
+        count(store)  # the wake of this one waits
+        folding = pool.submit(roll_up.wake)
         assert read.wait(10)
-        waiting = pool.submit(roll_up.wake, seen)
+        waiting = pool.submit(roll_up.wake)
         while not roll_up._waiting:
             time.sleep(0.01)
-        unseen = count(store)
-        assert roll_up.wake(unseen).outcome is Outcome.MERGED
+        assert woken(roll_up, store).outcome is Outcome.MERGED
         go_on.set()
         assert folding.result().outcome is Outcome.FOLDED
         assert waiting.result().outcome is Outcome.FOLDED
@@ -155,19 +209,18 @@ def test_who_waits_folds_for_those_that_ended(store: FirestoreStore) -> None:
 
 def test_a_wake_that_comes_again_folds_in_a_new_process(store: FirestoreStore) -> None:
     """The one that was killed may have had wakes left to it which nobody brings again."""
-    RollUp(store).wake(first := count(store))
+    woken(RollUp(store), store)
     count(store)  # its wake ended, since another waited; that one was killed
-    assert RollUp(store).wake(first).outcome is Outcome.FOLDED
+    assert RollUp(store).wake().outcome is Outcome.FOLDED
     assert spawned(store) == 2
 
 
 def test_nothing_new_is_not_written(store: FirestoreStore) -> None:
     """A fold that finds the same as before leaves `global_config` as it is."""
-    RollUp(store).wake(count(store))
+    woken(RollUp(store), store)
     stored = store.read(GLOBAL_CONFIG)
     assert stored is not None
-    later = stored.updated_at + timedelta(hours=1)
-    assert RollUp(store, sleep=lambda _: None).wake(later).outcome is Outcome.UNCHANGED
+    assert RollUp(store, sleep=lambda _: None).wake().outcome is Outcome.UNCHANGED
     again = store.read(GLOBAL_CONFIG)
     assert again is not None
     assert again.updated_at == stored.updated_at
@@ -187,21 +240,20 @@ def test_a_fold_that_fails_leaves_the_way_open(
             return super().snapshot(query)
 
     roll_up = RollUp(Broken(store))
-    at = count(store)
     with pytest.raises(fault):
-        roll_up.wake(at)
-    assert roll_up.wake(at).outcome is Outcome.FOLDED
+        woken(roll_up, store)
+    assert roll_up.wake().outcome is Outcome.FOLDED
     assert spawned(store) == 1
 
 
 def test_damage_to_what_was_written_is_noticed(store: FirestoreStore) -> None:
     """Who has written `global_config` meanwhile is found out by the precondition, and read."""
     roll_up = RollUp(store)
-    roll_up.wake(count(store))
+    woken(roll_up, store)
     stored = store.read(GLOBAL_CONFIG)
     assert isinstance(stored, Stored)
     store.commit([Update(GLOBAL_CONFIG, stored.token, {"total_agents_spawned": 99, "own": 1})])
-    roll_up.wake(count(store))
+    woken(roll_up, store)
     again = store.read(GLOBAL_CONFIG)
     assert again is not None
     assert again.data["total_agents_spawned"] == 2

@@ -6,6 +6,8 @@ asked for. `BUDGETS` is the table that the design promises.
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -122,9 +124,20 @@ def _measured(pipeline: Pipeline, counter: GrpcCounter) -> dict[str, Billed]:
     roll_up.fold()
     pipeline.send(event_message("e2"))
     pipeline.settle()
-    now = pipeline.store.now()
-    measure("roll-up", lambda: roll_up.wake(now))
-    measure("merged wake", lambda: roll_up.wake(now))
+    measure("roll-up", roll_up.wake)
+    waiting, go_on = threading.Event(), threading.Event()
+
+    def wait(_: float) -> None:
+        waiting.set()
+        go_on.wait()
+
+    roll_up._sleep = wait
+    with ThreadPoolExecutor(1) as pool:
+        folded = pool.submit(roll_up.wake)
+        waiting.wait()
+        measure("merged wake", roll_up.wake)
+        go_on.set()
+        folded.result()
     return results
 
 

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
 from firestate.errors import ConfigurationError, FirestateError, UnavailableError
-from firestate.local.rules import DERIVE_EVENT, DERIVE_STATE, ROLL_UP, RULES
+from firestate.local.rules import DERIVE, DERIVE_EVENT, DERIVE_STATE, ROLL_UP, RULES
 from firestate.pipeline.deliveries import Delivery, Report
 from firestate.pipeline.derive_event import derive_event
 from firestate.pipeline.derive_state import derive_state
@@ -104,7 +104,7 @@ class LocalEngine:
             return derive_state(self.store, trigger.document)
         if trigger.function == DERIVE_EVENT:
             return derive_event(self.store, trigger.document)
-        return self.roll_up.wake(trigger.document.updated_at)
+        return self.roll_up.wake()
 
     def settle(self, timeout_seconds: float = _SETTLE_SECONDS) -> None:
         """Wait until no trigger is left, or do the work here where no thread does it.
@@ -113,7 +113,8 @@ class LocalEngine:
         """
         deadline = time.monotonic() + timeout_seconds
         while left := self.store.triggers.count():
-            if not self._threads and self._work():
+            # All is derived first: one fold is for all of it.
+            if not self._threads and (self._work(DERIVE) or self._work((ROLL_UP,))):
                 continue
             if time.monotonic() > deadline:
                 reason = self.store.triggers.last_error()
@@ -152,7 +153,7 @@ class LocalEngine:
     def _derive(self) -> None:
         while not self._closing.is_set():
             self._written.clear()
-            if not self._tried((DERIVE_STATE, DERIVE_EVENT)):
+            if not self._tried(DERIVE):
                 self._written.wait(_LOOK_SECONDS)
 
     def _fold(self) -> None:
@@ -175,7 +176,7 @@ class LocalEngine:
             _LOG.exception("the queue cannot be used for now")
             return False
 
-    def _work(self, functions: Sequence[str] = ()) -> bool:
+    def _work(self, functions: Sequence[str]) -> bool:
         """Do what is due; tell whether there was anything."""
         due = self.store.triggers.due(self._clock(), _BATCH, functions)
         if due:
@@ -184,14 +185,19 @@ class LocalEngine:
 
     def _handle(self, triggers: Iterable[Trigger]) -> None:
         done = []
+        folded = False
         try:
             for trigger in triggers:
+                if trigger.function == ROLL_UP and folded:
+                    done.append(trigger)  # was there before the fold, which has seen its write
+                    continue
                 try:
                     self.run(trigger)
                 except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again, as in the cloud
                     self._keep(trigger, error)
                 else:
                     done.append(trigger)
+                    folded = folded or trigger.function == ROLL_UP
         finally:
             self.store.triggers.done(done)
 

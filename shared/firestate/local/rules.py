@@ -7,6 +7,7 @@ from firestate.schema.ids import CONTROLS, EVENTS, SHARDS, STATES
 from firestate.stores.sqlite_triggers import Rule
 
 DERIVE_STATE, DERIVE_EVENT, ROLL_UP = "derive_state", "derive_event", "roll_up"
+DERIVE = (DERIVE_STATE, DERIVE_EVENT)
 
 RULES = (
     Rule(DERIVE_STATE, collection=STATES, fields=derive_state.FIELDS),

@@ -75,13 +75,7 @@ def on_event_created(event: CloudEvent) -> None:
 
 def on_counters_changed(event: CloudEvent) -> None:
     """Roll up after a shard or the controls were written."""
-    from firestate.stores.firestore_event import changed_document
-
-    def work() -> Report:
-        changed = changed_document(_protobuf(event), ())
-        return roll_up().wake(changed.updated_at if changed else _now())
-
-    _log("roll_up", event, None, work)
+    _log("roll_up", event, None, lambda: roll_up().wake())
 
 
 def on_schedule() -> None:

@@ -1,8 +1,7 @@
 """Folding the shards and the controls into `system_state/global_config`, once a second at most.
 
 Many wakes make few folds. A wake that finds another one waiting, which has not read yet, ends at
-once: that one will read what this one came for. A change that an earlier fold has read already
-needs none either.
+once: that one will read what this one came for.
 
     wakes      a         b  c   d        e
     a          [fold 1]
@@ -10,8 +9,9 @@ needs none either.
     c, d                    ends ends
     e                                    waits ───  d's second has begun anew
 
-If the waiting one fails or is killed, its own event is delivered again, and it folds then, whatever
-others have folded meanwhile: for those that ended.
+If the waiting one fails or is killed, its own event is delivered again, and it folds then, for
+those that ended. So who does not end at once folds in any case: that somebody has read what it
+came for itself says nothing of those that were left to it, maybe in a process that is gone.
 """
 
 from __future__ import annotations
@@ -55,63 +55,54 @@ class RollUp:
         self._now = now
         self._state = threading.Lock()  # guards what follows
         self._waiting = False
-        self._latest = _LONG_AGO
-        self._read_at: datetime | None = None
         self._folding = threading.Lock()  # one fold at a time, and what it knows
         self._recalled = False
         self._written: Stored | None = None
+        self._folded_at = _LONG_AGO
 
-    def wake(self, changed_at: datetime) -> Report:
-        """Fold, unless the change of `changed_at` is folded, or somebody is about to fold it."""
+    def wake(self) -> Report:
+        """Fold, unless somebody is about to."""
         with self._state:
-            # Who waits, waits for all that have come: a fold under way may have read what it
-            # came for itself, but not what a later one left to it.
-            self._latest = max(self._latest, changed_at)
-            if self._waiting or self._covers(self._latest):
+            if self._waiting:
                 return Report(Outcome.MERGED, GLOBAL_CONFIG)
             self._waiting = True
         with self._folding:
             try:
                 self._recall()
-                if not self._covers(self._latest):
-                    self._wait_for_turn()
+                self._wait_for_turn()
             finally:
                 # Before the shards are read: who comes from here on must fold for himself.
                 with self._state:
                     self._waiting = False
-                    latest = self._latest
-            return self._fold({}, latest)
+            return self._fold({})
 
     def fold(self, metrics: Mapping[str, Any] | None = None) -> Report:
         """Fold now, with `metrics` set in `system_metrics` beside: what the sweep has counted."""
         with self._folding:
             self._recall()
             self._wait_for_turn()
-            return self._fold(metrics or {}, None)
-
-    def _covers(self, changed_at: datetime) -> bool:
-        return self._read_at is not None and changed_at <= self._read_at
+            return self._fold(metrics or {})
 
     def _recall(self) -> None:
-        if self._recalled:
-            return
-        # What another process has read counts for nothing here: its waiter may have been killed
-        # with wakes that were left to it, and its own wake, brought again, must fold for them.
-        self._written = self._store.read(GLOBAL_CONFIG)
-        self._recalled = True
+        if not self._recalled:
+            self._written = self._store.read(GLOBAL_CONFIG)
+            self._recalled = True
 
     def _wait_for_turn(self) -> None:
+        # Since the last fold of this process, or the last write of any: also a fold that finds
+        # nothing to write reads all shards.
+        last = self._folded_at
         if self._written is not None:
-            since = (self._now() - self._written.updated_at).total_seconds()
-            self._sleep(min(max(FOLD_INTERVAL_SECONDS - since, 0), FOLD_INTERVAL_SECONDS))
+            last = max(last, self._written.updated_at)
+        since = (self._now() - last).total_seconds()
+        self._sleep(min(max(FOLD_INTERVAL_SECONDS - since, 0), FOLD_INTERVAL_SECONDS))
 
-    def _fold(self, metrics: Mapping[str, Any], changed_at: datetime | None) -> Report:
+    def _fold(self, metrics: Mapping[str, Any]) -> Report:
         def attempt() -> Report:
             if not self._recalled:
                 self._recall()
                 self._wait_for_turn()
-            if changed_at is not None and self._covers(changed_at):
-                return Report(Outcome.MERGED, GLOBAL_CONFIG)
+            self._folded_at = self._now()
             # The shards are read after the token of what they will replace is known, and the
             # write is refused if that is no longer there: so a fold never replaces one that
             # has read later. `global_config` cannot move back.
@@ -134,13 +125,15 @@ class RollUp:
     def _write(
         self, stored: Mapping[str, Any], document: dict[str, Any], read_at: datetime | None
     ) -> Report:
-        outcome = Outcome.UNCHANGED
-        if changed_fields(stored, document):
-            document["last_updated"] = self._now()
-            document["system_metrics"]["folded_at"] = read_at
-            written_at = self._store.commit(replacing(self._written, GLOBAL_CONFIG, document))
-            self._written = Stored(GLOBAL_CONFIG, document, written_at, written_at)
-            outcome = Outcome.FOLDED
-        with self._state:
-            self._read_at = read_at
-        return Report(outcome, GLOBAL_CONFIG)
+        if not changed_fields(stored, document):
+            # As it was when this process wrote it. Another one may have written since, and what
+            # that had counted may be taken back by now: only the token tells.
+            latest = self._store.read(GLOBAL_CONFIG, ["system_version"])
+            if latest is None or latest.token != (self._written and self._written.token):
+                raise ConflictError(f"{GLOBAL_CONFIG}: was folded by another process")
+            return Report(Outcome.UNCHANGED, GLOBAL_CONFIG)
+        document["last_updated"] = self._now()
+        document["system_metrics"]["folded_at"] = read_at
+        written_at = self._store.commit(replacing(self._written, GLOBAL_CONFIG, document))
+        self._written = Stored(GLOBAL_CONFIG, document, written_at, written_at)
+        return Report(Outcome.FOLDED, GLOBAL_CONFIG)
