@@ -213,6 +213,16 @@ class StoreContract:
             store.commit([Create(f"things/{name}", {"n": number, "kind": kind})])
         assert {found.id for found in store.query(query)} == expected
 
+    def test_a_query_of_very_many(self, store: Store) -> None:
+        """All are found, each once, in the order of their ids, also as of an earlier time."""
+        names = [f"things/{number:04}" for number in range(450)]
+        store.commit([Create(name, {"n": 1}) for name in names])
+        at = store.now()
+        store.commit([Add(name, {"n": 1}) for name in names[::2]])
+        assert [each.path for each in store.query(Query("things"))] == names
+        assert [each.data["n"] for each in store.query(Query("things"), at=at)] == [1] * 450
+        assert store.total(Query("things"), ["n"]) == {"count": 450, "n": 675}
+
     def test_query_of_a_group(self, store: Store) -> None:
         """A group query finds the documents of every collection of that name."""
         store.commit([Create("a/1/rows/x", {"n": 1}), Create("a/2/rows/x", {"n": 2})])

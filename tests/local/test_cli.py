@@ -120,6 +120,33 @@ def test_which_file(run: Run, replayed: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("FIRESTATE_FILE")
     Path(replayed).parent.rename(".firestate")
     assert run("agents")[0] == 0
+    code, _, err = run("agents", "--project", "p", "--file", "x.db")
+    assert code == 2
+    assert "not both" in err
+
+
+def test_a_named_project_goes_before_a_file_of_the_environment(
+    run: Run, replayed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is asked of one is never done to the other."""
+    monkeypatch.setenv("FIRESTATE_FILE", replayed)
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", "127.0.0.1:1")
+    code, _, err = run("quarantine", "drop", "--all", "--yes", "--project", "p")
+    assert code == 3
+    assert "127.0.0.1:1" in err
+
+
+def test_the_demo_takes_no_file_by_chance(
+    run: Run, replayed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A story is put into a file only where one is named."""
+    Path(replayed).parent.rename(".firestate")
+    assert run("demo")[0] == 2
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", "127.0.0.1:1")
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:1")
+    code, _, err = run("demo")
+    assert code in (2, 3)
+    assert err
 
 
 def test_files_that_cannot_be_used(run: Run) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -23,12 +22,11 @@ from firestate.client.outgoing import Outgoing, outgoing
 from firestate.errors import ConfigurationError, UnavailableError
 from firestate.ingest.outcomes import Outcome
 from firestate.local.engine import LocalEngine
-from firestate.local.rules import RULES
+from firestate.local.rules import DERIVE_EVENT, RULES
 from firestate.schema.ids import CONTROLS, GLOBAL_CONFIG
 from firestate.schema.messages import STATE_TOPIC
 from firestate.schema.values import time_text
 from firestate.stores.protocol import Create
-from firestate.stores.sqlite_values import microseconds
 from tests.emulator.harness import NOW, event_message, state_message, task
 
 FUNCTIONS = Path(__file__).parents[2] / "functions" / "functions.yaml"
@@ -168,23 +166,6 @@ def test_a_trigger_that_fails_is_kept(engine: LocalEngine, monkeypatch: Any) -> 
     assert system(engine)["system_metrics"]["coordination"]["total"] == 1
 
 
-def test_a_file_that_cannot_be_used_for_a_while(tmp_path: Path) -> None:
-    """Who publishes is told so; what was published before is counted as soon as it can be."""
-    with LocalEngine(tmp_path / "state.db") as engine:
-        other = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
-        engine.store._file._connection.execute("PRAGMA busy_timeout = 50")
-        engine.publish(outgoing(event_message("e1")))
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(UnavailableError, match="coordination/"):
-            engine.publish(outgoing(event_message("e2")))
-        time.sleep(0.3)
-        other.execute("ROLLBACK")
-        other.close()
-        engine.publish(outgoing(event_message("e2")))
-        engine.settle()
-        assert system(engine)["system_metrics"]["coordination"]["total"] == 2
-
-
 def failing(*_: object) -> None:
     message = "away"
     raise UnavailableError(message)
@@ -205,24 +186,34 @@ def test_an_unknown_topic(engine: LocalEngine) -> None:
         engine.publish(Outgoing("elsewhere", b"{}"))
 
 
-def test_files_that_are_no_files_of_ours(tmp_path: Path) -> None:
-    """They are left as they are, and the error names them."""
-    text = tmp_path / "notes.txt"
-    text.write_text("nothing to do with it" * 100)
-    other = tmp_path / "other.db"
-    with sqlite3.connect(other) as connection:
-        connection.execute("CREATE TABLE users (name TEXT)")
-    connection.close()
-    before = [text.read_bytes(), other.read_bytes()]
-    for file in (text, other, tmp_path):
-        with pytest.raises(ConfigurationError, match=file.name):
-            LocalEngine(file)
-    assert [text.read_bytes(), other.read_bytes()] == before
+def test_a_trigger_that_fails_for_ever_holds_up_no_other(tmp_path: Path) -> None:
+    """However often it has failed, and also where it cannot even be read."""
+    with LocalEngine(tmp_path / "state.db") as engine:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("firestate.local.engine.derive_event", failing)
+            engine.publish(outgoing(event_message("e1")))
+            engine.publish(outgoing(event_message("e2")))
+            engine.store._file.execute("UPDATE triggers SET tries = 5000 WHERE id = 1")
+            engine.store._file.execute("UPDATE triggers SET data = '{' WHERE id = 2")
+            time.sleep(1)
+        engine.publish(outgoing(state_message(1)))
+        deadline = time.monotonic() + 20
+        while engine.store.read("agent_memory/Developer_a_1") is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert engine.store.triggers.count() >= 1
 
 
-def test_reads_of_the_past_end_somewhere(engine: LocalEngine) -> None:
-    """What is not known any more is not guessed at."""
-    at = engine.store.now()
-    engine.store._file.forget_past(microseconds(datetime.now(UTC) + timedelta(hours=2)))
-    with pytest.raises(UnavailableError, match="an hour"):
-        engine.store.read(GLOBAL_CONFIG, at=at)
+def test_an_event_sets_off_one_trigger(engine: LocalEngine) -> None:
+    """Its creation does; the mark that it is counted does not."""
+    engine.publish(outgoing(event_message("e1")))
+    (trigger,) = engine.store.triggers.due(datetime.now(UTC), 9, [DERIVE_EVENT])
+    engine.run(trigger)
+    engine.store.triggers.done([trigger])
+    assert engine.store.triggers.due(datetime.now(UTC), 9, [DERIVE_EVENT]) == []
+
+
+def test_half_of_a_surrogate_pair_in_an_attribute(engine: LocalEngine) -> None:
+    """It is written out, and the message is kept."""
+    message = Outgoing(STATE_TOPIC, b"nonsense", {"a\ud800": "\udfff"})
+    assert engine.publish(message).outcome is Outcome.QUARANTINED

@@ -22,16 +22,15 @@ if TYPE_CHECKING:
 
 ProjectOption = Annotated[
     str | None,
-    typer.Option("--project", "-p", envvar="GOOGLE_CLOUD_PROJECT", help="Google Cloud project."),
+    typer.Option("--project", "-p", help="Google Cloud project [env var: GOOGLE_CLOUD_PROJECT]."),
 ]
 FileOption = Annotated[
     Path | None,
     typer.Option(
         "--file",
         "-f",
-        envvar="FIRESTATE_FILE",
         dir_okay=False,
-        help="File of the local engine, instead of a project.",
+        help="File of the local engine, instead of a project [env var: FIRESTATE_FILE].",
     ),
 ]
 DEFAULT_FILE = Path(".firestate/state.db")
@@ -85,14 +84,24 @@ def open_publisher(project: str | None, file: Path | None = None) -> Publishing:
     from firestate.client.publisher import Publisher
 
     _check_emulator("PUBSUB_EMULATOR_HOST")
-    return Publisher(_project_or_fail(project))
+    return Publisher(project_or_fail(project))
 
 
-def local_file(project: str | None, file: Path | None) -> Path | None:
-    """Give the local engine's file, or None where the command is for the cloud."""
-    if file is None and not project and DEFAULT_FILE.exists():
-        return DEFAULT_FILE
-    return file
+def local_file(project: str | None, file: Path | None, *, default: bool = True) -> Path | None:
+    """Give the local engine's file, or None where the command is for the cloud.
+
+    An option goes before a variable, and a variable before the `default` file of the folder.
+    Raises ConfigurationError where both options are given.
+    """
+    if file and project:
+        raise ConfigurationError("name either a --project or a --file, not both")
+    if file or project:
+        return file
+    if named := os.environ.get("FIRESTATE_FILE"):
+        return Path(named)
+    if os.environ.get("GOOGLE_CLOUD_PROJECT") or not (default and DEFAULT_FILE.exists()):
+        return None
+    return DEFAULT_FILE
 
 
 def close_engines() -> None:
@@ -125,7 +134,7 @@ def _cloud_store(project: str | None) -> Store:
 
     _check_emulator("FIRESTORE_EMULATOR_HOST")
     try:
-        return FirestoreStore(firestore.Client(project=_project_or_fail(project)))
+        return FirestoreStore(firestore.Client(project=project_or_fail(project)))
     except auth.DefaultCredentialsError as error:
         message = (
             "no credentials for Google Cloud: run `gcloud auth application-default login`, "
@@ -134,7 +143,9 @@ def _cloud_store(project: str | None) -> Store:
         raise ConfigurationError(message) from error
 
 
-def _project_or_fail(project: str | None) -> str:
+def project_or_fail(project: str | None) -> str:
+    """Give the project; raise ConfigurationError where none is named."""
+    project = project or os.environ.get("GOOGLE_CLOUD_PROJECT")
     if not project:
         message = "no project: name one with --project or GOOGLE_CLOUD_PROJECT, or a local --file"
         raise ConfigurationError(message)

@@ -17,8 +17,10 @@ from firestate.cli.audit import print_report
 from firestate.cli.connect import (
     FileOption,
     ProjectOption,
+    local_file,
     open_publisher,
     open_store,
+    project_or_fail,
 )
 from firestate.cli.live import Show
 from firestate.cli.output import (
@@ -62,11 +64,14 @@ def demo(
     message is unaccounted for or any counter is off.
     """
     emulated = {"FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"} <= os.environ.keys()
+    file = local_file(project, file, default=False)
     if file is None and not emulated:
         message = "the demo fills a project with a story: run `make demo`, or name a local --file, "
         message += "or set the variables that `make emulators` prints"
         raise ConfigurationError(message)
     out = notes() if as_json else console()
+    # From here on what was chosen is said outright: no file of the folder is taken by chance.
+    project = None if file else project_or_fail(project)
     publisher = open_publisher(project, file)
     store = open_store(project, file)
     messages = scenario(datetime.now(UTC))

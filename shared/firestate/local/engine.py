@@ -16,9 +16,9 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
-from firestate.errors import ConfigurationError, FirestateError, UnavailableError
+from firestate.errors import ConfigurationError, UnavailableError
 from firestate.local.rules import DERIVE, DERIVE_EVENT, DERIVE_STATE, ROLL_UP, RULES
-from firestate.pipeline.deliveries import Delivery, Report
+from firestate.pipeline.deliveries import Delivery, Report, printable
 from firestate.pipeline.derive_event import derive_event
 from firestate.pipeline.derive_state import derive_state
 from firestate.pipeline.ingest_event import ingest_event
@@ -27,6 +27,7 @@ from firestate.pipeline.roll_up import RollUp
 from firestate.pipeline.sweep import sweep
 from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
 from firestate.stores.sqlite import SqliteStore
+from firestate.stores.sqlite_triggers import LONGEST_WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -40,7 +41,6 @@ _INGEST = {STATE_TOPIC: ingest_state, EVENT_TOPIC: ingest_event}
 _LOG = logging.getLogger("firestate.local")
 _BATCH = 64
 _LOOK_SECONDS = 0.5  # other processes may write to the same file: they cannot call
-_LONGEST_WAIT = timedelta(minutes=1)
 _SWEEP_SECONDS = 900.0
 _SETTLE_SECONDS = 120.0
 
@@ -87,7 +87,8 @@ class LocalEngine:
         Raises ConfigurationError for a topic that is none of Firestate's, StoreError where the
         file cannot be written: then nothing is stored, and trying again is safe.
         """
-        delivery = Delivery(message.topic, message.data, message.attributes)
+        attributes = {printable(k): printable(v) for k, v in message.attributes.items()}
+        delivery = Delivery(message.topic, message.data, attributes)
         if message.topic not in _INGEST:
             reason = f"there is no topic {message.topic!r}, only {' and '.join(_INGEST)}"
             raise ConfigurationError(reason)
@@ -165,14 +166,14 @@ class LocalEngine:
         while not self._closing.wait(_SWEEP_SECONDS):
             try:
                 self.sweep()
-            except FirestateError:
+            except Exception:  # noqa: BLE001 - this thread must go on, nobody else would do its work
                 _LOG.exception("the sweep failed; it comes again in 15 minutes")
 
     def _tried(self, functions: Sequence[str]) -> bool:
         """Do what is due, and go on whatever comes of it: the queue keeps what was not done."""
         try:
             return self._work(functions)
-        except FirestateError:
+        except Exception:  # noqa: BLE001 - this thread must go on, nobody else would do its work
             _LOG.exception("the queue cannot be used for now")
             return False
 
@@ -202,7 +203,7 @@ class LocalEngine:
             self.store.triggers.done(done)
 
     def _keep(self, trigger: Trigger, error: Exception) -> None:
-        wait = min(timedelta(seconds=0.1 * 2**trigger.tries), _LONGEST_WAIT)
+        wait = min(timedelta(seconds=0.1 * 2 ** min(trigger.tries, 10)), LONGEST_WAIT)
         what = f"{trigger.function} of {trigger.document.path}"
         _LOG.warning("%s failed, again in %s: %s", what, wait, error, exc_info=error)
         self.store.triggers.failed(trigger, error, self._clock() + wait)

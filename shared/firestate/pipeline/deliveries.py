@@ -26,6 +26,11 @@ class Delivery:
         return self.attributes.get("traceparent")
 
 
+def printable(value: object) -> str:
+    """Give text that every store takes: half of a surrogate pair is written out."""
+    return str(value).encode("utf-8", "backslashreplace").decode()
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """What one call of a function did, for its log line. Never a payload."""

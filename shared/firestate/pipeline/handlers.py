@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from firestate.errors import FieldProblem, InvalidMessageError
-from firestate.pipeline.deliveries import Delivery, Report
+from firestate.pipeline.deliveries import Delivery, Report, printable
 from firestate.pipeline.logs import logged
 from firestate.pipeline.wiring import project, roll_up, store
 
@@ -105,7 +105,10 @@ def delivered(topic: str, event: CloudEvent) -> Delivery:
     attributes = message.get("attributes")
     named = attributes.items() if isinstance(attributes, dict) else ()
     return Delivery(
-        topic, data, {_text(k): _text(v) for k, v in named}, _text(message.get("messageId", ""))
+        topic,
+        data,
+        {printable(k): printable(v) for k, v in named},
+        printable(message.get("messageId", "")),
     )
 
 
@@ -132,11 +135,6 @@ def _raw(data: Any) -> bytes:  # noqa: ANN401 - whatever the request's body held
     if isinstance(data, bytes):
         return data
     return data.encode() if isinstance(data, str) else json.dumps(data).encode()
-
-
-def _text(value: object) -> str:
-    # A JSON body can spell half of a surrogate pair, which no store takes.
-    return str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def _log(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from firestate.errors import ConflictError
 from firestate.ingest.outcomes import Outcome
 from firestate.ingest.quarantine import ON_REFUSAL, parts, quarantine_creation, refused_again
 from firestate.limits import QUARANTINE_COMMIT_PARTS
@@ -49,6 +50,9 @@ def quarantine(
                 store.commit(new[start : min(start + QUARANTINE_COMMIT_PARTS, last)])
             there = parts_of(store, creation.path)
             new = new[last:]
+            whole = {path for path, _ in parts(topic, data)}
+            if {part.path for part in there} | {part.path for part in new} < whole:
+                raise ConflictError(f"{creation.path}: was dropped while it was kept")
         # What comes of this is refused if one of them has been dropped: then all is done again.
         held = [Update(part.path, part.token, {_MARK: True}) for part in there]
         store.commit([creation, *new, *held])

@@ -58,7 +58,8 @@ class SqliteStore:
     ) -> None:
         """Open the file `path`, or memory; `clock` is to be replaced by tests alone.
 
-        Raises ConfigurationError where the file cannot be used.
+        Who writes to an engine's file gives its `rules`, or sets nothing off. Raises
+        ConfigurationError where the file cannot be used.
         """
         self._file = SqliteFile(path, clock)
         self.triggers = TriggerQueue(self._file, rules)
@@ -74,9 +75,9 @@ class SqliteStore:
         if at is None:
             rows = self._file.execute(_ONE, (path,), path)
         else:
-            self._file.check_readable(microseconds(at))
             values = {"path": path, "kind": _kind(path), "at": microseconds(at)}
             rows = self._file.execute(_ONE_AT, values, path)
+            self._file.check_readable(microseconds(at))
         return _stored(rows[0], fields) if rows else None
 
     def commit(self, writes: Sequence[Write]) -> datetime:
@@ -121,9 +122,10 @@ class SqliteStore:
         kind = query.collection.rpartition("/")[2]
         after, end = ("", "\U0010ffff") if query.group else _below(query.collection)
         while True:
-            self._file.check_readable(at)
             values = {"kind": kind, "after": after, "end": end, "at": at, "page": _PAGE}
             rows = self._file.execute(_AT, values, query.collection)
+            # Asked afterwards: what was forgotten by now may be missing in what was read.
+            self._file.check_readable(at)
             for row in rows:
                 yield _stored(row)
             if len(rows) < _PAGE:
@@ -140,7 +142,7 @@ class SqliteStore:
         known = _stored(rows[0]) if rows else None
         after = applied(write, known, time_of(at))
         if after is None:
-            self._keep_past(write.path, at)
+            self._keep_past(write.path, at, rows[0][2])
             self._file.execute("DELETE FROM documents WHERE path = ?", (write.path,))
         else:
             self._put(write.path, after, at, rows[0][2] if rows else None)
@@ -157,13 +159,14 @@ class SqliteStore:
                 path,
             )
         else:
-            self._keep_past(path, at)
+            self._keep_past(path, at, before)
             self._file.execute(
                 "UPDATE documents SET updated_at = ?, data = ? WHERE path = ?", (at, text, path)
             )
         self.triggers.note(path, data, at, created=before is None)
 
-    def _keep_past(self, path: str, at: int) -> None:
+    def _keep_past(self, path: str, at: int, before: str) -> None:
+        self._file.remembered += len(before)
         self._file.execute(
             "INSERT INTO past SELECT path, kind, updated_at, ?, data FROM documents "
             "WHERE path = ? AND updated_at < ?",

@@ -8,6 +8,7 @@ as it was after that write, or of it the fields that its function needs.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from firestate.stores.protocol import Stored
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from firestate.stores.sqlite_file import SqliteFile
+
+
+LONGEST_WAIT = timedelta(minutes=1)
+"""A trigger that has failed is tried again after this at the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +72,24 @@ class TriggerQueue:
         """Give the next triggers, of some `functions` alone or of all."""
         wanted = list(functions) or [rule.function for rule in self._rules]
         marks = ", ".join("?" * len(wanted))
+        # One that is due later than any wait has waited by a clock that was wrong.
         rows = self._file.execute(
             "SELECT id, function, path, updated_at, data, tries FROM triggers "  # noqa: S608 - marks alone are put in
-            f"WHERE due <= ? AND function IN ({marks}) ORDER BY id LIMIT ?",
-            (microseconds(now), *wanted, limit),
+            f"WHERE (due <= ? OR due > ?) AND function IN ({marks}) ORDER BY id LIMIT ?",
+            (microseconds(now), microseconds(now + LONGEST_WAIT), *wanted, limit),
         )
-        return [
-            Trigger(number, function, _document(path, updated_at, data), tries)
-            for number, function, path, updated_at, data, tries in rows
-        ]
+        triggers = []
+        for number, function, path, updated_at, data, tries in rows:
+            at = time_of(updated_at)
+            try:
+                document = Stored(path, decode(data), at, at)
+            except ValueError as error:
+                # Damaged by hand: kept, and told, while the others go on.
+                broken = Trigger(number, function, Stored(path, {}, at, at), tries)
+                self.failed(broken, error, now + LONGEST_WAIT)
+            else:
+                triggers.append(Trigger(number, function, document, tries))
+        return triggers
 
     def done(self, triggers: Iterable[Trigger]) -> None:
         """Take triggers off the queue; one that is not there any more is done as well."""
@@ -100,8 +114,3 @@ class TriggerQueue:
         """Give why the last one that failed did so."""
         rows = self._file.execute("SELECT error FROM triggers ORDER BY due DESC LIMIT 1")
         return rows[0][0] if rows else None
-
-
-def _document(path: str, updated_at: int, data: str) -> Stored:
-    time = time_of(updated_at)
-    return Stored(path, decode(data), time, time)
