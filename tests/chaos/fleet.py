@@ -94,6 +94,10 @@ class Fleet:
             for message in (self._delete(one) if one.deleted else [self._save(one)])
         ]
 
+    def awakened(self) -> list[Outgoing]:
+        """Let each former writer go on, after however long."""
+        return [message for one in self._former for message in self._go_on(one)]
+
     def _heartbeat(self, one: Session) -> list[Outgoing]:
         if one.deleted or one.status == "terminated":
             return self._begin_again(one)
@@ -142,7 +146,9 @@ class Fleet:
         """Let a former writer go on: all that it sends has been replaced."""
         if not self._former:
             return self._heartbeat(one)
-        former = self._draw.choice(self._former)
+        return self._go_on(self._draw.choice(self._former))
+
+    def _go_on(self, former: Session) -> list[Outgoing]:
         former.status = self._draw.choice(_LIVE)
         former.deleted = False
         former.tasks = [*former.tasks, *former.tasks[:1]]

@@ -54,6 +54,7 @@ def test_frozen_in_the_middle(stage: Stage) -> None:
     tell(f"{len(met)} rounds, {len(late)} came back late, {middle} in the middle: {outcomes}")
     # Otherwise this would have shown nothing.
     assert 2 * len(late) >= len(met)
+    assert middle
 
 
 def _round(running: Runner, fleet: Fleet, freezing: Freezing) -> Frozen:

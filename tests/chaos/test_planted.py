@@ -136,7 +136,13 @@ def marker_apart_from_its_effect(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("firestate.local.engine.derive_event", derive)
 
 
+def expired_documents_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """Take a document that has expired for one that never was."""
+    patch.setattr("firestate.pipeline.ingest_state.may_be_removed", lambda *_: False)
+
+
 PLANTS = (
+    expired_documents_forgotten,
     without_version_guard,
     version_not_raised,
     acknowledged_before_the_write,

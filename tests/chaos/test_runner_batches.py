@@ -60,6 +60,8 @@ def test_batches(stage: Stage, together: range) -> None:
         with Mischief(running, draw, actions) as mischief:
             running.publish(interleaved([spoiled(fleet.sent, draw) for fleet in fleets], draw))
             running.wait_quiet(_PATIENCE_SECONDS)
+        if {"kill", "freeze"} & set(actions):
+            assert mischief.done["kill"] + mischief.done["freeze"], "it all came too late"
         stage.settle(sent, [message for fleet in fleets for message in fleet.bad])
         wait_all_open(running)
         counts = running.router.counts - before

@@ -50,7 +50,7 @@ _STEPS = {
     "fold": 2,
     "sweep": 1,
     "audit": 1,
-    "wait": 1,
+    "wait": 2,
     "release": 1,
     "damage": 1,
 }
@@ -183,6 +183,8 @@ class World:
                 expire_at = each.data.get("expire_at")
                 if expire_at is not None and expire_at < self.fleet.now:
                     self._expire(each)
+        if self._draw.random() < 0.5:
+            self.send(self.fleet.awakened())
 
     def _expire(self, document: Stored) -> None:
         self._note(f"  {document.path} has expired")

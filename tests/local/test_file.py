@@ -5,8 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,6 +20,9 @@ from firestate.stores.protocol import Add, Create, Query, Update
 from firestate.stores.sqlite import SqliteStore
 from firestate.stores.sqlite_values import microseconds
 from tests.emulator.harness import event_message, state_message
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def system(engine: LocalEngine) -> dict[str, Any]:

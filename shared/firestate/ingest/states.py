@@ -134,9 +134,15 @@ def _document(
     contribution = contribution_of(fields)
     digests = {name: digest(value) for name, value in fields.items()}
     digests["contribution"] = digest(contribution)
-    if head is not None and head.data["digests"]["contribution"] == digests["contribution"]:
+    if (
+        head is not None
+        and head.data["epoch"] == message.epoch
+        and head.data["digests"]["contribution"] == digests["contribution"]
+    ):
         # The version stays: the trigger of this write then costs one read, and still heals a
         # lost one before it, because it brings the version and the contribution that was lost.
+        # Not across epochs: the row is to know the latest of them, and keep out former writers
+        # also once this document has expired.
         counted = {name: head.data[name] for name in ("counted_version", "counted_at")}
     else:
         stored = tuple(head.data["counted_version"]) if head is not None else None

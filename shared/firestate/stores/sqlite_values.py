@@ -64,7 +64,14 @@ def encode(data: Mapping[str, Any]) -> str:
 
 def decode(text: str) -> dict[str, Any]:
     """Read a document back; raise ValueError for what is none."""
-    data: dict[str, Any] = json.loads(text, object_hook=_untagged)
+    try:
+        data = json.loads(text, object_hook=_untagged)
+    except (TypeError, OverflowError) as error:
+        message = f"holds a time or bytes that are none: {error}"
+        raise ValueError(message) from error
+    if not isinstance(data, dict):
+        message = f"is {type(data).__name__}, not a map"
+        raise ValueError(message)  # noqa: TRY004 - to callers it is one and the same damage
     return data
 
 

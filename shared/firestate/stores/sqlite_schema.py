@@ -1,0 +1,118 @@
+"""The tables of the local engine's file, and what SQLite's errors mean.
+
+documents   what is stored now
+past        what documents were before, for reads at an earlier time: an hour of it, as Firestore
+            has it, or 64 MB
+triggers    what the commits have set off, and nobody has handled yet
+clock       the time of the last commit, and since when the past is whole
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from firestate.errors import ConfigurationError, ExistsError, StoreError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_VERSION = 1
+_APPLICATION = 0x46495245  # "FIRE": what `file` shows of it, and how a foreign file is told
+_SWITCH_SECONDS = 30.0
+
+_SCHEMA = """
+CREATE TABLE documents (
+    path TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, updated_at INTEGER NOT NULL, data TEXT NOT NULL);
+CREATE INDEX documents_by_kind ON documents (kind, path);
+CREATE TABLE past (
+    path TEXT NOT NULL, kind TEXT NOT NULL, since INTEGER NOT NULL, until INTEGER NOT NULL,
+    data TEXT NOT NULL);
+CREATE INDEX past_by_kind ON past (kind, path);
+CREATE TABLE triggers (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, function TEXT NOT NULL, path TEXT NOT NULL,
+    updated_at INTEGER NOT NULL, data TEXT NOT NULL, tries INTEGER NOT NULL DEFAULT 0,
+    due INTEGER NOT NULL DEFAULT 0, error TEXT);
+CREATE TABLE clock (last INTEGER NOT NULL, whole_since INTEGER NOT NULL);
+INSERT INTO clock VALUES (0, 0);
+"""
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Check whose file it is before anything in it is changed; make the tables of a new one.
+
+    Raises ConfigurationError for a file that is none of ours or cannot be written, and
+    UnavailableError where others keep it locked for long.
+    """
+    try:
+        # What is looked at is of one moment: another process may be making the same file.
+        connection.execute("BEGIN")
+        new = _is_new(connection)
+        connection.execute("COMMIT")
+        if new:
+            connection.execute("BEGIN IMMEDIATE")
+            if _is_new(connection):
+                for statement in _SCHEMA.strip().split(";\n"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+                connection.execute(f"PRAGMA user_version = {_VERSION}")
+            connection.execute("COMMIT")
+        _log_ahead(connection)
+    except sqlite3.OperationalError as error:
+        if "readonly" in str(error):
+            message = f"cannot be written: {error}"
+            raise ConfigurationError(message) from error
+        message = f"the local engine's file cannot be opened for now: {error}"
+        raise UnavailableError(message) from error
+    except sqlite3.DatabaseError as error:
+        message = f"is no file of Firestate's: {error}"
+        raise ConfigurationError(message) from error
+
+
+def _is_new(connection: sqlite3.Connection) -> bool:
+    ((application,),) = connection.execute("PRAGMA application_id").fetchall()
+    ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+    ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+    if application == _APPLICATION and version != _VERSION:
+        message = f"was written by another release (version {version}, this one {_VERSION})"
+        raise ConfigurationError(message)
+    if tables and application != _APPLICATION:
+        message = "holds the tables of another program"
+        raise ConfigurationError(message)
+    return not tables
+
+
+def _log_ahead(connection: sqlite3.Connection) -> None:
+    # A commit is on the disk when it returns: what is acknowledged survives a power cut. On a Mac
+    # that takes a call of its own.
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA fullfsync = ON")
+    deadline = time.monotonic() + _SWITCH_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            # SQLite does not wait here, if another process switches at the same time.
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn SQLite's errors into ours, naming what was read or written."""
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        message = f"{what}: is there already"
+        raise ExistsError(message) from error
+    except sqlite3.OperationalError as error:
+        message = f"{what}: the file cannot be used for now: {error}"
+        raise UnavailableError(message) from error
+    except sqlite3.Error as error:
+        message = f"{what}: {error}"
+        raise StoreError(message) from error
