@@ -276,6 +276,13 @@ class StoreContract:
         assert snapshot.read_at is not None
         assert all(each.updated_at <= snapshot.read_at for each in snapshot.documents)
 
+    def test_snapshot_of_nothing_names_its_time(self, store: Store) -> None:
+        """It is as of a time as well: what is committed from then on is later."""
+        snapshot = store.snapshot(Query("things"))
+        assert snapshot.documents == []
+        assert snapshot.read_at is not None
+        assert store.commit([Create("things/a", {})]) > snapshot.read_at
+
     def test_totals_of_nothing(self, store: Store) -> None:
         """Sums over nothing are zero."""
         assert store.total(Query("things"), ["a.b", "c"]) == {"count": 0, "a.b": 0, "c": 0}

@@ -93,6 +93,8 @@ def local_file(project: str | None, file: Path | None, *, default: bool = True) 
     An option goes before a variable, and a variable before the `default` file of the folder.
     Raises ConfigurationError where both options are given.
     """
+    if project is not None and not project:
+        raise ConfigurationError("--project names no project")
     if file and project:
         raise ConfigurationError("name either a --project or a --file, not both")
     if file or project:

@@ -123,7 +123,7 @@ class RollUp:
         return until_settled(GLOBAL_CONFIG, attempt, sleep=self._sleep)
 
     def _write(
-        self, stored: Mapping[str, Any], document: dict[str, Any], read_at: datetime | None
+        self, stored: Mapping[str, Any], document: dict[str, Any], read_at: datetime
     ) -> Report:
         if not changed_fields(stored, document):
             # As it was when this process wrote it. Another one may have written since, and what

@@ -79,8 +79,11 @@ class FirestoreStore:
         """Give the documents found and the time as of which they were so."""
         with translated(query.collection, condition=False):
             found = list(self._query(query).stream())
-        read_at = found[0].read_time if found else None
-        return Snapshot([stored(snapshot) for snapshot in found], read_at)
+        if not found:
+            # The time comes with each document: where there is none, it is asked for a known time.
+            at = self.now()
+            return Snapshot(list(self.query(query, at=at)), at)
+        return Snapshot([stored(snapshot) for snapshot in found], found[0].read_time)
 
     def total(
         self, query: Query, sums: Sequence[str] = (), *, at: datetime | None = None

@@ -6,7 +6,7 @@ datetime in UTC, lists, maps. A commit is atomic and takes four kinds of writes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -118,8 +118,8 @@ class Query:
 class Snapshot:
     """What a query found, all as of one time."""
 
-    documents: list[Stored] = field(default_factory=list)
-    read_at: datetime | None = None
+    documents: list[Stored]
+    read_at: datetime
 
 
 class Store(Protocol):
