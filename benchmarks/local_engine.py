@@ -42,6 +42,7 @@ START = datetime.now(UTC)
 # Of a frame in the profile, by the name of its file: the part of the work that it is.
 PARTS = {
     "execute": "SQLite",
+    "sleep": "waiting for the roll-up's second",
     "schema/": "reading and checking messages",
     "pydantic": "reading and checking messages",
     "stores/": "documents to text and back, limits",
@@ -56,7 +57,7 @@ PARTS = {
 
 def main() -> int:
     """Measure and print; 1 if anything was counted wrong."""
-    events = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000
+    events = int(sys.argv[1]) if len(sys.argv) > 1 else 2_000
     messages = [_message(number) for number in range(events)]
     engine_seconds, plain_seconds = [], []
     with tempfile.TemporaryDirectory() as folder:

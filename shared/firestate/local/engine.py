@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 _INGEST = {STATE_TOPIC: ingest_state, EVENT_TOPIC: ingest_event}
 _LOG = logging.getLogger("firestate.local")
 _BATCH = 64
+_MOST_AT_ONCE = 10_000
 _LOOK_SECONDS = 0.5  # other processes may write to the same file: they cannot call
 _SWEEP_SECONDS = 900.0
 _SETTLE_SECONDS = 120.0
@@ -179,7 +180,9 @@ class LocalEngine:
 
     def _work(self, functions: Sequence[str]) -> bool:
         """Do what is due; tell whether there was anything."""
-        due = self.store.triggers.due(self._clock(), _BATCH, functions)
+        # One fold is for all that has come, and the next one has to wait for a second.
+        most = _MOST_AT_ONCE if functions == (ROLL_UP,) else _BATCH
+        due = self.store.triggers.due(self._clock(), most, functions)
         if due:
             self._handle(due)
         return bool(due)
