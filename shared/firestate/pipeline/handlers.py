@@ -75,7 +75,13 @@ def on_event_created(event: CloudEvent) -> None:
 
 def on_counters_changed(event: CloudEvent) -> None:
     """Roll up after a shard or the controls were written."""
-    _log("roll_up", event, None, lambda: roll_up().wake())
+    from firestate.stores.firestore_event import changed_document
+
+    def work() -> Report:
+        changed = changed_document(_protobuf(event), ())
+        return roll_up().wake(changed.updated_at if changed else None)
+
+    _log("roll_up", event, None, work)
 
 
 def on_schedule() -> None:

@@ -10,8 +10,7 @@ once: that one will read what this one came for.
     e                                    waits ───  d's second has begun anew
 
 If the waiting one fails or is killed, its own event is delivered again, and it folds then, for
-those that ended. So who does not end at once folds in any case: that somebody has read what it
-came for itself says nothing of those that were left to it, maybe in a process that is gone.
+those that ended. Only where another process has read what it came for, the sweep does that.
 """
 
 from __future__ import annotations
@@ -59,11 +58,15 @@ class RollUp:
         self._recalled = False
         self._written: Stored | None = None
         self._folded_at = _LONG_AGO
+        self._read_at: datetime | None = None
 
-    def wake(self) -> Report:
-        """Fold, unless somebody is about to."""
+    def wake(self, changed_at: datetime | None = None) -> Report:
+        """Fold, unless somebody is about to, or has read the change of `changed_at` already.
+
+        The second is for runtimes that call with one change after the other: each would wait.
+        """
         with self._state:
-            if self._waiting:
+            if self._waiting or (changed_at and self._read_at and changed_at <= self._read_at):
                 return Report(Outcome.MERGED, GLOBAL_CONFIG)
             self._waiting = True
         with self._folding:
@@ -107,6 +110,7 @@ class RollUp:
             # write is refused if that is no longer there: so a fold never replaces one that
             # has read later. `global_config` cannot move back.
             snapshot = self._store.snapshot(Query(SHARDS))
+            self._read_at = None  # until it is written, or needs not be
             controls = self._store.read(CONTROLS)
             stored = self._written.data if self._written else {}
             document = global_document(
@@ -131,9 +135,11 @@ class RollUp:
             latest = self._store.read(GLOBAL_CONFIG, ["system_version"])
             if latest is None or latest.token != (self._written and self._written.token):
                 raise ConflictError(f"{GLOBAL_CONFIG}: was folded by another process")
+            self._read_at = read_at
             return Report(Outcome.UNCHANGED, GLOBAL_CONFIG)
         document["last_updated"] = self._now()
         document["system_metrics"]["folded_at"] = read_at
         written_at = self._store.commit(replacing(self._written, GLOBAL_CONFIG, document))
         self._written = Stored(GLOBAL_CONFIG, document, written_at, written_at)
+        self._read_at = read_at
         return Report(Outcome.FOLDED, GLOBAL_CONFIG)
