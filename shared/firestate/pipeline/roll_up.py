@@ -54,6 +54,7 @@ class RollUp:
         self._now = now
         self._state = threading.Lock()  # guards what follows
         self._waiting = False
+        self._latest = _LONG_AGO
         self._folding = threading.Lock()  # one fold at a time, and what it knows
         self._recalled = False
         self._written: Stored | None = None
@@ -66,7 +67,9 @@ class RollUp:
         The second is for runtimes that call with one change after the other: each would wait.
         """
         with self._state:
-            if self._waiting or (changed_at and self._read_at and changed_at <= self._read_at):
+            # The latest that has come, not its own: others may have been left to it.
+            self._latest = max(self._latest, changed_at or self._latest)
+            if self._waiting or (changed_at and self._read_at and self._latest <= self._read_at):
                 return Report(Outcome.MERGED, GLOBAL_CONFIG)
             self._waiting = True
         with self._folding:
