@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,12 @@ from tools.emulators import firestore_emulator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+@pytest.fixture
+def own_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever works here stands for a process of its own: none takes turns with another."""
+    monkeypatch.setattr("firestate.pipeline.contention._TURNS", [nullcontext()])
 
 
 @pytest.fixture(scope="session")

@@ -52,8 +52,4 @@ def process(engine: LocalEngine, store: Any) -> Iterator[None]:
 
 def new_roll_up(engine: LocalEngine, store: Any) -> RollUp:
     """Give the roll-up of a process that has just started; it waits for nobody."""
-    return RollUp(store, sleep=no_time, now=engine._clock)
-
-
-def no_time(_: float) -> None:
-    """Wait for nothing: there is nobody else."""
+    return RollUp(store, interval_seconds=0, now=engine._clock)

@@ -86,7 +86,7 @@ def check_all(
 
 def test_five_thousand_on_the_local_engine() -> None:
     """Each is in quarantine to the byte, with the field named; what is good is stored."""
-    engine = LocalEngine(clock=lambda: NOW, sleep=lambda _: None)
+    engine = LocalEngine(clock=lambda: NOW, fold_interval_seconds=0)
     delivered = check_all(engine.store, engine.publish, SMALL, LARGE)
     assert delivered.total() >= SMALL + LARGE
     assert delivered.keys() == set(KINDS)
@@ -105,7 +105,7 @@ def test_some_hundred_on_firestore(store: FirestoreStore) -> None:
 @pytest.mark.parametrize("kind", ["no JSON", "bad"])
 def test_the_totals_know_nothing_of_bad_messages(kind: str) -> None:
     """What is refused changes no counter."""
-    engine = LocalEngine(clock=lambda: NOW, sleep=lambda _: None)
+    engine = LocalEngine(clock=lambda: NOW, fold_interval_seconds=0)
     engine.publish(outgoing(event_message("e1")))
     data = b"{" if kind == "no JSON" else b'{"state": {}}'
     engine.publish(Outgoing("agent-state", data))

@@ -9,6 +9,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from google.cloud import firestore
 
 from firestate.errors import ConflictError, ContentionError
@@ -21,8 +22,6 @@ from tests.chaos.settings import tell
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
-
-    import pytest
 
     from firestate.stores.protocol import Write
 
@@ -53,14 +52,12 @@ class Noted(FirestoreStore):
         return at
 
 
-def test_two_roll_ups_at_once(
-    store: FirestoreStore, project: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("own_turns")
+def test_two_roll_ups_at_once(store: FirestoreStore, project: str) -> None:
     """What only grows never falls, and in the end `global_config` is the sum of the shards."""
-    monkeypatch.setattr("firestate.pipeline.contention._TURNS", Turns())
     stores = [Noted(firestore.Client(project=project)) for _ in range(2)]
     # Without the second between two folds, which is measured elsewhere: here they are to meet.
-    roll_ups = [RollUp(each, sleep=lambda _: None) for each in stores]
+    roll_ups = [RollUp(each, interval_seconds=0) for each in stores]
     over, began = threading.Event(), time.monotonic()
     watched: list[dict[str, Any]] = []
     with ThreadPoolExecutor(2 + _WRITERS + 1) as pool:
@@ -95,16 +92,6 @@ def test_two_roll_ups_at_once(
         f"{_ROUNDS} rounds of two roll-ups in {time.monotonic() - began:.1f} s: {dict(outcomes)}, "
         f"{sum(each.refused for each in stores)} refused, {completed} changes counted meanwhile"
     )
-
-
-class Turns:
-    """Locks that nobody shares: the two roll-ups stand for two processes."""
-
-    def __len__(self) -> int:
-        return 1
-
-    def __getitem__(self, _: int) -> threading.Lock:
-        return threading.Lock()
 
 
 def _fold(roll_up: RollUp, together: threading.Barrier) -> Counter[str]:

@@ -22,7 +22,7 @@ from firestate.schema.ids import EVENTS, GLOBAL_CONFIG, STATES, shard_path
 from firestate.stores.protocol import Add, Query, Remove
 from tests.chaos import healing
 from tests.chaos.fleet import Fleet
-from tests.chaos.meddling import MeddlingStore, new_roll_up, no_time, process
+from tests.chaos.meddling import MeddlingStore, new_roll_up, process
 from tests.chaos.releases import other_release, this_release
 from tests.chaos.watch import Watch
 from tests.emulator.harness import Crash, CrashingStore
@@ -71,7 +71,7 @@ class World:
         # Conflicts are drawn here, one after the other: nobody has to be waited for.
         patch.setattr("firestate.pipeline.contention._STEP_SECONDS", 0)
         self.fleet = Fleet(draw, "h", draw.randrange(1, 4), START)
-        self.engine = LocalEngine(clock=lambda: self.fleet.now, sleep=no_time)
+        self.engine = LocalEngine(clock=lambda: self.fleet.now, fold_interval_seconds=0)
         self.pending: list[Outgoing] = []
         self.accepted: dict[tuple[str, bytes], Outgoing] = {}
         self.refused: dict[tuple[str, bytes], Outgoing] = {}

@@ -39,7 +39,7 @@ def fill(store: FirestoreStore) -> None:
     ):
         pipeline.send(message)
     pipeline.settle()
-    RollUp(store, sleep=lambda _: None).fold(
+    RollUp(store, interval_seconds=0).fold(
         {"stale_agent_count": 0, "quarantine_count": 0, "swept_at": store.now()}
     )
     assert pipeline.audit().findings == []
@@ -47,7 +47,7 @@ def fill(store: FirestoreStore) -> None:
 
 def repaired(store: FirestoreStore) -> int:
     """Repair; give how much was found; afterwards nothing more must be."""
-    roll_up = RollUp(store, sleep=lambda _: None)
+    roll_up = RollUp(store, interval_seconds=0)
     found = audit_and_repair(store, roll_up, timedelta(0)).drift
     assert Pipeline(store).audit().findings == []
     return found

@@ -104,7 +104,7 @@ class Pipeline:
 
     def fold(self) -> Report:
         """Roll up, in a process of its own."""
-        return self._until_done(lambda: RollUp(self.store, sleep=lambda _: None).fold())
+        return self._until_done(lambda: RollUp(self.store, interval_seconds=0).fold())
 
     def audit(self) -> AuditReport:
         """Audit without any grace."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -45,12 +44,6 @@ def fresh_store(firestore_host: str, monkeypatch: pytest.MonkeyPatch) -> Callabl
     return lambda: FirestoreStore(firestore.Client(project=f"demo-{uuid.uuid4().hex[:12]}"))
 
 
-@pytest.fixture
-def other_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test does in the midst of a call, others do: they take no turns with this process."""
-    monkeypatch.setattr("firestate.pipeline.contention._TURNS", [nullcontext()])
-
-
 def no_part_without_document(store: Store) -> None:
     documents = {each.path for each in store.query(Query("quarantine"))}
     owners = {
@@ -80,7 +73,7 @@ def test_any_crash_while_keeping(fresh_store: Any, message: Outgoing, *, after: 
         assert everything(store) == {}
 
 
-@pytest.mark.usefixtures("other_process")
+@pytest.mark.usefixtures("own_turns")
 def test_dropped_while_a_large_message_is_kept(store: FirestoreStore) -> None:
     """Two deliveries and a drop between the commits of one: it is made anew, whole."""
     other = Pipeline(store)
@@ -167,7 +160,7 @@ def test_a_lost_race_is_run_again(fresh_store: Any) -> None:
     assert read_kept(store, GOOD_ID) is None
 
 
-@pytest.mark.usefixtures("other_process")
+@pytest.mark.usefixtures("own_turns")
 def test_refused_again_while_it_is_dropped(store: FirestoreStore) -> None:
     """A redelivery that comes first is dropped with it; one that comes after makes it anew."""
     pipeline = Pipeline(store)

@@ -50,9 +50,22 @@ class Watched:
         return at
 
 
-def count(store: Store, shard: int = 0) -> None:
+class Halting(Watched):
+    """A store that stops at each commit until it may go on."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.reached, self.go_on = threading.Event(), threading.Event()
+
+    def commit(self, writes: Sequence[Write]) -> datetime:
+        self.reached.set()
+        assert self.go_on.wait(10)
+        return super().commit(writes)
+
+
+def count(store: Store, shard: int = 0) -> datetime:
     """Count one agent more, as a derive function does."""
-    store.commit([Add(shard_path(shard), {"spawned": 1})])
+    return store.commit([Add(shard_path(shard), {"spawned": 1})])
 
 
 def spawned(store: Store) -> int:
@@ -64,8 +77,15 @@ def spawned(store: Store) -> int:
 
 def woken(roll_up: RollUp, store: FirestoreStore, shard: int = 0) -> Report:
     """Count one, and wake the roll-up for it."""
-    count(store, shard)
-    return roll_up.wake()
+    return roll_up.wake(count(store, shard))
+
+
+def waiting_for(roll_up: RollUp, changed_at: datetime) -> None:
+    """Wait until a wake for that change waits for its turn."""
+    deadline = time.monotonic() + 10
+    while roll_up._latest_waiting != changed_at:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_wake_folds_what_woke_it(store: FirestoreStore) -> None:
@@ -121,12 +141,29 @@ def test_at_most_once_a_second_and_never_back(store: FirestoreStore) -> None:
     assert min(gaps) > 0.95
 
 
-def test_another_process_folds_for_those_that_were_left_to_a_killed_one(
-    store: FirestoreStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also where it has read what the killed one came for itself."""
-    monkeypatch.setattr("firestate.pipeline.contention._TURNS", OwnTurns())
-    reading, go_on, dead = threading.Event(), threading.Event(), threading.Event()
+def test_the_wake_for_the_latest_change_folds_for_those_before(store: FirestoreStore) -> None:
+    """Earlier ones end, whether they came before it or come after it."""
+    halting = Halting(store)
+    roll_up = RollUp(halting, interval_seconds=0.1)
+    with ThreadPoolExecutor(3) as pool:
+        folding = pool.submit(roll_up.wake, count(store))
+        assert halting.reached.wait(10)
+        earlier, later = count(store), count(store)
+        waiting = pool.submit(roll_up.wake, earlier)
+        waiting_for(roll_up, earlier)
+        latest = pool.submit(roll_up.wake, later)
+        assert waiting.result(10).outcome is Outcome.MERGED
+        assert roll_up.wake(earlier).outcome is Outcome.MERGED
+        halting.go_on.set()
+        assert folding.result().outcome is Outcome.FOLDED
+        assert latest.result().outcome is Outcome.FOLDED
+    assert spawned(store) == 3
+    assert halting.reads == 2
+
+
+def test_a_killed_process_leaves_the_latest_wake_to_another(store: FirestoreStore) -> None:
+    """That one folds also where it has read what the killed one had begun to wait for."""
+    dead = threading.Event()
 
     class Killed(Watched):
         def snapshot(self, query: Any) -> Any:
@@ -134,44 +171,55 @@ def test_another_process_folds_for_those_that_were_left_to_a_killed_one(
                 raise Crash
             return super().snapshot(query)
 
-        def commit(self, writes: Sequence[Write]) -> datetime:
-            reading.set()
-            assert go_on.wait(10)
-            return super().commit(writes)
-
-    one = RollUp(Killed(store), sleep=lambda _: None)
-    two = RollUp(store, sleep=lambda _: None)
+    one, two = RollUp(Killed(store)), RollUp(store, interval_seconds=0)
+    woken(one, store)
+    first = count(store)
     with ThreadPoolExecutor(2) as pool:
-        folding = pool.submit(woken, one, store)
-        assert reading.wait(10)
-        waiting = pool.submit(woken, one, store)
-        while not one._waiting:
-            time.sleep(0.01)
-        woken(two, store)
-        assert woken(one, store).outcome is Outcome.MERGED  # left to the one that waits
+        waiting = pool.submit(one.wake, first)
+        waiting_for(one, first)
+        woken(two, store)  # has read what `first` is for
+        second = count(store)
+        left = pool.submit(one.wake, second)
+        assert waiting.result(10).outcome is Outcome.MERGED
         dead.set()
-        go_on.set()
-        for each in (folding, waiting):
-            with pytest.raises(Crash):
-                each.result()
+        with pytest.raises(Crash):
+            left.result()
     assert spawned(store) == 3
-    assert two.wake().outcome is Outcome.FOLDED  # what the killed one waited with, brought again
+    assert two.wake(first).outcome is Outcome.MERGED
+    assert two.wake(second).outcome is Outcome.FOLDED  # brought again
     assert spawned(store) == 4
 
 
-class OwnTurns:
-    """Locks that nobody shares: the two roll-ups stand for two processes."""
+def test_what_was_folded_is_not_folded_again(store: FirestoreStore) -> None:
+    """Changes that a fold has read cost nothing more, one by one or while it is under way."""
+    halting = Halting(store)
+    roll_up = RollUp(halting)
+    changes = [count(store) for _ in range(3)]
+    with ThreadPoolExecutor(2) as pool:
+        folding = pool.submit(roll_up.wake, changes[0])
+        assert halting.reached.wait(10)
+        waiting = pool.submit(roll_up.wake, changes[1])
+        waiting_for(roll_up, changes[1])
+        halting.go_on.set()
+        assert folding.result().outcome is Outcome.FOLDED
+        assert waiting.result().outcome is Outcome.MERGED
+    assert [roll_up.wake(at).outcome for at in changes] == [Outcome.MERGED] * 3
+    assert halting.reads == 1
+    assert spawned(store) == 3
 
-    def __len__(self) -> int:
-        return 1
 
-    def __getitem__(self, _: int) -> threading.Lock:
-        return threading.Lock()
+def test_a_change_without_a_time_is_always_folded(store: FirestoreStore) -> None:
+    """A removed document tells none."""
+    watched = Watched(store)
+    roll_up = RollUp(watched, interval_seconds=0)
+    woken(roll_up, store)
+    assert roll_up.wake(None).outcome is Outcome.UNCHANGED
+    assert watched.reads == 2
 
 
 def test_what_another_process_has_counted_and_is_taken_back(store: FirestoreStore) -> None:
     """A process does not take what it wrote itself for what is stored."""
-    one, two = RollUp(store, sleep=lambda _: None), RollUp(store, sleep=lambda _: None)
+    one, two = RollUp(store, interval_seconds=0), RollUp(store, interval_seconds=0)
     assert woken(one, store).outcome is Outcome.FOLDED
     assert woken(two, store).outcome is Outcome.FOLDED
     assert spawned(store) == 2
@@ -181,46 +229,12 @@ def test_what_another_process_has_counted_and_is_taken_back(store: FirestoreStor
     assert one.wake().outcome is Outcome.UNCHANGED
 
 
-def test_who_waits_folds_for_those_that_ended(store: FirestoreStore) -> None:
-    """Also where a fold under way has read what the waiting one came for itself."""
-    read, go_on = threading.Event(), threading.Event()
-
-    class Slow(Watched):
-        def commit(self, writes: Sequence[Write]) -> datetime:
-            read.set()
-            assert go_on.wait(10)
-            return super().commit(writes)
-
-    roll_up = RollUp(Slow(store))
-    with ThreadPoolExecutor(3) as pool:
-        count(store)
-        count(store)  # the wake of this one waits
-        folding = pool.submit(roll_up.wake)
-        assert read.wait(10)
-        waiting = pool.submit(roll_up.wake)
-        while not roll_up._waiting:
-            time.sleep(0.01)
-        assert woken(roll_up, store).outcome is Outcome.MERGED
-        go_on.set()
-        assert folding.result().outcome is Outcome.FOLDED
-        assert waiting.result().outcome is Outcome.FOLDED
-    assert spawned(store) == 3
-
-
-def test_a_wake_that_comes_again_folds_in_a_new_process(store: FirestoreStore) -> None:
-    """The one that was killed may have had wakes left to it which nobody brings again."""
-    woken(RollUp(store), store)
-    count(store)  # its wake ended, since another waited; that one was killed
-    assert RollUp(store).wake().outcome is Outcome.FOLDED
-    assert spawned(store) == 2
-
-
 def test_nothing_new_is_not_written(store: FirestoreStore) -> None:
     """A fold that finds the same as before leaves `global_config` as it is."""
     woken(RollUp(store), store)
     stored = store.read(GLOBAL_CONFIG)
     assert stored is not None
-    assert RollUp(store, sleep=lambda _: None).wake().outcome is Outcome.UNCHANGED
+    assert RollUp(store, interval_seconds=0).wake().outcome is Outcome.UNCHANGED
     again = store.read(GLOBAL_CONFIG)
     assert again is not None
     assert again.updated_at == stored.updated_at

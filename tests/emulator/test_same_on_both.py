@@ -20,7 +20,7 @@ def test_the_same_documents_and_counters(store: FirestoreStore) -> None:
     for _ in range(150):
         fleet.step()
     pipeline = Pipeline(store)
-    engine = LocalEngine(clock=lambda: NOW, sleep=lambda _: None)
+    engine = LocalEngine(clock=lambda: NOW, fold_interval_seconds=0)
     for message in fleet.sent:
         there = pipeline.send(message)
         here = engine.publish(message)

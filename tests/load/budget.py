@@ -6,8 +6,6 @@ asked for. `BUDGETS` is the table that the design promises.
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -124,20 +122,9 @@ def _measured(pipeline: Pipeline, counter: GrpcCounter) -> dict[str, Billed]:
     roll_up.fold()
     pipeline.send(event_message("e2"))
     pipeline.settle()
-    measure("roll-up", roll_up.wake)
-    waiting, go_on = threading.Event(), threading.Event()
-
-    def wait(_: float) -> None:
-        waiting.set()
-        go_on.wait()
-
-    roll_up._sleep = wait
-    with ThreadPoolExecutor(1) as pool:
-        folded = pool.submit(roll_up.wake)
-        waiting.wait()
-        measure("merged wake", roll_up.wake)
-        go_on.set()
-        folded.result()
+    changed_at = pipeline.store.commit([Add(shard_path(0), {"tasks": {"completed": 0}})])
+    measure("roll-up", lambda: roll_up.wake(changed_at))
+    measure("merged wake", lambda: roll_up.wake(changed_at))
     return results
 
 

@@ -14,6 +14,6 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def engine() -> Iterator[LocalEngine]:
-    engine = LocalEngine(sleep=lambda _: None)
+    engine = LocalEngine(fold_interval_seconds=0)
     yield engine
     engine.close()

@@ -90,7 +90,7 @@ def test_the_past_is_forgotten(tmp_path: Path) -> None:
 def test_a_clock_that_goes_back(tmp_path: Path) -> None:
     """Commits keep their order, and what had failed under the wrong clock is tried again."""
     now = [datetime(2026, 11, 23, 5, tzinfo=UTC)]
-    engine = LocalEngine(tmp_path / "state.db", clock=lambda: now[0], sleep=lambda _: None)
+    engine = LocalEngine(tmp_path / "state.db", clock=lambda: now[0], fold_interval_seconds=0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("firestate.local.engine.derive_event", failing)
         engine.publish(outgoing(event_message("e1", timestamp=time_text(now[0]))))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 
 from firestate.errors import FieldProblem, InvalidMessageError
@@ -20,16 +18,7 @@ ERROR = InvalidMessageError("schema", [FieldProblem("state", "is wrong")])
 CALLS = 8
 
 
-class OwnTurns:
-    """Locks that nobody shares: each call stands for a process of its own."""
-
-    def __len__(self) -> int:
-        return 1
-
-    def __getitem__(self, _: int) -> threading.Lock:
-        return threading.Lock()
-
-
+@pytest.mark.usefixtures("own_turns")
 @pytest.mark.parametrize("at", range(CALLS))
 @pytest.mark.parametrize("steps", ["kd", "d", "k", "kdk", "dkd"])
 @pytest.mark.parametrize("size", [3_000_000, 7_000_000])
@@ -37,7 +26,6 @@ def test_no_document_without_its_bytes(
     at: int, steps: str, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At whatever call others keep (k) and drop (d) it: it is there whole, or not at all."""
-    monkeypatch.setattr("firestate.pipeline.contention._TURNS", OwnTurns())
     monkeypatch.setattr("firestate.pipeline.contention._STEP_SECONDS", 0)
     store = SqliteStore()
     delivery = Delivery(STATE_TOPIC, bytes(size))

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
 from firestate.errors import ConfigurationError, UnavailableError
+from firestate.limits import FOLD_INTERVAL_SECONDS
 from firestate.local.rules import DERIVE, DERIVE_EVENT, DERIVE_STATE, ROLL_UP, RULES
 from firestate.pipeline.deliveries import Delivery, Report, printable
 from firestate.pipeline.derive_event import derive_event
@@ -54,16 +55,15 @@ class LocalEngine:
         path: Path | None = None,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        sleep: Callable[[float], None] = time.sleep,
+        fold_interval_seconds: float = FOLD_INTERVAL_SECONDS,
     ) -> None:
-        """Open the file `path`, or memory; `clock` and `sleep` are to be replaced by tests alone.
+        """Open the file `path`, or memory; the other two are to be replaced by tests alone.
 
         Raises ConfigurationError where the file cannot be used.
         """
         self._clock = clock
-        self._sleep = sleep
         self.store = SqliteStore(path, RULES, clock=clock)
-        self.roll_up = RollUp(self.store, sleep=sleep, now=clock)
+        self.roll_up = RollUp(self.store, interval_seconds=fold_interval_seconds, now=clock)
         self._threads: list[threading.Thread] = []
         self._closing = threading.Event()
         self._written = threading.Event()
@@ -106,7 +106,7 @@ class LocalEngine:
             return derive_state(self.store, trigger.document)
         if trigger.function == DERIVE_EVENT:
             return derive_event(self.store, trigger.document)
-        return self.roll_up.wake()
+        return self.roll_up.wake(trigger.document.updated_at)
 
     def settle(self, timeout_seconds: float = _SETTLE_SECONDS) -> None:
         """Wait until no trigger is left, or do the work here where no thread does it.
@@ -189,19 +189,14 @@ class LocalEngine:
 
     def _handle(self, triggers: Iterable[Trigger]) -> None:
         done = []
-        folded = False
         try:
             for trigger in triggers:
-                if trigger.function == ROLL_UP and folded:
-                    done.append(trigger)  # was there before the fold, which has seen its write
-                    continue
                 try:
                     self.run(trigger)
                 except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again, as in the cloud
                     self._keep(trigger, error)
                 else:
                     done.append(trigger)
-                    folded = folded or trigger.function == ROLL_UP
         finally:
             self.store.triggers.done(done)
 

@@ -1,16 +1,18 @@
 """Folding the shards and the controls into `system_state/global_config`, once a second at most.
 
-Many wakes make few folds. A wake that finds another one waiting, which has not read yet, ends at
-once: that one will read what this one came for.
+Many wakes make few folds. Of the wakes that wait in a process, only the one for the latest change
+stays; the others end. When its turn comes it folds for all of them.
 
     wakes      a         b  c   d        e
     a          [fold 1]
-    b                    waits ─────[fold 2]        a second after fold 1, sees b, c and d
-    c, d                    ends ends
-    e                                    waits ───  d's second has begun anew
+    b                    waits, ends with c
+    c                       waits, ends with d
+    d                           waits ── [fold 2]     a second after fold 1, sees b, c and d
+    e                                    waits ─      d's second has begun anew
 
-If the waiting one fails or is killed, its own event is delivered again, and it folds then, for
-those that ended. Only where another process has read what it came for, the sweep does that.
+A wake whose change this process has read and folded ends at once. Both are safe where the process
+is killed: what has ended was for a change no later than that of the wake which has not, and that
+one is delivered again. Whichever process then takes it for read has read the others' changes too.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ if TYPE_CHECKING:
     from firestate.stores.protocol import Store
 
 
-_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+_NEVER_READ = datetime.max.replace(tzinfo=UTC)
 
 
 class RollUp:
@@ -45,89 +48,104 @@ class RollUp:
         self,
         store: Store,
         *,
-        sleep: Callable[[float], None] = time.sleep,
+        interval_seconds: float = FOLD_INTERVAL_SECONDS,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """Take a store; `sleep` and `now` are to be replaced by tests alone."""
+        """Take a store; the other two are to be replaced by tests alone."""
         self._store = store
-        self._sleep = sleep
+        self._interval_seconds = interval_seconds
         self._now = now
-        self._state = threading.Lock()  # guards what follows
-        self._waiting = False
-        self._latest = _LONG_AGO
-        self._folding = threading.Lock()  # one fold at a time, and what it knows
+        self._turn = threading.Condition()  # guards the next three, and tells when they change
+        self._latest_waiting = _LONG_AGO
+        self._folding = False
+        self._read_until = _LONG_AGO
+        # Known to whoever folds:
         self._recalled = False
         self._written: Stored | None = None
         self._folded_at = _LONG_AGO
-        self._read_at: datetime | None = None
 
     def wake(self, changed_at: datetime | None = None) -> Report:
-        """Fold, unless somebody is about to, or has read the change of `changed_at` already.
+        """Fold, unless a wake for a later change is about to, or this change has been folded.
 
-        The second is for runtimes that call with one change after the other: each would wait.
+        `changed_at` is when the change was committed, by the store's clock; a change without one
+        (a removed document) is never taken for folded.
         """
-        with self._state:
-            # The latest that has come, not its own: others may have been left to it.
-            self._latest = max(self._latest, changed_at or self._latest)
-            if self._waiting or (changed_at and self._read_at and self._latest <= self._read_at):
+        mine = changed_at or _NEVER_READ
+        with self._turn:
+            if mine <= max(self._latest_waiting, self._read_until):
                 return Report(Outcome.MERGED, GLOBAL_CONFIG)
-            self._waiting = True
-        with self._folding:
+            self._latest_waiting = mine
+            self._turn.notify_all()
             try:
-                self._recall()
-                self._wait_for_turn()
+                if not self._turn_comes(lambda: self._read_until < mine == self._latest_waiting):
+                    return Report(Outcome.MERGED, GLOBAL_CONFIG)
             finally:
                 # Before the shards are read: who comes from here on must fold for himself.
-                with self._state:
-                    self._waiting = False
-            return self._fold({})
+                if self._latest_waiting == mine:
+                    self._latest_waiting = _LONG_AGO
+        return self._fold({})
 
     def fold(self, metrics: Mapping[str, Any] | None = None) -> Report:
         """Fold now, with `metrics` set in `system_metrics` beside: what the sweep has counted."""
-        with self._folding:
-            self._recall()
-            self._wait_for_turn()
-            return self._fold(metrics or {})
+        with self._turn:
+            self._turn_comes(lambda: True)
+        return self._fold(metrics or {})
 
-    def _recall(self) -> None:
-        if not self._recalled:
-            self._written = self._store.read(GLOBAL_CONFIG)
-            self._recalled = True
+    def _turn_comes(self, wanted: Callable[[], bool]) -> bool:
+        """Wait until nobody folds and a second has passed; False as soon as it is not `wanted`."""
+        while wanted():
+            if self._folding:
+                self._turn.wait()
+            elif (seconds := self._seconds_left()) > 0:
+                self._turn.wait(seconds)
+            else:
+                self._folding = True
+                return True
+        return False
 
-    def _wait_for_turn(self) -> None:
+    def _seconds_left(self) -> float:
         # Since the last fold of this process, or the last write of any: also a fold that finds
         # nothing to write reads all shards.
         last = self._folded_at
         if self._written is not None:
             last = max(last, self._written.updated_at)
         since = (self._now() - last).total_seconds()
-        self._sleep(min(max(FOLD_INTERVAL_SECONDS - since, 0), FOLD_INTERVAL_SECONDS))
+        # No more than a second by a clock that was set back.
+        return min(self._interval_seconds - since, self._interval_seconds)
 
     def _fold(self, metrics: Mapping[str, Any]) -> Report:
-        def attempt() -> Report:
-            if not self._recalled:
-                self._recall()
-                self._wait_for_turn()
-            self._folded_at = self._now()
-            # The shards are read after the token of what they will replace is known, and the
-            # write is refused if that is no longer there: so a fold never replaces one that
-            # has read later. `global_config` cannot move back.
-            snapshot = self._store.snapshot(Query(SHARDS))
-            self._read_at = None  # until it is written, or needs not be
-            controls = self._store.read(CONTROLS)
-            stored = self._written.data if self._written else {}
-            document = global_document(
-                [shard.data for shard in snapshot.documents],
-                controls.data if controls else None,
-                stored.get("system_metrics", {}) | dict(metrics),
-            )
-            try:
-                return self._write(stored, document, snapshot.read_at)
-            except ConflictError:
-                self._recalled = False
-                raise
+        try:
+            return until_settled(GLOBAL_CONFIG, lambda: self._attempt(metrics))
+        finally:
+            with self._turn:
+                self._folding = False
+                self._turn.notify_all()
 
-        return until_settled(GLOBAL_CONFIG, attempt, sleep=self._sleep)
+    def _attempt(self, metrics: Mapping[str, Any]) -> Report:
+        if not self._recalled:
+            # The process is new, or another one has written: its second counts too.
+            self._written = self._store.read(GLOBAL_CONFIG)
+            self._recalled = True
+            time.sleep(max(self._seconds_left(), 0))
+        self._folded_at = self._now()
+        # The shards are read after the token of what they will replace is known, and the write is
+        # refused if that is no longer there: so a fold never replaces one that has read later.
+        # `global_config` cannot move back.
+        snapshot = self._store.snapshot(Query(SHARDS))
+        controls = self._store.read(CONTROLS)
+        stored = self._written.data if self._written else {}
+        document = global_document(
+            [shard.data for shard in snapshot.documents],
+            controls.data if controls else None,
+            stored.get("system_metrics", {}) | dict(metrics),
+        )
+        try:
+            report = self._write(stored, document, snapshot.read_at)
+        except ConflictError:
+            self._recalled = False
+            raise
+        self._read_until = snapshot.read_at
+        return report
 
     def _write(
         self, stored: Mapping[str, Any], document: dict[str, Any], read_at: datetime
@@ -138,11 +156,9 @@ class RollUp:
             latest = self._store.read(GLOBAL_CONFIG, ["system_version"])
             if latest is None or latest.token != (self._written and self._written.token):
                 raise ConflictError(f"{GLOBAL_CONFIG}: was folded by another process")
-            self._read_at = read_at
             return Report(Outcome.UNCHANGED, GLOBAL_CONFIG)
         document["last_updated"] = self._now()
         document["system_metrics"]["folded_at"] = read_at
         written_at = self._store.commit(replacing(self._written, GLOBAL_CONFIG, document))
         self._written = Stored(GLOBAL_CONFIG, document, written_at, written_at)
-        self._read_at = read_at
         return Report(Outcome.FOLDED, GLOBAL_CONFIG)
