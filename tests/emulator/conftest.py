@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from firestate.cli import main
 from tests.emulator.damage import fill
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from firestate.stores.firestore import FirestoreStore
-
-    Run = Callable[..., tuple[int, str, str]]
+    from tests.conftest import Run
 
 
 @pytest.fixture
@@ -26,20 +21,7 @@ def filled(store: FirestoreStore) -> FirestoreStore:
 
 
 @pytest.fixture
-def run(
-    store: FirestoreStore, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Run:
+def run(store: FirestoreStore, run: Run) -> Run:
     """Run `firestate` on the test's own project; give its exit code, output and notes."""
     del store  # it sets the variables that the command reads
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["firestate", *arguments])
-        code: Any = 0
-        try:
-            main()
-        except SystemExit as exit_:
-            code = exit_.code
-        told = capsys.readouterr()
-        return code or 0, told.out, told.err
-
-    return call
+    return run

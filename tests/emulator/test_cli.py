@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from firestate.client.outgoing import Outgoing
     from firestate.stores.firestore import FirestoreStore
-    from tests.emulator.conftest import Run
+    from tests.conftest import Run
 
 
 def test_nothing_stored_yet(run: Run) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from firestate.stores.firestore import FirestoreStore
-    from tests.emulator.conftest import Run
+    from tests.conftest import Run
 
 EVIL = "\x1b[31m[red]x[/red]\u202e\x9b"
 

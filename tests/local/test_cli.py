@@ -8,43 +8,30 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from firestate.cli import main
 from firestate.local.engine import LocalEngine
 from firestate.schema.ids import shard_path
 from firestate.stores.protocol import Add
 from tests.emulator.harness import event_message, state_message, task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Run = Callable[..., tuple[int, str, str]]
+    from tests.conftest import Run
 
 FIRESTATE = Path(sys.executable).parent / "firestate"
 
 
 @pytest.fixture
-def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run `firestate` in an empty folder; give its exit code, output and notes."""
     for name in list(os.environ):
         if "EMULATOR" in name or "PROJECT" in name or name.startswith("FIRESTATE"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["firestate", *arguments])
-        code: Any = 0
-        try:
-            main()
-        except SystemExit as exit_:
-            code = exit_.code
-        told = capsys.readouterr()
-        return code or 0, told.out, told.err
-
-    return call
+    return run
 
 
 @pytest.fixture

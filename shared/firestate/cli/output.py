@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -33,6 +34,19 @@ def console() -> Console:
 def notes() -> Console:
     """Give the console for all that is not the result: it goes to standard error."""
     return Console(stderr=True, highlight=False)
+
+
+def progress() -> Progress:
+    """Give a progress bar among the notes; off a terminal it shows nothing."""
+    return Progress(
+        "{task.description}",
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=notes(),
+        transient=True,
+        disable=not notes().is_terminal,
+    )
 
 
 def fail(message: str, code: int = 1) -> NoReturn:

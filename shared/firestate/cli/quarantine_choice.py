@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from firestate.cli.output import fail, notes
+from firestate.cli.output import fail, notes, progress
 from firestate.errors import ConfigurationError, DamagedDocumentError, FirestateError
 from firestate.schema.ids import QUARANTINE, quarantine_path
 from firestate.stores.protocol import Query, Where
@@ -104,16 +103,7 @@ def confirm(what: str, ids: Sequence[str], *, sure: bool) -> None:
 def one_by_one(what: str, ids: Sequence[str], work: Callable[[str], bool]) -> Done:
     """Do `work` to each, which tells whether it was there; one that is damaged stops no other."""
     done = Done()
-    bar = Progress(
-        "{task.description}",
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=notes(),
-        transient=True,
-        disable=not notes().is_terminal,
-    )
-    with bar:
+    with progress() as bar:
         for each in bar.track(ids, description=what):
             try:
                 if work(each):

@@ -8,10 +8,9 @@ from pathlib import Path  # noqa: TC003 - typer reads it at run time
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from firestate.cli.connect import FileOption, ProjectOption, open_publisher
-from firestate.cli.output import JsonOption, console, notes, print_json
+from firestate.cli.output import JsonOption, console, print_json, progress
 from firestate.replay.sources import made_bad, read_messages
 
 
@@ -52,16 +51,7 @@ def replay(
     publisher = open_publisher(project, file)
     distinct_count = len({(message.topic, message.data) for message in distinct})
     started = time.monotonic()
-    bar = Progress(
-        "{task.description}",
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=notes(),
-        transient=True,
-        disable=not notes().is_terminal,
-    )
-    with bar:
+    with progress() as bar:
         for number, message in enumerate(bar.track(messages, description="Publishing")):
             if rate is not None:
                 time.sleep(max(0.0, started + number / rate - time.monotonic()))
