@@ -85,15 +85,19 @@ def _through_the_engine(
 ) -> tuple[float, list[tuple[str, str]]]:
     engine = LocalEngine(file)
     began = time.perf_counter()
-    for message in messages:
-        engine.publish(message)
-    engine.settle()
+    _published_and_settled(engine, messages)
     seconds = time.perf_counter() - began
     if findings := FullAudit(engine.store, timedelta(0)).run().findings:
         raise SystemExit(f"counted wrong: {findings[0]}")
     rows = [(each.path, encode(each.data)) for each in engine.store.query(Query(EVENTS))]
     engine.close()
     return seconds, rows
+
+
+def _published_and_settled(engine: LocalEngine, messages: list[Outgoing]) -> None:
+    for message in messages:
+        engine.publish(message)
+    engine.settle()
 
 
 def _plain(file: Path, rows: list[tuple[str, str]]) -> float:
@@ -110,10 +114,10 @@ def _plain(file: Path, rows: list[tuple[str, str]]) -> float:
 
 
 def _where_time_goes(file: Path, messages: list[Outgoing]) -> None:
+    engine = LocalEngine(file)
     profile = cProfile.Profile()
-    profile.enable()
-    _through_the_engine(file, messages)
-    profile.disable()
+    profile.runcall(_published_and_settled, engine, messages)
+    engine.close()
     spent: Counter[str] = Counter()
     for (path, _, name), (_, _, own, _, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined] # untyped
         place = f"{path} {name}"
