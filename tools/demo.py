@@ -27,7 +27,8 @@ def main() -> int:
             return _run(sys.executable, "-m", "tools.emulators", "exec", "--", FIRESTATE, "demo")
         if engine == "emulators":
             sys.exit(missing)
-        print(f"{missing}\nUntil then the demo runs on the local engine, which needs Python alone.")
+        until_then = "Until then the demo runs on the local engine, which needs Python alone."
+        print(f"{missing}\n{until_then}", flush=True)
     for part in (FILE, *FILE.parent.glob(f"{FILE.name}-*")):
         part.unlink(missing_ok=True)
     return _run(FIRESTATE, "demo", "--file", FILE)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
@@ -101,14 +103,18 @@ def demo(
         out.print(f"missing: {lost.topic} {lost.data[:_MOST_SHOWN]!r}", markup=False)
     out.print()
     print_report(report)
-    further = _FURTHER_IN_EMULATORS if file is None else _FURTHER_IN_A_FILE.format(file=file)
+    further = _FURTHER_IN_EMULATORS
+    if file is not None:
+        # `make demo` calls it by its place in an environment that no shell looks into.
+        command = "firestate" if shutil.which("firestate") else os.path.relpath(sys.argv[0])
+        further = _FURTHER_IN_A_FILE.format(file=file, firestate=command)
     out.print(further if ok else "[red]Something is off: see above.[/red]")
     raise typer.Exit(0 if ok else 1)
 
 
 _FURTHER_IN_A_FILE = """
-All of it is in {file}. To look around: `firestate system --file {file}`, or agents, events, memory,
-quarantine list, audit; `export FIRESTATE_FILE={file}` saves the typing."""
+All of it is in {file}. To look around: `{firestate} system --file {file}`,
+or agents, events, memory, quarantine list, audit; `export FIRESTATE_FILE={file}` saves the typing."""
 
 _FURTHER_IN_EMULATORS = """
 To look around: run `make emulators` in one terminal, and paste the lines that it prints into
