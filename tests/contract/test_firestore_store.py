@@ -7,10 +7,11 @@ from google.api_core import exceptions as gcp
 
 from firestate.errors import ConflictError, ExistsError, RefusedError, StoreError, UnavailableError
 from firestate.stores.firestore import translated
-from tests.contract.store_contract import StoreContract
+from tests.contract.reads_contract import ReadsContract
+from tests.contract.writes_contract import WritesContract
 
 
-class TestFirestoreStore(StoreContract):
+class TestFirestoreStore(WritesContract, ReadsContract):
     """The suite on the emulator."""
 
 

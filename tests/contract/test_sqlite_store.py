@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from firestate.stores.sqlite import SqliteStore
-from tests.contract.store_contract import StoreContract
+from tests.contract.reads_contract import ReadsContract
+from tests.contract.writes_contract import WritesContract
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 
-class TestMemory(StoreContract):
+class TestMemory(WritesContract, ReadsContract):
     """The suite on a store in memory."""
 
     @pytest.fixture
@@ -24,7 +25,7 @@ class TestMemory(StoreContract):
         store.close()
 
 
-class TestFile(StoreContract):
+class TestFile(WritesContract, ReadsContract):
     """The suite on a store in a file."""
 
     @pytest.fixture

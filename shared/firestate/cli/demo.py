@@ -113,8 +113,8 @@ def demo(
 
 
 _FURTHER_IN_A_FILE = """
-All of it is in {file}. To look around: `{firestate} system --file {file}`,
-or agents, events, memory, quarantine list, audit; `export FIRESTATE_FILE={file}` saves the typing."""
+All of it is in {file}. To look around: `{firestate} system --file {file}`, or agents,
+events, memory, quarantine list, audit. `export FIRESTATE_FILE={file}` saves the typing."""
 
 _FURTHER_IN_EMULATORS = """
 To look around: run `make emulators` in one terminal, and paste the lines that it prints into
