@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,6 @@ from tests.emulator.harness import Crash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from firestate.pipeline.deliveries import Report
     from firestate.stores.firestore import FirestoreStore
@@ -205,6 +205,52 @@ def test_what_was_folded_is_not_folded_again(store: FirestoreStore) -> None:
         assert waiting.result().outcome is Outcome.MERGED
     assert [roll_up.wake(at).outcome for at in changes] == [Outcome.MERGED] * 3
     assert halting.reads == 1
+    assert spawned(store) == 3
+
+
+def test_a_wake_brought_twice_waits_twice(store: FirestoreStore) -> None:
+    """Confirmed once it would not come again, should the process be killed that still waits."""
+    halting = Halting(store)
+    roll_up = RollUp(halting, interval_seconds=0.1)
+    with ThreadPoolExecutor(3) as pool:
+        folding = pool.submit(roll_up.wake, count(store))
+        assert halting.reached.wait(10)
+        change = count(store)
+        both = [pool.submit(roll_up.wake, change) for _ in range(2)]
+        waiting_for(roll_up, change)
+        time.sleep(0.2)
+        assert not any(each.done() for each in both)
+        halting.go_on.set()
+        assert folding.result().outcome is Outcome.FOLDED
+        assert {each.result().outcome for each in both} == {Outcome.FOLDED, Outcome.MERGED}
+    assert spawned(store) == 2
+
+
+def test_what_another_process_has_folded(store: FirestoreStore) -> None:
+    """`folded_at` tells up to when; it is believed up to when it was written."""
+    change = count(store)
+    RollUp(store).fold()
+    watched = Watched(store)
+    assert RollUp(watched).wake(change).outcome is Outcome.MERGED
+    assert watched.reads == 0
+    stored = store.read(GLOBAL_CONFIG)
+    assert stored is not None
+    wrong = stored.data["system_metrics"] | {"folded_at": datetime(2999, 1, 1, tzinfo=UTC)}
+    store.commit([Update(GLOBAL_CONFIG, stored.token, {"system_metrics": wrong})])
+    assert woken(RollUp(store), store).outcome is Outcome.FOLDED
+    assert spawned(store) == 2
+
+
+def test_a_clock_that_is_set_back_holds_nothing_up(store: FirestoreStore) -> None:
+    """A second is waited for by a clock that is not."""
+    back = [timedelta(0)]
+    roll_ups = [RollUp(store, now=lambda: datetime.now(UTC) - back[0]) for _ in range(2)]
+    woken(roll_ups[0], store)
+    back[0] = timedelta(hours=1)
+    began = time.monotonic()
+    for roll_up in roll_ups:
+        assert woken(roll_up, store).outcome is Outcome.FOLDED
+    assert time.monotonic() - began < 10
     assert spawned(store) == 3
 
 

@@ -23,10 +23,10 @@ from firestate.errors import ConfigurationError, UnavailableError
 from firestate.ingest.outcomes import Outcome
 from firestate.local.engine import LocalEngine
 from firestate.local.rules import DERIVE_EVENT, RULES
-from firestate.schema.ids import CONTROLS, GLOBAL_CONFIG
+from firestate.schema.ids import CONTROLS, GLOBAL_CONFIG, shard_path
 from firestate.schema.messages import STATE_TOPIC
 from firestate.schema.values import time_text
-from firestate.stores.protocol import Create
+from firestate.stores.protocol import Add, Create
 from tests.emulator.harness import NOW, event_message, state_message, task
 
 FUNCTIONS = Path(__file__).parents[2] / "functions" / "functions.yaml"
@@ -202,6 +202,18 @@ def test_a_trigger_that_fails_for_ever_holds_up_no_other(tmp_path: Path) -> None
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert engine.store.triggers.count() >= 1
+
+
+def test_a_fold_that_fails_for_ever_is_told(engine: LocalEngine) -> None:
+    """Many triggers that want it do not hold up who waits for them."""
+    for number in range(30):
+        engine.store.commit([Add(shard_path(number % 8), {"spawned": 1})])
+    engine.store._file.execute("UPDATE documents SET data = '{' WHERE path = ?", (shard_path(3),))
+    engine.roll_up._interval_seconds = 0.2
+    began = time.monotonic()
+    with pytest.raises(UnavailableError, match="shards/3 is damaged"):
+        engine.settle(timeout_seconds=1)
+    assert time.monotonic() - began < 5
 
 
 def test_an_event_sets_off_one_trigger(engine: LocalEngine) -> None:

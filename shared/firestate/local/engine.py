@@ -115,14 +115,13 @@ class LocalEngine:
         """
         deadline = time.monotonic() + timeout_seconds
         while left := self.store.triggers.count():
-            # All is derived first: one fold is for all of it.
-            if not self._threads and (self._work(DERIVE) or self._work((ROLL_UP,))):
-                continue
             if time.monotonic() > deadline:
                 reason = self.store.triggers.last_error()
                 message = f"{left} triggers are left after {timeout_seconds:g} s: {reason}"
                 raise UnavailableError(message)
-            time.sleep(0.01)
+            # All is derived first: one fold is for all of it.
+            if self._threads or not (self._work(DERIVE) or self._work((ROLL_UP,))):
+                time.sleep(0.01)
 
     @property
     def working(self) -> bool:
@@ -195,6 +194,8 @@ class LocalEngine:
                     self.run(trigger)
                 except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again, as in the cloud
                     self._keep(trigger, error)
+                    if trigger.function == ROLL_UP:
+                        break  # the others are for the same fold: not all try in a row
                 else:
                     done.append(trigger)
         finally:

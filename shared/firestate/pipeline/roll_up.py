@@ -10,9 +10,11 @@ stays; the others end. When its turn comes it folds for all of them.
     d                           waits ── [fold 2]     a second after fold 1, sees b, c and d
     e                                    waits ─      d's second has begun anew
 
-A wake whose change this process has read and folded ends at once. Both are safe where the process
-is killed: what has ended was for a change no later than that of the wake which has not, and that
-one is delivered again. Whichever process then takes it for read has read the others' changes too.
+A wake whose change has been read and folded, by this process or, as `folded_at` tells, by another,
+ends at once. Both are safe where the process is killed: what has ended was for an earlier change
+than the wake which has not, and that one is delivered again. Whichever process then takes it for
+read has read the earlier changes too. (Earlier, not as early: a wake that is delivered twice must
+not end because it waits already. Confirmed once, it would not be delivered again.)
 """
 
 from __future__ import annotations
@@ -55,14 +57,13 @@ class RollUp:
         self._store = store
         self._interval_seconds = interval_seconds
         self._now = now
-        self._turn = threading.Condition()  # guards the next three, and tells when they change
+        self._turn = threading.Condition()  # guards what follows, and tells when it changes
         self._latest_waiting = _LONG_AGO
         self._folding = False
         self._read_until = _LONG_AGO
-        # Known to whoever folds:
-        self._recalled = False
+        self._next_at = 0.0  # not by a clock that can be set back
+        self._recalled = False  # this and the next belong to whoever folds
         self._written: Stored | None = None
-        self._folded_at = _LONG_AGO
 
     def wake(self, changed_at: datetime | None = None) -> Report:
         """Fold, unless a wake for a later change is about to, or this change has been folded.
@@ -72,62 +73,51 @@ class RollUp:
         """
         mine = changed_at or _NEVER_READ
         with self._turn:
-            if mine <= max(self._latest_waiting, self._read_until):
-                return Report(Outcome.MERGED, GLOBAL_CONFIG)
-            self._latest_waiting = mine
+            self._latest_waiting = max(mine, self._latest_waiting)
             self._turn.notify_all()
             try:
-                if not self._turn_comes(lambda: self._read_until < mine == self._latest_waiting):
+                if not self._turn_comes(lambda: self._read_until < mine >= self._latest_waiting):
                     return Report(Outcome.MERGED, GLOBAL_CONFIG)
             finally:
                 # Before the shards are read: who comes from here on must fold for himself.
                 if self._latest_waiting == mine:
                     self._latest_waiting = _LONG_AGO
-        return self._fold({})
+        return self._fold({}, mine)
 
     def fold(self, metrics: Mapping[str, Any] | None = None) -> Report:
         """Fold now, with `metrics` set in `system_metrics` beside: what the sweep has counted."""
         with self._turn:
             self._turn_comes(lambda: True)
-        return self._fold(metrics or {})
+        return self._fold(metrics or {}, _NEVER_READ)
 
     def _turn_comes(self, wanted: Callable[[], bool]) -> bool:
         """Wait until nobody folds and a second has passed; False as soon as it is not `wanted`."""
         while wanted():
             if self._folding:
                 self._turn.wait()
-            elif (seconds := self._seconds_left()) > 0:
+            elif (seconds := self._next_at - time.monotonic()) > 0:
                 self._turn.wait(seconds)
             else:
                 self._folding = True
                 return True
         return False
 
-    def _seconds_left(self) -> float:
-        # Since the last fold of this process, or the last write of any: also a fold that finds
-        # nothing to write reads all shards.
-        last = self._folded_at
-        if self._written is not None:
-            last = max(last, self._written.updated_at)
-        since = (self._now() - last).total_seconds()
-        # No more than a second by a clock that was set back.
-        return min(self._interval_seconds - since, self._interval_seconds)
-
-    def _fold(self, metrics: Mapping[str, Any]) -> Report:
+    def _fold(self, metrics: Mapping[str, Any], until: datetime) -> Report:
         try:
-            return until_settled(GLOBAL_CONFIG, lambda: self._attempt(metrics))
+            return until_settled(GLOBAL_CONFIG, lambda: self._attempt(metrics, until))
         finally:
             with self._turn:
                 self._folding = False
                 self._turn.notify_all()
 
-    def _attempt(self, metrics: Mapping[str, Any]) -> Report:
+    def _attempt(self, metrics: Mapping[str, Any], until: datetime) -> Report:
         if not self._recalled:
-            # The process is new, or another one has written: its second counts too.
-            self._written = self._store.read(GLOBAL_CONFIG)
-            self._recalled = True
-            time.sleep(max(self._seconds_left(), 0))
-        self._folded_at = self._now()
+            self._recall()
+            if until <= self._read_until:
+                return Report(Outcome.MERGED, GLOBAL_CONFIG)
+            time.sleep(max(self._next_at - time.monotonic(), 0))
+        # Also a fold that finds nothing to write reads all shards: a second from here on.
+        self._next_at = time.monotonic() + self._interval_seconds
         # The shards are read after the token of what they will replace is known, and the write is
         # refused if that is no longer there: so a fold never replaces one that has read later.
         # `global_config` cannot move back.
@@ -147,6 +137,21 @@ class RollUp:
         self._read_until = snapshot.read_at
         return report
 
+    def _recall(self) -> None:
+        """Read what is stored: the process is new, or another one has written."""
+        self._written = self._store.read(GLOBAL_CONFIG)
+        self._recalled = True
+        if self._written is None:
+            return
+        read_at = self._written.data.get("system_metrics", {}).get("folded_at")
+        if isinstance(read_at, datetime):
+            # It was written after it was read; what says otherwise was changed by hand.
+            self._read_until = max(self._read_until, min(read_at, self._written.updated_at))
+        since = (self._now() - self._written.updated_at).total_seconds()
+        # Its second counts too, and is no longer than that by a clock that was set back.
+        left = min(self._interval_seconds - since, self._interval_seconds)
+        self._next_at = time.monotonic() + left
+
     def _write(
         self, stored: Mapping[str, Any], document: dict[str, Any], read_at: datetime
     ) -> Report:
@@ -161,4 +166,5 @@ class RollUp:
         document["system_metrics"]["folded_at"] = read_at
         written_at = self._store.commit(replacing(self._written, GLOBAL_CONFIG, document))
         self._written = Stored(GLOBAL_CONFIG, document, written_at, written_at)
+        self._next_at = time.monotonic() + self._interval_seconds
         return Report(Outcome.FOLDED, GLOBAL_CONFIG)
