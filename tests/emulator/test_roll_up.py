@@ -255,12 +255,23 @@ def test_a_clock_that_is_set_back_holds_nothing_up(store: FirestoreStore) -> Non
 
 
 def test_a_change_without_a_time_is_always_folded(store: FirestoreStore) -> None:
-    """A removed document tells none."""
-    watched = Watched(store)
-    roll_up = RollUp(watched, interval_seconds=0)
-    woken(roll_up, store)
+    """A removed document tells none. And nothing is left to its wake."""
+    halting = Halting(store)
+    roll_up = RollUp(halting, interval_seconds=0.1)
+    with ThreadPoolExecutor(3) as pool:
+        folding = pool.submit(roll_up.wake, count(store))
+        assert halting.reached.wait(10)
+        removed = pool.submit(roll_up.wake, None)
+        time.sleep(0.1)
+        changed = pool.submit(woken, roll_up, store)
+        time.sleep(0.2)
+        assert not removed.done()
+        assert not changed.done()
+        halting.go_on.set()
+        assert folding.result().outcome is Outcome.FOLDED
+        assert Outcome.FOLDED in {removed.result().outcome, changed.result().outcome}
+    assert spawned(store) == 2
     assert roll_up.wake(None).outcome is Outcome.UNCHANGED
-    assert watched.reads == 2
 
 
 def test_what_another_process_has_counted_and_is_taken_back(store: FirestoreStore) -> None:

@@ -5,16 +5,19 @@ stays; the others end. When its turn comes it folds for all of them.
 
     wakes      a         b  c   d        e
     a          [fold 1]
-    b                    waits, ends with c
-    c                       waits, ends with d
+    b                    waits; ends as c comes
+    c                       waits; ends as d comes
     d                           waits ── [fold 2]     a second after fold 1, sees b, c and d
-    e                                    waits ─      d's second has begun anew
+    e                                    waits ──     until a second after fold 2
 
 A wake whose change has been read and folded, by this process or, as `folded_at` tells, by another,
-ends at once. Both are safe where the process is killed: what has ended was for an earlier change
-than the wake which has not, and that one is delivered again. Whichever process then takes it for
-read has read the earlier changes too. (Earlier, not as early: a wake that is delivered twice must
-not end because it waits already. Confirmed once, it would not be delivered again.)
+ends at once.
+
+To end is to be confirmed, and not to come again. That is safe, also where processes are killed and
+wakes come twice: either a fold that has read the change is written, or a wake for a strictly later
+change is not confirmed yet. That one comes again, and is not confirmed before all earlier changes
+have been read. (Strictly later: the second delivery of a wake that waits must wait as well.) It
+rests on the store's word that a read as of some time sees every commit up to that time.
 """
 
 from __future__ import annotations
@@ -40,7 +43,6 @@ if TYPE_CHECKING:
 
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
-_NEVER_READ = datetime.max.replace(tzinfo=UTC)
 
 
 class RollUp:
@@ -57,10 +59,10 @@ class RollUp:
         self._store = store
         self._interval_seconds = interval_seconds
         self._now = now
-        self._turn = threading.Condition()  # guards what follows, and tells when it changes
+        self._turn = threading.Condition()  # guards who waits and who folds
         self._latest_waiting = _LONG_AGO
         self._folding = False
-        self._read_until = _LONG_AGO
+        self._folded_until = _LONG_AGO
         self._next_at = 0.0  # not by a clock that can be set back
         self._recalled = False  # this and the next belong to whoever folds
         self._written: Stored | None = None
@@ -69,29 +71,35 @@ class RollUp:
         """Fold, unless a wake for a later change is about to, or this change has been folded.
 
         `changed_at` is when the change was committed, by the store's clock; a change without one
-        (a removed document) is never taken for folded.
+        (a removed document) is never taken for folded, and nothing is left to its wake.
         """
-        mine = changed_at or _NEVER_READ
+        if changed_at is None:
+            return self.fold()
         with self._turn:
-            self._latest_waiting = max(mine, self._latest_waiting)
-            self._turn.notify_all()
             try:
-                if not self._turn_comes(lambda: self._read_until < mine >= self._latest_waiting):
+                self._latest_waiting = max(changed_at, self._latest_waiting)
+                self._turn.notify_all()
+                if not self._take_turn(
+                    lambda: self._folded_until < changed_at >= self._latest_waiting
+                ):
                     return Report(Outcome.MERGED, GLOBAL_CONFIG)
             finally:
                 # Before the shards are read: who comes from here on must fold for himself.
-                if self._latest_waiting == mine:
+                if self._latest_waiting == changed_at:
                     self._latest_waiting = _LONG_AGO
-        return self._fold({}, mine)
+        return self._fold({}, changed_at)
 
     def fold(self, metrics: Mapping[str, Any] | None = None) -> Report:
         """Fold now, with `metrics` set in `system_metrics` beside: what the sweep has counted."""
         with self._turn:
-            self._turn_comes(lambda: True)
-        return self._fold(metrics or {}, _NEVER_READ)
+            self._take_turn(lambda: True)
+        return self._fold(metrics or {}, None)
 
-    def _turn_comes(self, wanted: Callable[[], bool]) -> bool:
-        """Wait until nobody folds and a second has passed; False as soon as it is not `wanted`."""
+    def _take_turn(self, wanted: Callable[[], bool]) -> bool:
+        """Wait until nobody folds and a second has passed, and begin to fold.
+
+        Gives up, and returns False, as soon as that is not `wanted` any more.
+        """
         while wanted():
             if self._folding:
                 self._turn.wait()
@@ -102,7 +110,7 @@ class RollUp:
                 return True
         return False
 
-    def _fold(self, metrics: Mapping[str, Any], until: datetime) -> Report:
+    def _fold(self, metrics: Mapping[str, Any], until: datetime | None) -> Report:
         try:
             return until_settled(GLOBAL_CONFIG, lambda: self._attempt(metrics, until))
         finally:
@@ -110,10 +118,10 @@ class RollUp:
                 self._folding = False
                 self._turn.notify_all()
 
-    def _attempt(self, metrics: Mapping[str, Any], until: datetime) -> Report:
+    def _attempt(self, metrics: Mapping[str, Any], until: datetime | None) -> Report:
         if not self._recalled:
             self._recall()
-            if until <= self._read_until:
+            if until is not None and until <= self._folded_until:
                 return Report(Outcome.MERGED, GLOBAL_CONFIG)
             time.sleep(max(self._next_at - time.monotonic(), 0))
         # Also a fold that finds nothing to write reads all shards: a second from here on.
@@ -134,7 +142,7 @@ class RollUp:
         except ConflictError:
             self._recalled = False
             raise
-        self._read_until = snapshot.read_at
+        self._folded_until = snapshot.read_at
         return report
 
     def _recall(self) -> None:
@@ -146,7 +154,7 @@ class RollUp:
         read_at = self._written.data.get("system_metrics", {}).get("folded_at")
         if isinstance(read_at, datetime):
             # It was written after it was read; what says otherwise was changed by hand.
-            self._read_until = max(self._read_until, min(read_at, self._written.updated_at))
+            self._folded_until = max(self._folded_until, min(read_at, self._written.updated_at))
         since = (self._now() - self._written.updated_at).total_seconds()
         # Its second counts too, and is no longer than that by a clock that was set back.
         left = min(self._interval_seconds - since, self._interval_seconds)
