@@ -66,18 +66,22 @@ class Runner:
     def wait_quiet(self, timeout_seconds: float) -> None:
         """Wait until each message is acknowledged and no trigger is under way."""
         deadline = time.monotonic() + timeout_seconds
-        wanted = {future.result() for future in self.sent}
-        while not (
-            wanted <= self.router.acknowledged and self.router.quiet_seconds() > _QUIET_SECONDS
-        ):
+        while not self.is_quiet():
             if time.monotonic() > deadline:
                 message = (
                     f"not quiet after {timeout_seconds} s: "
-                    f"{len(wanted - self.router.acknowledged)} of {len(wanted)} unacknowledged, "
+                    f"{len(self._unacknowledged())} of {len(self.sent)} unacknowledged, "
                     f"{dict(self.router.counts)}, {self.router.last_failure}"
                 )
                 raise TimeoutError(message)
             time.sleep(0.05)
+
+    def is_quiet(self) -> bool:
+        """Whether each message is acknowledged and no trigger is under way."""
+        return not self._unacknowledged() and self.router.quiet_seconds() > _QUIET_SECONDS
+
+    def _unacknowledged(self) -> set[str]:
+        return {future.result() for future in self.sent} - self.router.acknowledged
 
 
 @contextlib.contextmanager
