@@ -18,13 +18,6 @@ from firestate.replay.quarantined import replay_quarantined
 from firestate.stores.firestore import FirestoreStore
 from firestate.stores.protocol import Query, Update
 from tests.emulator.harness import NOW, Crash, CrashingStore, Pipeline, everything
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from firestate.client.outgoing import Outgoing
-    from firestate.stores.protocol import Store
-
 from tests.emulator.refused import (
     BAD,
     BAD_ID,
@@ -36,6 +29,12 @@ from tests.emulator.refused import (
     dead_letter_in,
     kept,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from firestate.client.outgoing import Outgoing
+    from firestate.stores.protocol import Store
 
 
 @pytest.fixture

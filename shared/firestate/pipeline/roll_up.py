@@ -22,6 +22,7 @@ rests on the store's word that a read as of some time sees every commit up to th
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from datetime import UTC, datetime
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
+_MOST_JITTER = 1.25
 
 
 class RollUp:
@@ -174,5 +176,8 @@ class RollUp:
         document["system_metrics"]["folded_at"] = read_at
         written_at = self._store.commit(replacing(self._written, GLOBAL_CONFIG, document))
         self._written = Stored(GLOBAL_CONFIG, document, written_at, written_at)
-        self._next_at = time.monotonic() + self._interval_seconds
+        # With some jitter for who has written: else another process whose clock is a little behind
+        # would lose each race against one that is woken all the time.
+        jitter = random.uniform(1, _MOST_JITTER)  # noqa: S311 - a wait, no secret
+        self._next_at = time.monotonic() + self._interval_seconds * jitter
         return Report(Outcome.FOLDED, GLOBAL_CONFIG)
