@@ -84,7 +84,7 @@ def demo(
     with Show(store, out) as show:
         first, rest = _first_of_each_topic(messages)
         _wake_functions(store, publisher, first, show)
-        _publish(publisher, rest, rate, show)
+        _publish(publisher, rest, rate, show, sent=len(first))
         fates, report = _settled(store, messages, show)
         if missing := fates["missing"]:
             _send_again(publisher, missing, out)
@@ -140,7 +140,7 @@ def _wake_functions(store: Store, publisher: Publishing, first: list[Outgoing], 
     publisher.flush()
     deadline = time.monotonic() + _WAKING_SECONDS
     while time.monotonic() < deadline and not _counted_both(store):
-        show.update("first messages sent, the functions are starting")
+        show.update("first messages sent, not yet counted")
         time.sleep(_SHOW_EVERY_SECONDS)
 
 
@@ -152,14 +152,16 @@ def _counted_both(store: Store) -> bool:
     return bool(system.data["total_agents_spawned"] and events)
 
 
-def _publish(publisher: Publishing, messages: list[Outgoing], rate: float, show: Show) -> None:
+def _publish(
+    publisher: Publishing, messages: list[Outgoing], rate: float, show: Show, *, sent: int
+) -> None:
     started = shown = time.monotonic()
     for number, message in enumerate(messages):
         publisher.publish(message)
         while time.monotonic() < started + number / rate:
             time.sleep(0.02)
             if time.monotonic() > shown + _SHOW_EVERY_SECONDS:
-                show.update(f"{number + 1} of {len(messages)} sent")
+                show.update(f"{sent + number + 1} of {sent + len(messages)} sent")
                 shown = time.monotonic()
     publisher.flush()
 
