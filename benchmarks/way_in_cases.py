@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 GOOD = "good"
 SIZES = {"1 MB": 1_000_000, "10 MB": 9_900_000}
 
-MAPS = deep((b'{"a":', b"}"))
-BOTH = deep((b'{"a":[', b"]}"))
+MAPS = deep(b'{"a":', b"}")
+BOTH = deep(b'{"a":[', b"]}")
 
 ACCEPTED = {
     "nulls": b"null",

@@ -57,11 +57,10 @@ def typical(number: int) -> dict[str, Any]:
     )
 
 
-def deep(*around_each: tuple[bytes, bytes]) -> bytes:
+def deep(before: bytes, after: bytes) -> bytes:
     """Give maps (and arrays) nested as deep as is accepted inside of a list of a map."""
     inside = b"{}"
     while True:
-        before, after = around_each[0]
         wider = before + inside + after
         if wider.count(b"{") + wider.count(b"[") > MAX_DEPTH - 2:
             return inside

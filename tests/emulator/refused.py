@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from firestate.client.outgoing import Outgoing, outgoing
 from firestate.ingest.quarantine import quarantine_id
@@ -14,6 +14,8 @@ from firestate.schema.messages import STATE_TOPIC
 from tests.emulator.harness import NOW, Crash, Pipeline, state_message
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from firestate.pipeline.quarantined import Kept
     from firestate.stores.firestore import FirestoreStore
     from firestate.stores.protocol import Store
@@ -61,3 +63,11 @@ def kept(store: Store, own_id: str = BAD_ID) -> Kept:
 def dead_letter_in(store: FirestoreStore) -> FirestoreStore:
     keep_dead_letter(store, Delivery(GOOD.topic, GOOD.data), NOW)
     return store
+
+
+def refuse(store: FirestoreStore, *messages: Any, now: datetime = NOW) -> list[str]:
+    """Deliver messages that are refused; give their ids."""
+    sent = [each if isinstance(each, Outgoing) else outgoing(each) for each in messages]
+    for each in sent:
+        Pipeline(store).send(each, now)
+    return [quarantine_id(each.topic, each.data) for each in sent]

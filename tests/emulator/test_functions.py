@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import functions_framework
 import pytest
-import yaml
 from google.cloud.firestore_v1.types import Document, DocumentChange
 
 from firestate.ingest.quarantine import quarantine_id
@@ -18,9 +17,7 @@ from firestate.pipeline import wiring
 from firestate.pipeline.quarantined import read_kept
 from firestate.replay.quarantined import as_published
 from firestate.schema.messages import (
-    EVENT_DEAD_LETTER_TOPIC,
     EVENT_TOPIC,
-    STATE_DEAD_LETTER_TOPIC,
     STATE_TOPIC,
 )
 from tests.emulator.harness import Pipeline, event_message, state_message
@@ -31,9 +28,6 @@ if TYPE_CHECKING:
     from firestate.stores.firestore import FirestoreStore
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"
-ENDPOINTS: dict[str, dict[str, Any]] = yaml.safe_load((FUNCTIONS / "functions.yaml").read_text())[
-    "endpoints"
-]
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -231,28 +225,3 @@ def test_sweep(own_store: FirestoreStore) -> None:
         sessions |= (shard.to_dict() or {}).get("sessions", {})
     assert sessions.keys() == {"s1"}
     assert pipeline.audit().findings == []
-
-
-def test_the_table_and_the_code_agree() -> None:
-    """Each endpoint of functions.yaml names a function of main.py, private or retried."""
-    source = (FUNCTIONS / "main.py").read_text()
-    triggers = {name: each.get("eventTrigger", {}) for name, each in ENDPOINTS.items()}
-    topics = {name: each.get("eventFilters", {}).get("topic") for name, each in triggers.items()}
-    assert {name: topic for name, topic in topics.items() if topic} == {
-        "ingest_state": STATE_TOPIC,
-        "ingest_event": EVENT_TOPIC,
-        "dead_letter_states": STATE_DEAD_LETTER_TOPIC,
-        "dead_letter_events": EVENT_DEAD_LETTER_TOPIC,
-    }
-    for name, endpoint in ENDPOINTS.items():
-        assert f"def {endpoint['entryPoint']}(" in source, name
-        if "eventTrigger" in endpoint:
-            assert endpoint["eventTrigger"]["retry"] is True, name
-        assert {
-            "availableMemoryMb",
-            "cpu",
-            "concurrency",
-            "timeoutSeconds",
-            "minInstances",
-            "maxInstances",
-        } <= endpoint.keys(), name

@@ -1,57 +1,34 @@
-"""The commands `firestate quarantine ...`, on an emulator."""
+"""`firestate quarantine list` and `show`, on an emulator."""
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from firestate.client.outgoing import Outgoing, outgoing
-from firestate.ingest.quarantine import quarantine_id
+from firestate.client.outgoing import Outgoing
 from firestate.pipeline.quarantined import drop, read_kept
 from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
-from firestate.stores.protocol import Create, Query, Remove, Update
-from tests.emulator.harness import NOW, Pipeline, event_message, everything, state_message
+from firestate.stores.protocol import Create, Remove, Update
+from tests.emulator.harness import NOW, state_message
 from tests.emulator.refused import (
     BAD,
-    BAD_ID,
-    GOOD,
-    GOOD_ID,
     LARGE,
     LARGE_ID,
-    Direct,
-    dead_letter_in,
+    refuse,
 )
 
 if TYPE_CHECKING:
-    from datetime import datetime
     from pathlib import Path
 
     from firestate.stores.firestore import FirestoreStore
     from tests.conftest import Run
 
 EVIL = "\x1b[31m[red]x[/red]\u202e\x9b"
-
-
-@pytest.fixture
-def publisher(store: FirestoreStore, monkeypatch: pytest.MonkeyPatch) -> Direct:
-    """What is published is delivered at once."""
-    direct = Direct(Pipeline(store))
-    monkeypatch.setattr("firestate.cli.quarantine.open_publisher", lambda *_: direct)
-    return direct
-
-
-def send(store: FirestoreStore, *messages: Any, now: datetime = NOW) -> list[str]:
-    """Deliver messages that are refused; give their ids."""
-    sent = [each if isinstance(each, Outgoing) else outgoing(each) for each in messages]
-    for each in sent:
-        Pipeline(store).send(each, now)
-    return [quarantine_id(each.topic, each.data) for each in sent]
 
 
 def test_an_empty_quarantine(run: Run) -> None:
@@ -90,8 +67,8 @@ def test_list(run: Run, store: FirestoreStore) -> None:
     bad_event = {"event": {"event_id": "a/b"}}
     ids = []
     for minute, message in enumerate([BAD, bad_event, {"schema_version": 9, "state": {}}]):
-        ids += send(store, message, now=NOW.replace(minute=minute))
-    send(store, BAD, now=NOW.replace(minute=30))
+        ids += refuse(store, message, now=NOW.replace(minute=minute))
+    refuse(store, BAD, now=NOW.replace(minute=30))
     listed = json.loads(run("quarantine", "list", "--json")[1])
     assert [each["id"] for each in listed] == [ids[0], ids[2], ids[1]]
     assert listed[0]["deliveries"] == 2
@@ -116,7 +93,7 @@ def test_list(run: Run, store: FirestoreStore) -> None:
 
 def test_a_damaged_document_hides_no_other(run: Run, store: FirestoreStore) -> None:
     """It is named; the others are listed, and replayed."""
-    bad, worse = send(store, BAD, {"state": 7})
+    bad, worse = refuse(store, BAD, {"state": 7})
     document = store.read(f"quarantine/{worse}")
     assert document is not None
     store.commit([Remove(document.path, document.token, [("topic",)])])
@@ -131,7 +108,7 @@ def test_show(run: Run, store: FirestoreStore) -> None:
     """Everything that is known, each problem, and the message with the lines at fault."""
     message = state_message(1, status="sleeping", memory_context={"a": [[1]], EVIL: 1})
     del message["state"]["agent_id"]
-    (own_id,) = send(store, Outgoing(STATE_TOPIC, json.dumps(message).encode(), {"origin": EVIL}))
+    (own_id,) = refuse(store, Outgoing(STATE_TOPIC, json.dumps(message).encode(), {"origin": EVIL}))
     code, out, _ = run("quarantine", "show", own_id[:6])
     assert code == 0
     assert own_id in out
@@ -159,13 +136,13 @@ def reason(lines: list[str]) -> str:
 )
 def test_show_what_is_no_json(run: Run, store: FirestoreStore, data: bytes, told: str) -> None:
     """The place is pointed at."""
-    (own_id,) = send(store, Outgoing(STATE_TOPIC, data))
+    (own_id,) = refuse(store, Outgoing(STATE_TOPIC, data))
     assert told in run("quarantine", "show", own_id)[1]
 
 
 def test_the_bytes_themselves(run: Run, store: FirestoreStore, tmp_path: Path) -> None:
     """9.9 MB of anything come out as they came in, on standard output and in a file."""
-    send(store, LARGE)
+    refuse(store, LARGE)
     command = [sys.executable, "-c", "from firestate.cli import main; main()", "quarantine"]
     shown = subprocess.run([*command, "show", LARGE_ID, "--raw"], check=True, capture_output=True)
     assert shown.stdout == LARGE.data
@@ -182,93 +159,9 @@ def test_the_bytes_themselves(run: Run, store: FirestoreStore, tmp_path: Path) -
     assert "no UTF-8" in err
 
 
-def test_a_line_to_be_put_right_and_replayed(
-    run: Run, store: FirestoreStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`show --as-line` gives what `firestate replay FILE` takes, to the byte; JSON does as well."""
-    text = '{"state": "ä\u2028\x85 nonsense"}'
-    (own_id,) = send(store, Outgoing(STATE_TOPIC, text.encode()))
-    sent = Direct(Pipeline(store))
-    monkeypatch.setattr("firestate.cli.replay.open_publisher", lambda *_: sent)
-    for number, option in enumerate(("--as-line", "--json")):
-        out = run("quarantine", "show", own_id, option)[1]
-        path = tmp_path / f"{number}.jsonl"
-        path.write_text(json.dumps(json.loads(out)) if option == "--json" else out)
-        assert run("replay", str(path))[0] == 0
-        assert sent.sent[-1].topic == STATE_TOPIC
-        assert sent.sent[-1].data == text.encode()
-    assert json.loads(run("quarantine", "list", "--json")[1])[0]["deliveries"] == 3
-
-
-def test_replay_one(run: Run, store: FirestoreStore, publisher: Direct) -> None:
-    """Of one message nobody is asked; it is stored, and waits no more."""
-    dead_letter_in(store)
-    code, out, _ = run("quarantine", "replay", GOOD_ID[:8])
-    assert code == 0
-    assert out.startswith("1 published.\n")
-    assert "quarantine list" in out
-    assert publisher.sent[0].data == GOOD.data
-    assert run("quarantine", "list", "--json")[1] == "[]\n"
-    (again,) = json.loads(run("quarantine", "list", "--all", "--json")[1])
-    assert (again["waiting"], again["replays"]) == (False, 1)
-    assert run("quarantine", "replay", "--all", "--yes")[1] == "0 published.\n"
-    assert "replayed, and not refused since" in run("quarantine", "show", GOOD_ID)[1]
-
-
-def test_many_are_asked_for(
-    run: Run, store: FirestoreStore, publisher: Direct, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Their number is told; without a yes nothing is done, with one all of it."""
-    dead_letter_in(store)
-    send(store, BAD, {"event": {}})
-    for answer, told in (("n\n", "nothing was done"), ("", "Aborted")):
-        monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
-        code, out, err = run("quarantine", "replay", "--all")
-        assert code == 1
-        assert publisher.sent == []
-        assert "3 messages: publish again?" in err
-        assert told in out + err
-    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
-    assert run("quarantine", "replay", "--code", "schema")[0] == 0
-    assert len(publisher.sent) == 2
-    code, out, _ = run("quarantine", "replay", "--all", "--yes", "--json")
-    assert json.loads(out) == {"published": 3, "gone": 0, "damaged": 0}
-    assert {each.data for each in publisher.sent[2:]} >= {GOOD.data, BAD.data}
-    assert len(json.loads(run("quarantine", "list", "--json")[1])) == 2
-
-
-def test_a_damaged_one_stops_no_other(run: Run, store: FirestoreStore, publisher: Direct) -> None:
-    """It is named, and the exit code says that not all could be done."""
-    send(store, BAD)
-    dead_letter_in(store)
-    (part,) = store.query(Query(f"quarantine/{BAD_ID}/parts"))
-    store.commit([Update(part.path, part.token, {"data": b"forged"})])
-    code, out, err = run("quarantine", "replay", "--all", "--yes")
-    assert code == 3
-    assert "1 published" in out
-    assert f"quarantine/{BAD_ID}: its parts hold 6 bytes, it had 21" in err
-    assert [each.data for each in publisher.sent] == [GOOD.data]
-
-
-def test_drop(run: Run, store: FirestoreStore, publisher: Direct) -> None:
-    """By id, what was replayed, or all; nothing is left of them."""
-    del publisher
-    dead_letter_in(store)
-    ids = send(store, BAD, {"event": {}}, {"state": {}}, event_message("a/b"))
-    assert run("quarantine", "drop", ids[1][:6])[:2] == (0, "1 dropped.\n")
-    assert run("quarantine", "drop", ids[1])[0] == 1
-    assert run("quarantine", "replay", GOOD_ID)[0] == 0
-    assert run("quarantine", "drop", "--all", "--replayed", "--yes")[1] == "1 dropped.\n"
-    assert read_kept(store, GOOD_ID) is None
-    _, out, _ = run("quarantine", "drop", ids[0], ids[2], "--yes", "--json")
-    assert json.loads(out) == {"dropped": 2, "gone": 0, "damaged": 0}
-    assert run("quarantine", "drop", "--all", "--yes")[1] == "1 dropped.\n"
-    assert not any(path.startswith("quarantine") for path in everything(store))
-
-
 def test_a_short_id_that_begins_several(run: Run, store: FirestoreStore) -> None:
     """More digits are asked for; a path is taken as well."""
-    own_id = send(store, BAD)[0]
+    own_id = refuse(store, BAD)[0]
     document = read_kept(store, own_id)
     assert document is not None
     twin = own_id[:6] + "0" * 34

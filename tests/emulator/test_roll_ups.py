@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from firestate.stores.firestore import FirestoreStore
 
 
+@pytest.mark.usefixtures("own_turns")
 def test_at_most_once_a_second_and_never_back(store: FirestoreStore) -> None:
     """Two processes and a sweep at once: a second between writes, and no total ever falls."""
     watched = Watched(store)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
-_MOST_JITTER = 1.25
+_MOST_JITTER = 1.25  # intervals
 
 
 class RollUp:
