@@ -14,7 +14,8 @@ from firestate.counters.totals import global_document
 from firestate.ingest.outcomes import Outcome
 from firestate.ingest.states import StateDecision, decide_state
 from firestate.pipeline.derive_event import derive_event
-from firestate.schema.ids import SESSIONS, SHARDS
+from firestate.queries import SHARDS
+from firestate.schema.ids import SESSIONS
 from firestate.schema.messages import TombstoneMessage
 from firestate.stores.protocol import Query, Remove, Update
 from tests.chaos.guarantees import check_history

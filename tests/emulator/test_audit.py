@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from firestate.pipeline.shard_audit import _MEMORY_SUMS, _ROW_SUMS, cheap_audit
-from firestate.schema.ids import GLOBAL_CONFIG, MEMORIES, SESSIONS, SHARDS
+from firestate.pipeline.shard_audit import cheap_audit
+from firestate.schema.ids import GLOBAL_CONFIG, SHARDS
 from firestate.stores.protocol import Add, Query, Remove
 from tests.emulator.damage import MEMORY, ROW, changed, damage, paths_to_numbers, repaired
 from tests.emulator.harness import (
@@ -167,17 +166,3 @@ def test_two_repairs_at_once(filled: FirestoreStore) -> None:
         with pytest.raises(ConflictError):
             repair_shards(filled, {"spawned": -1}, before)
     assert cheap_audit(filled) == "no drift"
-
-
-def test_every_sum_of_the_scheduled_audit_has_its_index() -> None:
-    """Production refuses a sum over a field that is not indexed; the emulator does not."""
-    overrides = json.loads(INDEXES.read_text())["fieldOverrides"]
-    indexed = {
-        (each["collectionGroup"], each["fieldPath"], index["queryScope"])
-        for each in overrides
-        for index in each["indexes"]
-    }
-    assert indexed == {
-        *((SESSIONS, f"contribution.{name}", "COLLECTION_GROUP") for name in _ROW_SUMS),
-        *((MEMORIES, f"learning_context.coordination.{n}", "COLLECTION") for n in _MEMORY_SUMS),
-    }

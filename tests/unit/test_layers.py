@@ -19,8 +19,9 @@ ARROWS = {
     "ingest": {"schema", "counters", "stores.protocol"},
     "derive": {"schema", "counters"},
     "stores.protocol": set(),
+    "queries": {"schema", "stores.protocol"},
     "stores": {"schema", "stores.protocol"},
-    "pipeline": {"schema", "counters", "ingest", "derive", "stores", "stores.protocol"},
+    "pipeline": {"schema", "counters", "ingest", "derive", "queries", "stores", "stores.protocol"},
     "client": {"schema"},
     "replay": {"schema", "client", "ingest", "pipeline", "stores.protocol"},
     "demo": {"schema", "client"},
@@ -29,6 +30,7 @@ ARROWS = {
         "counters",
         "ingest",
         "derive",
+        "queries",
         "stores.protocol",
         "pipeline",
         "client",
@@ -36,6 +38,7 @@ ARROWS = {
     "local": {"schema", "ingest", "stores", "pipeline", "client"},
     "cli": {
         "schema",
+        "queries",
         "stores",
         "stores.protocol",
         "pipeline",
@@ -47,7 +50,7 @@ ARROWS = {
     },
 }
 # Also pure: nothing of Google, nothing that waits, reads or prints.
-PURE = ("schema", "counters", "ingest", "derive", "stores.protocol")
+PURE = ("schema", "counters", "ingest", "derive", "queries", "stores.protocol")
 MOST_LINES = 250
 IMPURE = {"google", "grpc", "time", "os", "random", "threading", "socket", "rich", "typer"}
 

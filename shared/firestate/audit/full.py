@@ -21,23 +21,15 @@ from firestate.audit.recount_agent import (
 )
 from firestate.audit.recount_system import recount_system
 from firestate.pipeline.sweep import swept_figures
-from firestate.schema.ids import (
-    CONTROLS,
-    EVENTS,
-    GLOBAL_CONFIG,
-    MEMORIES,
-    SESSIONS,
-    SHARDS,
-    STATES,
-    memory_path,
-)
-from firestate.stores.protocol import Query
+from firestate.queries import ALL_EVENTS, ALL_MEMORIES, ALL_ROWS, ALL_STATES, SHARDS
+from firestate.schema.ids import CONTROLS, GLOBAL_CONFIG, SESSIONS, memory_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
     from firestate.audit.recount import Flat
+    from firestate.queries import Shape
     from firestate.stores.protocol import Store, Stored
 
 DEFAULT_GRACE = timedelta(seconds=60)
@@ -61,7 +53,7 @@ class FullAudit:
 
     def run(self) -> AuditReport:
         """Read everything at one time and compare; writes nothing."""
-        rows = {row.path: row for row in self._read(SESSIONS, group=True)}
+        rows = {row.path: row for row in self._read(ALL_ROWS)}
         self.report.rows = len(rows)
         self._check_states(rows)
         events = self._check_events()
@@ -69,11 +61,11 @@ class FullAudit:
         self._check_shards(rows)
         return self.report
 
-    def _read(self, collection: str, *, group: bool = False) -> Iterator[Stored]:
-        return self._store.query(Query(collection, group=group), at=self._at)
+    def _read(self, everything: Shape) -> Iterator[Stored]:
+        return self._store.query(everything.query(), at=self._at)
 
     def _check_states(self, rows: dict[str, Stored]) -> None:
-        for state in self._read(STATES):
+        for state in self._read(ALL_STATES):
             self.report.states += 1
             data = state.data
             path = (
@@ -100,7 +92,7 @@ class FullAudit:
 
     def _check_events(self) -> dict[str, list[dict[str, Any]]]:
         by_agent: dict[str, list[dict[str, Any]]] = {}
-        for event in self._read(EVENTS):
+        for event in self._read(ALL_EVENTS):
             self.report.events += 1
             if event.data.get("counted"):
                 source = memory_path(event.data["source_agent_type"], event.data["source_agent_id"])
@@ -118,7 +110,7 @@ class FullAudit:
         for path, row in rows.items():
             by_agent.setdefault(path.rpartition(f"/{SESSIONS}/")[0], []).append(row.data)
         seen = set()
-        for memory in self._read(MEMORIES):
+        for memory in self._read(ALL_MEMORIES):
             self.report.memories += 1
             seen.add(memory.path)
             self._check_memory(memory, by_agent.get(memory.path, []), events.get(memory.path, []))
@@ -184,7 +176,7 @@ class FullAudit:
         }
         for path in sorted(self.shard_drift):
             expected = self._expected.get(path, 0)
-            self._find(Kind.SHARDS, SHARDS, ".".join(path), expected, found.get(path, 0))
+            self._find(Kind.SHARDS, SHARDS.collection, ".".join(path), expected, found.get(path, 0))
         self._check_global(shards)
 
     def _check_global(self, shards: list[Stored]) -> None:

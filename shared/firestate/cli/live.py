@@ -9,8 +9,8 @@ from rich.live import Live
 
 from firestate.cli.output import table
 from firestate.cli.system import system_table
-from firestate.schema.ids import GLOBAL_CONFIG, STATES
-from firestate.stores.protocol import Query
+from firestate.queries import BY_STATUS, EVERY_STATUS
+from firestate.schema.ids import GLOBAL_CONFIG
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -66,7 +66,7 @@ class Show:
 
     def _agents(self, most: int) -> Any:  # noqa: ANN401 - a rich table
         limit = max(1, min(most, _SHOWN))
-        query = Query(STATES, order_by="last_active", descending=True, limit=limit, fields=_FIELDS)
+        query = BY_STATUS.query({"status": EVERY_STATUS}, limit=limit, fields=_FIELDS)
         rows = [[each.data.get(name) for name in _FIELDS] for each in self._store.query(query)]
         columns = ["type", "agent", "session", "status", "task", "last active"]
         return table("Agents that were active last", columns, rows)

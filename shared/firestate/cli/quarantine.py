@@ -20,14 +20,13 @@ from firestate.cli.quarantine_choice import (
 )
 from firestate.cli.quarantine_show import show
 from firestate.cli.safe_text import cut, safe, safe_json
-from firestate.cli.stored import read_all
+from firestate.cli.stored import look_up, read_all
 from firestate.cli.views import LimitOption  # noqa: TC001 - typer reads it at run time
 from firestate.pipeline.quarantined import drop
+from firestate.queries import LOOK_UP_KEPT, WAITING_OR_NOT
 from firestate.replay.quarantined import replay_quarantined
 from firestate.schema.documents import to_json
-from firestate.schema.ids import QUARANTINE
 from firestate.schema.quarantined import Quarantined
-from firestate.stores.protocol import Query, Where
 
 app = typer.Typer(help="Look at messages that were refused; publish them again, or drop them.")
 
@@ -49,10 +48,10 @@ def list_kept(
     as_json: JsonOption = False,
 ) -> None:
     """List refused messages, the latest first."""
-    wanted = {"code": code, "topic": topic, "waiting": None if everything else True}
-    where = [Where(name, "==", value) for name, value in wanted.items() if value is not None]
-    query = Query(QUARANTINE, where, order_by="last_seen", descending=True, limit=limit)
-    found = list(read_all(Quarantined, open_store(project, file).query(query)))
+    waiting = WAITING_OR_NOT if everything else True
+    wanted = {"code": code, "topic": topic, "waiting": waiting}
+    store = open_store(project, file)
+    found = list(read_all(Quarantined, look_up(store, LOOK_UP_KEPT, wanted, limit=limit)))
     if as_json:
         typer.echo(safe_json([to_json(each) for each in found]))
         return

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from firestate.cli.output import fail, notes, progress
+from firestate.cli.stored import look_up
 from firestate.errors import ConfigurationError, DamagedDocumentError, FirestateError
+from firestate.queries import ALL_KEPT, KEPT_WITH_ID, LOOK_UP_KEPT, WAITING_OR_NOT
 from firestate.schema.ids import QUARANTINE, quarantine_path
-from firestate.stores.protocol import Query, Where
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,8 +60,10 @@ def find_id(store: Store, text: str) -> str:
         # Not by the field: that may be what is damaged.
         found = [digits] if store.read(quarantine_path(digits), ["id"]) else []
     else:
-        span = [Where("id", ">=", digits), Where("id", "<", digits + _AFTER_ALL_DIGITS)]
-        found = [each.id for each in store.query(Query(QUARANTINE, span, limit=2, fields=["id"]))]
+        beginning_so = KEPT_WITH_ID.query(
+            low=digits, high=digits + _AFTER_ALL_DIGITS, limit=2, fields=["id"]
+        )
+        found = [each.id for each in store.query(beginning_so)]
     if not found:
         fail(f"no message {digits} in quarantine: `firestate quarantine list --all` lists them")
     if len(found) > 1:
@@ -86,9 +89,12 @@ def chosen(
         raise ConfigurationError(message)
     if ids:
         return list(dict.fromkeys(find_id(store, each) for each in ids))
-    wanted = {"code": code, "waiting": waiting}
-    where = [Where(name, "==", value) for name, value in wanted.items() if value is not None]
-    found = store.query(Query(QUARANTINE, where, fields=["first_seen"]))
+    wanted = {"code": code, "waiting": WAITING_OR_NOT if waiting is None else waiting}
+    if code is None and waiting is None:
+        # Not by a field: all are meant, also those that have been damaged.
+        found = store.query(ALL_KEPT.query(fields=["first_seen"]))
+    else:
+        found = look_up(store, LOOK_UP_KEPT, wanted, fields=["first_seen"])
     return [each.id for each in sorted(found, key=lambda each: str(each.data.get("first_seen")))]
 
 

@@ -9,19 +9,24 @@ from pydantic import BaseModel
 
 from firestate.cli.connect import FileOption, ProjectOption, open_store
 from firestate.cli.output import JsonOption, console, counts_text, fail, print_json, table
-from firestate.cli.stored import read_all, read_one
+from firestate.cli.stored import look_up, read_all, read_one
 from firestate.errors import ConfigurationError
-from firestate.schema.documents import to_json
-from firestate.schema.enums import AgentStatus, CoordinationEventType
-from firestate.schema.ids import (
-    EVENTS,
-    MEMORIES,
-    STATES,
-    id_problem,
-    memory_path,
+from firestate.queries import (
+    EVERY_EVENT_TYPE,
+    EVERY_STATUS,
+    LARGEST_MEMORIES,
+    LATEST_MEMORIES,
+    LOOK_UP_AGENTS,
+    LOOK_UP_EVENTS,
+    MEMORIES_OF_TYPE,
 )
+from firestate.schema.documents import to_json
+from firestate.schema.enums import (  # typer reads them at run time
+    AgentStatus,  # noqa: TC001 - see above
+    CoordinationEventType,  # noqa: TC001 - see above
+)
+from firestate.schema.ids import id_problem, memory_path
 from firestate.schema.models import AgentMemory, AgentState, CoordinationEvent
-from firestate.stores.protocol import Query, Where
 
 _MOST_ECHOED = 80
 
@@ -35,19 +40,26 @@ LimitOption = Annotated[
 def agents(
     project: ProjectOption = None,
     file: FileOption = None,
+    *,
     status: Annotated[AgentStatus | None, typer.Option(help="Only with this status.")] = None,
     agent_type: Annotated[str | None, typer.Option("--type", help="Only of this type.")] = None,
-    session: Annotated[str | None, typer.Option(help="Only of this session.")] = None,
-    *,
+    session: Annotated[str | None, typer.Option(help="Only of this session, by status.")] = None,
+    parent: Annotated[
+        str | None, typer.Option(help="Only those spawned by this agent id, the eldest first.")
+    ] = None,
     limit: LimitOption = 50,
     as_json: JsonOption = False,
 ) -> None:
-    """List agents, one line for each of their sessions."""
-    wanted = {"status": status and status.value, "agent_type": agent_type, "session_id": session}
-    where = [Where(name, "==", value) for name, value in wanted.items() if value is not None]
-    if status is None:  # a tombstone has none: it is no agent
-        where.append(Where("status", "in", [each.value for each in AgentStatus]))
-    found = open_store(project, file).query(Query(STATES, where, limit=limit))
+    """List agents, one line for each of their sessions; those that were active last come first."""
+    wanted: dict[str, object] = {
+        "status": status and status.value,
+        "agent_type": agent_type,
+        "session_id": session,
+        "parent_agent_id": parent,
+    }
+    if status is None and session is None and parent is None:
+        wanted["status"] = EVERY_STATUS
+    found = look_up(open_store(project, file), LOOK_UP_AGENTS, wanted, limit=limit)
     states = list(read_all(AgentState, found))
     if as_json:
         print_json([to_json(state) for state in states])
@@ -63,19 +75,36 @@ def agents(
 def events(
     project: ProjectOption = None,
     file: FileOption = None,
+    *,
     event_type: Annotated[
         CoordinationEventType | None, typer.Option("--type", help="Only of this type.")
     ] = None,
     source: Annotated[str | None, typer.Option(help="Only by this agent id.")] = None,
+    between: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            metavar="TYPE TYPE", help="Only from agents of the first type to those of the second."
+        ),
+    ] = None,
+    success: Annotated[
+        bool | None, typer.Option("--succeeded/--failed", help="Only with this outcome.")
+    ] = None,
     limit: LimitOption = 50,
-    *,
     as_json: JsonOption = False,
 ) -> None:
     """List coordination events, newest first."""
-    wanted = {"event_type": event_type and event_type.value, "source_agent_id": source}
-    where = [Where(name, "==", value) for name, value in wanted.items() if value is not None]
-    query = Query(EVENTS, where, order_by="timestamp", descending=True, limit=limit)
-    found = list(read_all(CoordinationEvent, open_store(project, file).query(query)))
+    source_type, target_type = between or (None, None)
+    wanted: dict[str, object] = {
+        "event_type": event_type and event_type.value,
+        "source_agent_id": source,
+        "source_agent_type": source_type,
+        "target_agent_type": target_type,
+        "success": success,
+    }
+    if event_type is None and source is None and between is None:
+        wanted["event_type"] = EVERY_EVENT_TYPE
+    stored = look_up(open_store(project, file), LOOK_UP_EVENTS, wanted, limit=limit)
+    found = list(read_all(CoordinationEvent, stored))
     if as_json:
         print_json([to_json(event) for event in found])
         return
@@ -99,24 +128,29 @@ def memory(
     ] = None,
     project: ProjectOption = None,
     file: FileOption = None,
-    limit: LimitOption = 50,
     *,
+    agent_type: Annotated[str | None, typer.Option("--type", help="Only of this type.")] = None,
+    limit: LimitOption = 50,
+    most: Annotated[
+        bool, typer.Option("--most", help="Those with most memories first, not the latest.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show what agents have learned: all of them in short, or one in full."""
     store = open_store(project, file)
     if agent is not None:
-        agent_type, _, agent_id = agent.partition("_")
-        if problem := id_problem(agent_type) or id_problem(agent_id):
+        own_type, _, own_id = agent.partition("_")
+        if problem := id_problem(own_type) or id_problem(own_id):
             raise ConfigurationError(f"{agent[:_MOST_ECHOED]!r} names no agent: {problem}")
-        stored = store.read(memory_path(agent_type, agent_id))
+        stored = store.read(memory_path(own_type, own_id))
         if stored is None:
             fail(f"no memory of {agent[:_MOST_ECHOED]}: `firestate memory` lists those there are")
         one = read_one(AgentMemory, stored)
         print_json(to_json(one)) if as_json else _print_memory(one)
         return
-    query = Query(MEMORIES, order_by="last_memory_sync", descending=True, limit=limit)
-    memories = list(read_all(AgentMemory, store.query(query)))
+    ways = [LARGEST_MEMORIES] if most else [MEMORIES_OF_TYPE, LATEST_MEMORIES]
+    found = look_up(store, ways, {"agent_type": agent_type}, limit=limit)
+    memories = list(read_all(AgentMemory, found))
     if as_json:
         print_json([to_json(one) for one in memories])
         return

@@ -15,8 +15,9 @@ from firestate.ingest.outcomes import Outcome
 from firestate.pipeline.deliveries import Report
 from firestate.pipeline.fold_memory import next_change, until_counted
 from firestate.pipeline.full_shards import where_it_fits
-from firestate.schema.ids import SESSIONS, Identity, shard_path
-from firestate.stores.protocol import Add, Query, Stored, Write, replacing
+from firestate.queries import ROWS_OF_AGENT
+from firestate.schema.ids import Identity, shard_path
+from firestate.stores.protocol import Add, Stored, Write, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,8 +93,6 @@ def _sessions(change: Counts) -> list[tuple[str, ...]]:
 
 
 def _fold_anew(store: Store, identity: Identity, new: dict[str, Any]) -> RowsPart:
-    query = Query(f"{identity.memory_path}/{SESSIONS}")
-    others = (
-        row.data for row in store.query(query) if row.data["session_id"] != identity.session_id
-    )
+    rows = store.query(ROWS_OF_AGENT.query(under=identity.memory_path))
+    others = (row.data for row in rows if row.data["session_id"] != identity.session_id)
     return fold_rows([new, *others])

@@ -15,8 +15,9 @@ from firestate.derive.memory import memory_document, parts_of
 from firestate.derive.rows import fold_rows
 from firestate.errors import DamagedDocumentError
 from firestate.pipeline.contention import until_settled
-from firestate.schema.ids import EVENTS, SESSIONS, memory_path
-from firestate.stores.protocol import Query, Stored, Where, replacing
+from firestate.queries import BY_SOURCE, ROWS_OF_AGENT
+from firestate.schema.ids import memory_path
+from firestate.stores.protocol import Stored, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,7 +71,7 @@ def fold_memory(store: Store, agent_type: str, agent_id: str) -> None:
         # makes the condition fail.
         memory = store.read(path)
         with damage_named(path):
-            rows = fold_rows(row.data for row in store.query(Query(f"{path}/{SESSIONS}")))
+            rows = fold_rows(row.data for row in store.query(ROWS_OF_AGENT.query(under=path)))
         events = _events_part(store, agent_type, agent_id)
         known = _known_events(memory.data if memory else None)
         if known is not None and _expired(known, events):
@@ -91,7 +92,7 @@ def next_change(memory: Stored | None) -> int:
 
 def _events_part(store: Store, agent_type: str, agent_id: str) -> EventsPart:
     part = EventsPart()
-    for event in store.query(Query(EVENTS, [Where("source_agent_id", "==", agent_id)])):
+    for event in store.query(BY_SOURCE.query({"source_agent_id": agent_id})):
         if event.data["source_agent_type"] == agent_type and event.data.get("counted"):
             part = add_event(part, event.data)
     return part

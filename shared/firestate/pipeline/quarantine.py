@@ -16,8 +16,8 @@ from firestate.ingest.quarantine import ON_REFUSAL, parts, quarantine_creation, 
 from firestate.limits import QUARANTINE_COMMIT_PARTS
 from firestate.pipeline.contention import until_settled
 from firestate.pipeline.deliveries import Delivery, Report
-from firestate.schema.ids import PARTS
-from firestate.stores.protocol import Create, Query, Stored, Update
+from firestate.queries import PARTS_OF_KEPT
+from firestate.stores.protocol import Create, Stored, Update
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -63,4 +63,4 @@ def quarantine(
 
 def parts_of(store: Store, path: str) -> list[Stored]:
     """Give the parts that are there of a document of the quarantine, without their bytes."""
-    return list(store.query(Query(f"{path}/{PARTS}", fields=[_MARK])))
+    return list(store.query(PARTS_OF_KEPT.query(under=path, fields=[_MARK])))

@@ -11,11 +11,12 @@ from pydantic import ValidationError
 from firestate.errors import DamagedDocumentError, SchemaTooNewError
 from firestate.pipeline.contention import until_settled
 from firestate.pipeline.quarantine import parts_of
+from firestate.queries import PARTS_OF_KEPT
 from firestate.schema.documents import from_document
-from firestate.schema.ids import PARTS, quarantine_path
+from firestate.schema.ids import quarantine_path
 from firestate.schema.messages import problems_in
 from firestate.schema.quarantined import Quarantined
-from firestate.stores.protocol import Query, Remove, Stored
+from firestate.stores.protocol import Remove, Stored
 
 if TYPE_CHECKING:
     from firestate.stores.protocol import Store
@@ -44,7 +45,7 @@ def read_kept(store: Store, quarantine_id: str) -> Kept | None:
         reasons = problems_in(error) if isinstance(error, ValidationError) else [error]
         message = f"{stored.path} cannot be read: {'; '.join(map(str, reasons))}"
         raise DamagedDocumentError(message) from error
-    found = store.query(Query(f"{stored.path}/{PARTS}"))
+    found = store.query(PARTS_OF_KEPT.query(under=stored.path))
     pieces = [part.data.get("data") for part in sorted(found, key=lambda part: part.path)]
     data = b"".join(piece for piece in pieces if isinstance(piece, bytes))
     if len(data) != document.size:

@@ -15,10 +15,11 @@ from firestate.ingest.states import next_version
 from firestate.pipeline.contention import until_settled
 from firestate.pipeline.deliveries import Report
 from firestate.pipeline.derive_state import derive_state
-from firestate.schema.ids import STATES, Identity
+from firestate.queries import ALL_STATES
+from firestate.schema.ids import Identity
 from firestate.schema.messages import Order
 from firestate.schema.values import digest
-from firestate.stores.protocol import Query, Update
+from firestate.stores.protocol import Update
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 def rederive(store: Store) -> Iterator[Report]:
     """Recount every state, one by one; give a report for each."""
-    for state in store.query(Query(STATES, fields=["counted_version"])):
+    for state in store.query(ALL_STATES.query(fields=["counted_version"])):
         yield recount(store, state.path)
 
 

@@ -34,8 +34,9 @@ from firestate.ingest.outcomes import Outcome
 from firestate.limits import FOLD_INTERVAL_SECONDS
 from firestate.pipeline.contention import until_settled
 from firestate.pipeline.deliveries import Report
-from firestate.schema.ids import CONTROLS, GLOBAL_CONFIG, SHARDS
-from firestate.stores.protocol import Query, Stored, changed_fields, replacing
+from firestate.queries import SHARDS
+from firestate.schema.ids import CONTROLS, GLOBAL_CONFIG
+from firestate.stores.protocol import Stored, changed_fields, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -131,7 +132,7 @@ class RollUp:
         # The shards are read after the token of what they will replace is known, and the write is
         # refused if that is no longer there: so a fold never replaces one that has read later.
         # `global_config` cannot move back.
-        snapshot = self._store.snapshot(Query(SHARDS))
+        snapshot = self._store.snapshot(SHARDS.query())
         controls = self._store.read(CONTROLS)
         stored = self._written.data if self._written else {}
         document = global_document(

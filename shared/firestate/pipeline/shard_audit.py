@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from firestate.counters.sums import Counts, subtracted
 from firestate.counters.totals import sum_of_shards
 from firestate.pipeline.full_shards import where_it_fits
-from firestate.schema.ids import MEMORIES, SESSIONS, SHARDS, SYSTEM, shard_path
-from firestate.stores.protocol import Add, Create, Query, Update
+from firestate.queries import ALL_MEMORIES, ALL_ROWS, SHARDS
+from firestate.schema.ids import SYSTEM, shard_path
+from firestate.stores.protocol import Add, Create, Update
 
 if TYPE_CHECKING:
     from firestate.stores.protocol import Store, Stored, Write
@@ -22,35 +23,20 @@ if TYPE_CHECKING:
 REPAIRS = f"{SYSTEM}/repairs"
 """Written by each repair, on condition of what it was when the audit began."""
 
-_ROW_SUMS = {
-    "spawned": ("spawned",),
-    "current": ("current",),
-    "tasks.completed": ("tasks", "completed"),
-    "tasks.failed": ("tasks", "failed"),
-    "tasks.cancelled": ("tasks", "cancelled"),
-}
-_MEMORY_SUMS = ("total", "succeeded", "duration_ms")
-
 
 def cheap_audit(store: Store) -> str:
     """Compare the main sums, repair the shards, and say in a few words what was found."""
     last_repair = store.read(REPAIRS)
     at = store.now()
-    rows = store.total(
-        Query(SESSIONS, group=True), [f"contribution.{name}" for name in _ROW_SUMS], at=at
-    )
-    memories = store.total(
-        Query(MEMORIES), [f"learning_context.coordination.{name}" for name in _MEMORY_SUMS], at=at
-    )
-    shards = sum_of_shards(shard.data for shard in store.query(Query(SHARDS), at=at))
-    expected: Counts = {"tasks": {}, "coordination": {}}
-    actual: Counts = {"tasks": {}, "coordination": {}}
-    for name, path in _ROW_SUMS.items():
-        _put(expected, path, rows[f"contribution.{name}"])
+    sums = store.total(ALL_ROWS.query(), at=at) | store.total(ALL_MEMORIES.query(), at=at)
+    shards = sum_of_shards(shard.data for shard in store.query(SHARDS.query(), at=at))
+    expected: Counts = {}
+    actual: Counts = {}
+    for name in (*ALL_ROWS.sums, *ALL_MEMORIES.sums):
+        # A shard has the same counts, without the field that is around them here.
+        path = tuple(name.split(".")[1:])
+        _put(expected, path, sums[name])
         _put(actual, path, _get(shards, path))
-    for name in _MEMORY_SUMS:
-        _put(expected, ("coordination", name), memories[f"learning_context.coordination.{name}"])
-        _put(actual, ("coordination", name), _get(shards, ("coordination", name)))
     drift = subtracted(expected, actual)
     if not drift:
         return "no drift"

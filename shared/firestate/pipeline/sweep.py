@@ -16,8 +16,8 @@ from firestate.ingest.outcomes import Outcome
 from firestate.limits import STALE_AFTER
 from firestate.pipeline.deliveries import Report
 from firestate.pipeline.shard_audit import cheap_audit
-from firestate.schema.ids import QUARANTINE, SHARDS, STATES
-from firestate.stores.protocol import Query, Remove, Where
+from firestate.queries import CURRENT_STATUSES, KEPT, SHARDS, STALE
+from firestate.stores.protocol import Remove
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from firestate.pipeline.roll_up import RollUp
     from firestate.stores.protocol import Store
 
-_CURRENT = ["idle", "active", "busy", "error"]
 _EVERY_MINUTES = 15
 
 
@@ -46,10 +45,8 @@ def sweep(store: Store, roll_up: RollUp, now: datetime) -> Report:
 
 def swept_figures(store: Store, at: datetime) -> dict[str, int]:
     """Give the system metrics that only a query knows, as they were at the store's time `at`."""
-    stale = Query(
-        STATES, [Where("status", "in", _CURRENT), Where("last_active", "<", at - STALE_AFTER)]
-    )
-    waiting = Query(QUARANTINE, [Where("waiting", "==", value=True)])
+    stale = STALE.query({"status": CURRENT_STATUSES}, high=at - STALE_AFTER)
+    waiting = KEPT.query({"waiting": True})
     return {
         "stale_agent_count": store.total(stale, at=at)["count"],
         "quarantine_count": store.total(waiting, at=at)["count"],
@@ -59,7 +56,7 @@ def swept_figures(store: Store, at: datetime) -> dict[str, int]:
 def _compact(store: Store) -> int:
     """Take ended sessions out of each shard, on condition that nothing was added meanwhile."""
     compacted = 0
-    for shard in store.snapshot(Query(SHARDS)).documents:
+    for shard in store.snapshot(SHARDS.query()).documents:
         if ended := ended_sessions(shard.data):
             fields = [("sessions", session_id) for session_id in ended]
             try:

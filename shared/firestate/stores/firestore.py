@@ -85,14 +85,12 @@ class FirestoreStore:
             return Snapshot(list(self.query(query, at=at)), at)
         return Snapshot([stored(snapshot) for snapshot in found], found[0].read_time)
 
-    def total(
-        self, query: Query, sums: Sequence[str] = (), *, at: datetime | None = None
-    ) -> dict[str, int]:
-        """Give `count` and the sum of each (dotted) field of `sums` over what `query` finds."""
+    def total(self, query: Query, *, at: datetime | None = None) -> dict[str, int]:
+        """Give `count`, and each of the query's sums by its name, over what `query` finds."""
         # One aggregation a query: several fields in one would need an index over all of them.
         return {"count": self._aggregated(self._query(query).count(alias="it"), query, at)} | {
             name: self._aggregated(self._query(query).sum(name, alias="it"), query, at)
-            for name in sums
+            for name in query.sums
         }
 
     def _aggregated(self, aggregation: Any, query: Query, at: datetime | None) -> int:  # noqa: ANN401 - the client's own types are loose here
@@ -113,9 +111,9 @@ class FirestoreStore:
         built: Any = base(query.collection)
         for where in query.where:
             built = built.where(filter=FieldFilter(*where))
-        if query.order_by:
-            direction = "DESCENDING" if query.descending else "ASCENDING"
-            built = built.order_by(query.order_by, direction=direction)
+        direction = "DESCENDING" if query.descending else "ASCENDING"
+        for name in query.order_by:
+            built = built.order_by(name, direction=direction)
         if query.fields is not None:
             built = built.select(list(query.fields))
         if query.limit is not None:

@@ -103,14 +103,18 @@ class Where(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Documents of one collection, or with `group` of all collections of that name."""
+    """Documents of one collection, or with `group` of all collections of that name.
+
+    `order_by` are fields, all in one direction; `sums` (dotted) fields that a total adds up.
+    """
 
     collection: str
     where: Sequence[Where] = ()
-    order_by: str | None = None
+    order_by: Sequence[str] = ()
     descending: bool = False
     limit: int | None = None
     fields: Sequence[str] | None = None
+    sums: Sequence[str] = ()
     group: bool = False
 
 
@@ -143,14 +147,8 @@ class Store(Protocol):
         """Give the documents found and the time as of which they were so."""
         ...
 
-    def total(
-        self,
-        query: Query,
-        sums: Sequence[str] = (),
-        *,
-        at: datetime | None = None,
-    ) -> dict[str, int]:
-        """Give `count` and the sum of each (dotted) field of `sums` over what `query` finds."""
+    def total(self, query: Query, *, at: datetime | None = None) -> dict[str, int]:
+        """Give `count`, and each of the query's sums by its name, over what `query` finds."""
         ...
 
     def now(self) -> datetime:

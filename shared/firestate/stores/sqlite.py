@@ -92,8 +92,8 @@ class SqliteStore:
         moment = self._file.last() if at is None else microseconds(at)
         every = self._all(query, moment)
         found: Iterable[Stored] = (one for one in every if matches(one.data, query.where))
-        if query.order_by is not None:
-            found = _ordered(found, query, query.order_by)
+        if query.order_by:
+            found = _ordered(found, query)
         for each in islice(found, query.limit):
             yield _masked(each, query.fields)
 
@@ -102,14 +102,12 @@ class SqliteStore:
         at = time_of(self._file.last())
         return Snapshot(list(self.query(query, at=at)), at)
 
-    def total(
-        self, query: Query, sums: Sequence[str] = (), *, at: datetime | None = None
-    ) -> dict[str, int]:
-        """Give `count` and the sum of each (dotted) field of `sums` over what `query` finds."""
-        totals: dict[str, Any] = {"count": 0} | dict.fromkeys(sums, 0)
+    def total(self, query: Query, *, at: datetime | None = None) -> dict[str, int]:
+        """Give `count`, and each of the query's sums by its name, over what `query` finds."""
+        totals: dict[str, Any] = {"count": 0} | dict.fromkeys(query.sums, 0)
         for each in self.query(query, at=at):
             totals["count"] += 1
-            for name in sums:
+            for name in query.sums:
                 totals[name] += number_in(each.data, name)
         return {name: int(total) for name, total in totals.items()}
 
@@ -200,11 +198,11 @@ def _masked(stored: Stored, fields: Sequence[str] | None) -> Stored:
     return Stored(stored.path, data, stored.token, stored.updated_at)
 
 
-def _ordered(found: Iterable[Stored], query: Query, order_by: str) -> list[Stored]:
+def _ordered(found: Iterable[Stored], query: Query) -> list[Stored]:
     keyed = (
-        ((*key, each.path), each)
+        ((*keys, each.path), each)
         for each in found
-        if (key := sort_key(each.data, order_by)) is not None
+        if None not in (keys := [sort_key(each.data, name) for name in query.order_by])
     )
     if query.limit is None:
         ranked = sorted(keyed, key=lambda one: one[0], reverse=query.descending)
