@@ -8,7 +8,8 @@ import pytest
 
 from firestate.stores.protocol import Update
 from tests.emulator.harness import Pipeline, state_message
-from tests.load.budget import BUDGETS, costs
+from tests.load.budget import BUDGETS, costs, idle_costs
+from tests.load.schedule import sweeps_a_day
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,3 +53,14 @@ def test_heartbeats_are_cheap_also_for_big_states(store: FirestoreStore) -> None
     assert isinstance(update, Update)
     assert "memory_context" not in update.data
     assert {"last_active", "revision"} <= update.data.keys()
+
+
+@pytest.mark.usefixtures("store")
+def test_a_day_at_rest(firestore_host: str, project: str) -> None:
+    """The schedule of functions.yaml costs at most 2,000 operations a day, 1,000 agents stored."""
+    billed = idle_costs(firestore_host, project, 1_000)
+    sizes = {name: each.reads + each.writes + each.deletes for name, each in billed.items()}
+    audits = 24  # one an hour
+    a_day = (sweeps_a_day() - audits) * sizes["sweep"] + audits * sizes["sweep with audit"]
+    assert sizes == {"sweep": 14, "sweep with audit": 32}
+    assert a_day == 1_776

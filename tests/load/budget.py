@@ -20,6 +20,7 @@ from firestate.derive.memory import memory_document
 from firestate.derive.rows import fold_rows
 from firestate.ingest.states import decide_state
 from firestate.pipeline.roll_up import RollUp
+from firestate.pipeline.sweep import sweep
 from firestate.schema.ids import shard_path
 from firestate.schema.messages import StateMessage
 from firestate.stores.firestore import FirestoreStore
@@ -126,6 +127,25 @@ def _measured(pipeline: Pipeline, counter: GrpcCounter) -> dict[str, Billed]:
     measure("roll-up", lambda: roll_up.wake(changed_at))
     measure("merged wake", lambda: roll_up.wake(changed_at))
     return results
+
+
+def idle_costs(upstream: str, project: str, agents: int) -> dict[str, Billed]:
+    """Store `agents` agents, then measure a sweep without and with its audit, in a new process.
+
+    That is what the schedule costs where nobody publishes: no trigger follows from it.
+    """
+    fill(FirestoreStore(firestore.Client(project=project)), agents)
+    measured = {}
+    with GrpcCounter(upstream) as counter:
+        client = firestore.Client(project=project)
+        client._emulator_host = counter.address
+        store = FirestoreStore(client)
+        for name, minute in {"sweep": 30, "sweep with audit": 0}.items():
+            before = counter.snapshot()
+            sweep(store, RollUp(store), _NOW.replace(minute=minute))
+            measured[name] = counter.snapshot() - before
+        client.close()
+    return measured
 
 
 def fill(store: FirestoreStore, agents: int) -> None:

@@ -46,7 +46,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
             }
             times = dict.fromkeys(("created_at", "last_active"), f"2026-01-01T00:00:{number:02}Z")
             fields: dict[str, Any] = who | times | {"parent_agent_id": parent, "status": status}
-            memory = {str(n): {} for n in range(number % 5)}
+            memory: dict[str, Any] = {str(n): {} for n in range(number % 5)}
             message = state_message(1, **fields, memory_context=memory) | {"migration": True}
             engine.publish(outgoing(message))
             gone: dict[str, Any] = who | {"agent_id": f"gone{number}"}

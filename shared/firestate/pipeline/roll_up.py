@@ -69,6 +69,8 @@ class RollUp:
         self._next_at = 0.0  # not by a clock that can be set back
         self._recalled = False  # this and the next belong to whoever folds
         self._written: Stored | None = None
+        self.shards: list[Stored] = []
+        """The shards as the last fold has read them."""
 
     def wake(self, changed_at: datetime | None = None) -> Report:
         """Fold, unless a wake for a later change is about to, or this change has been folded.
@@ -133,6 +135,7 @@ class RollUp:
         # refused if that is no longer there: so a fold never replaces one that has read later.
         # `global_config` cannot move back.
         snapshot = self._store.snapshot(SHARDS.query())
+        self.shards = snapshot.documents
         controls = self._store.read(CONTROLS)
         stored = self._written.data if self._written else {}
         document = global_document(

@@ -16,14 +16,15 @@ from firestate.ingest.outcomes import Outcome
 from firestate.limits import STALE_AFTER
 from firestate.pipeline.deliveries import Report
 from firestate.pipeline.shard_audit import cheap_audit
-from firestate.queries import CURRENT_STATUSES, KEPT, SHARDS, STALE
+from firestate.queries import CURRENT_STATUSES, KEPT, STALE
 from firestate.stores.protocol import Remove
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from firestate.pipeline.roll_up import RollUp
-    from firestate.stores.protocol import Store
+    from firestate.stores.protocol import Store, Stored
 
 _EVERY_MINUTES = 15
 
@@ -32,12 +33,11 @@ def sweep(store: Store, roll_up: RollUp, now: datetime) -> Report:
     """Do all of the above; each part can be run twice, or not at all, without harm."""
     swept_at = store.now()
     figures = swept_figures(store, swept_at)
-    compacted = _compact(store)
-    detail = ", ".join(f"{name} {count}" for name, count in figures.items())
-    detail += f", compacted {compacted}"
-    # The net is drawn before the audit: what stops the one must not stop the other. A repair
-    # writes a shard, which wakes the roll-up like any other write.
+    # Before all the rest: what stops that must not stop this. What is compacted or repaired
+    # changes a shard, which wakes the roll-up like any other write.
     roll_up.fold({**figures, "swept_at": swept_at})
+    detail = ", ".join(f"{name} {count}" for name, count in figures.items())
+    detail += f", compacted {_compact(store, roll_up.shards)}"
     if now.minute < _EVERY_MINUTES:
         detail += f", audit: {cheap_audit(store)}"
     return Report(Outcome.SWEPT, detail=detail)
@@ -53,10 +53,10 @@ def swept_figures(store: Store, at: datetime) -> dict[str, int]:
     }
 
 
-def _compact(store: Store) -> int:
+def _compact(store: Store, shards: Sequence[Stored]) -> int:
     """Take ended sessions out of each shard, on condition that nothing was added meanwhile."""
     compacted = 0
-    for shard in store.snapshot(SHARDS.query()).documents:
+    for shard in shards:
         if ended := ended_sessions(shard.data):
             fields = [("sessions", session_id) for session_id in ended]
             try:

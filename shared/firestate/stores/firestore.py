@@ -86,9 +86,11 @@ class FirestoreStore:
         return Snapshot([stored(snapshot) for snapshot in found], found[0].read_time)
 
     def total(self, query: Query, *, at: datetime | None = None) -> dict[str, int]:
-        """Give `count`, and each of the query's sums by its name, over what `query` finds."""
-        # One aggregation a query: several fields in one would need an index over all of them.
-        return {"count": self._aggregated(self._query(query).count(alias="it"), query, at)} | {
+        """Give each of the query's sums by its name, or, where it has none, the `count`."""
+        if not query.sums:
+            return {"count": self._aggregated(self._query(query).count(alias="it"), query, at)}
+        # One aggregation a sum: several fields in one would need an index over all of them.
+        return {
             name: self._aggregated(self._query(query).sum(name, alias="it"), query, at)
             for name in query.sums
         }

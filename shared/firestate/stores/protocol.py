@@ -148,7 +148,7 @@ class Store(Protocol):
         ...
 
     def total(self, query: Query, *, at: datetime | None = None) -> dict[str, int]:
-        """Give `count`, and each of the query's sums by its name, over what `query` finds."""
+        """Give each of the query's sums by its name, or, where it has none, the `count`."""
         ...
 
     def now(self) -> datetime:

@@ -103,10 +103,11 @@ class SqliteStore:
         return Snapshot(list(self.query(query, at=at)), at)
 
     def total(self, query: Query, *, at: datetime | None = None) -> dict[str, int]:
-        """Give `count`, and each of the query's sums by its name, over what `query` finds."""
-        totals: dict[str, Any] = {"count": 0} | dict.fromkeys(query.sums, 0)
+        """Give each of the query's sums by its name, or, where it has none, the `count`."""
+        if not query.sums:
+            return {"count": sum(1 for _ in self.query(query, at=at))}
+        totals: dict[str, Any] = dict.fromkeys(query.sums, 0)
         for each in self.query(query, at=at):
-            totals["count"] += 1
             for name in query.sums:
                 totals[name] += number_in(each.data, name)
         return {name: int(total) for name, total in totals.items()}
