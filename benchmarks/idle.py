@@ -29,8 +29,9 @@ _DAY_SECONDS = 86_400.0
 
 def main() -> int:
     """Rest, count and print; 1 if a day would cost more than it may."""
-    hours = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
     pause = _DAY_SECONDS / sweeps_a_day()
+    hours = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
+    sweeps = max(1, round(hours * 3_600 / pause))
     with tempfile.TemporaryDirectory() as logs, runner(Path(logs), count=True) as running:
         counter = running.counter
         assert counter is not None  # noqa: S101 - asked for above
@@ -40,7 +41,7 @@ def main() -> int:
         _call(instance.address.url)  # the first finds what there is to compact
         running.wait_quiet(600)
         before, began = counter.snapshot(), time.monotonic()
-        for number in range(round(hours * 3_600 / pause)):
+        for number in range(sweeps):
             time.sleep(max(0.0, began + (number + 1) * pause - 30 - time.monotonic()))
             instance.kill()
             time.sleep(30)

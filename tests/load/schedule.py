@@ -14,10 +14,8 @@ _MINUTES_A_DAY = 1_440
 def sweeps_a_day() -> int:
     """Give the number of calls; raise ValueError for a schedule of another form."""
     endpoints = yaml.safe_load(_FUNCTIONS.read_text())["endpoints"]
-    schedules = [
-        each["scheduleTrigger"] for each in endpoints.values() if "scheduleTrigger" in each
-    ]
-    (schedule,) = [each["schedule"] for each in schedules]
+    triggers = [each.get("scheduleTrigger") for each in endpoints.values()]
+    (schedule,) = [trigger["schedule"] for trigger in triggers if trigger]
     if not (found := re.fullmatch(r"every (\d+) minutes", schedule)):
         message = f"a schedule that this does not know: {schedule}"
         raise ValueError(message)
