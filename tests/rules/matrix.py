@@ -1,0 +1,79 @@
+"""Who may do what, as a table: get, list, create, update, delete.
+
+`python -m tests.rules.matrix` asks the emulator, and prints the table as it is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.rules.client import Guarded, guarded_by
+
+RULES = Path(__file__).parents[2] / "firestore.rules"
+CONTROLS = "system_state/controls"
+
+# What the custom claim `role` holds; None: nobody is signed in.
+ROLES: dict[str, dict[str, Any] | None] = {
+    "nobody": None,
+    "signed-in": {},
+    "admin": {"role": "admin"},
+    "[operator]": {"role": ["operator"]},
+    "null": {"role": None},
+    "viewer": {"role": "viewer"},
+    "operator": {"role": "operator"},
+}
+
+TABLE = """
+document                             nobody signed-in admin [operator] null viewer operator
+agent_states/x                       -      -         -     -          -    gl     gl
+agent_states/x/below/y               -      -         -     -          -    -      -
+coordination/x                       -      -         -     -          -    gl     gl
+agent_memory/x                       -      -         -     -          -    gl     gl
+agent_memory/x/sessions/s            -      -         -     -          -    gl     gl
+system_state/global_config           -      -         -     -          -    gl     gl
+system_state/global_config/shards/0  -      -         -     -          -    gl     gl
+system_state/repairs                 -      -         -     -          -    gl     gl
+system_state/controls                -      -         -     -          -    gl     glcu
+quarantine/x                         -      -         -     -          -    gl     gl
+quarantine/x/parts/0000              -      -         -     -          -    -      gl
+elsewhere/x                          -      -         -     -          -    -      -
+"""
+
+
+def expected() -> dict[tuple[str, str], str]:
+    """Read the table: what each role may do with each document."""
+    head, *lines = TABLE.strip().splitlines()
+    roles = head.split()[1:]
+    return {
+        (line.split()[0], role): cell
+        for line in lines
+        for role, cell in zip(roles, line.split()[1:], strict=True)
+    }
+
+
+def measured(emulator: Guarded, path: str, role: str) -> str:
+    """Try all five on one document; give the letters of those that were allowed, or `-`."""
+    owner, person = emulator.owner, emulator.somebody(ROLES[role])
+    fields: dict[str, Any] = {"emergency_stop": True} if path == CONTROLS else {"n": 1}
+    owner.delete(path)
+    done = "c" if person.create(path, fields) else ""
+    owner.delete(path)
+    owner.create(path, fields)
+    done = ("g" if person.get(path) else "") + ("l" if person.find(path) else "") + done
+    done += "u" if person.update(path, fields) else ""
+    done += "d" if person.delete(path) else ""
+    return done or "-"
+
+
+def _print() -> None:
+    head, *lines = TABLE.strip().splitlines()
+    print(head)  # noqa: T201 - what this is for
+    with guarded_by(RULES) as emulator:
+        for path in (line.split()[0] for line in lines):
+            cells = [f"{measured(emulator, path, role):{max(len(role), 6)}}" for role in ROLES]
+            print(f"{path:36}", *cells)  # noqa: T201 - what this is for
+
+
+if __name__ == "__main__":
+    _print()
