@@ -125,11 +125,12 @@ def test_every_expression_is_tried_both_ways() -> None:
         position = expression["sourcePosition"]
         text = source[position["currentOffset"] : position["endOffset"] + 1]
         where = f"line {position['line']}: {text}"
+        # Without a value: it was passed over, as what was before it had decided.
         values = [each["value"] for each in expression.get("values", [])]
-        if not values:
+        outcomes = [each for each in values if each and "undefined" not in each]
+        if not outcomes:
             unevaluated.append(where)
-        # What has had other values than these (a field that is asked for its type) is no question.
-        outcomes = [each for each in values if "undefined" not in each]
+        # What has had other values as well (a field that is asked for its type) is no question.
         truths = {each.get("boolValue", "another") for each in outcomes}
         if truths <= {True, False} and len(truths) == 1:
             one_sided.append(where)
