@@ -5,6 +5,8 @@
     ├── SchemaTooNewError      written by a newer release than this one: upgrade, then try again
     ├── ContentionError        gave up after many conflicts: a passing fault, Pub/Sub tries again
     ├── ConfigurationError     a setting is missing or wrong: the message says which
+    ├── AccountError           Firebase Authentication did not do what was asked
+    │   └── UnknownAccountError    there is no such account
     └── StoreError             the store did not do what was asked
         ├── ConflictError      a precondition did not hold: read again, decide again
         │   └── ExistsError    the document that was to be created is there already
@@ -60,6 +62,14 @@ class ContentionError(FirestateError):
 
 class ConfigurationError(FirestateError):
     """A setting is missing or cannot be used."""
+
+
+class AccountError(FirestateError):
+    """Firebase Authentication did not do what was asked."""
+
+
+class UnknownAccountError(AccountError):
+    """There is no such account: whoever it is has never signed in."""
 
 
 class StoreError(FirestateError):

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROJECT = "demo-rules"
-_DOCUMENTS = f"projects/{PROJECT}/databases/(default)/documents"
 _ALLOWED, _DENIED = (200, 404), 403
 
 
@@ -32,12 +31,13 @@ class Guarded:
 
     def __init__(self, http: httpx.Client) -> None:
         self._http = http
-        self.owner = Person(http, "Bearer owner")
+        self.owner = Person(http, PROJECT, "Bearer owner")
         """Whoever answers to IAM and not to the rules."""
 
     def somebody(self, claims: Mapping[str, Any] | None) -> Person:
         """Give a person with these claims in the token; with None one who is not signed in."""
-        return Person(self._http, None if claims is None else f"Bearer {_token(claims)}")
+        authorization = None if claims is None else f"Bearer {_token(claims)}"
+        return Person(self._http, PROJECT, authorization)
 
     def coverage(self) -> dict[str, Any]:
         """Give the report of which expressions of the rules had which values."""
@@ -49,13 +49,14 @@ class Guarded:
 class Person:
     """Each call tells whether it was allowed; any other answer raises RuntimeError."""
 
-    def __init__(self, http: httpx.Client, authorization: str | None) -> None:
+    def __init__(self, http: httpx.Client, project: str, authorization: str | None) -> None:
         self._http = http
+        self._documents = f"projects/{project}/databases/(default)/documents"
         self._headers = {} if authorization is None else {"Authorization": authorization}
 
     def get(self, path: str) -> bool:
         """Read one document."""
-        return _allowed(self._http.get(f"/v1/{_DOCUMENTS}/{path}", headers=self._headers))
+        return _allowed(self._http.get(f"/v1/{self._documents}/{path}", headers=self._headers))
 
     def find(self, path: str) -> bool:
         """Query the collection that `path` is in."""
@@ -69,7 +70,7 @@ class Person:
 
     def create(self, path: str, fields: Mapping[str, Any], *, stamped: bool = True) -> bool:
         """Create a document; `stamped` sets its `last_updated` to the time of the request."""
-        return self._commit(_write(path, fields, exists=False, stamped=stamped))
+        return self._commit(_write(self._name(path), fields, exists=False, stamped=stamped))
 
     def update(
         self,
@@ -80,29 +81,29 @@ class Person:
         mask: list[str] | None = None,
     ) -> bool:
         """Replace a document, or only the fields of `mask`."""
-        write = _write(path, fields, exists=True, stamped=stamped)
+        write = _write(self._name(path), fields, exists=True, stamped=stamped)
         if mask is not None:
             write["updateMask"] = {"fieldPaths": mask}
         return self._commit(write)
 
     def delete(self, path: str) -> bool:
         """Remove a document."""
-        return self._commit({"delete": f"{_DOCUMENTS}/{path}"})
+        return self._commit({"delete": self._name(path)})
+
+    def _name(self, path: str) -> str:
+        return f"{self._documents}/{path}"
 
     def _commit(self, write: Mapping[str, Any]) -> bool:
         return self._post(":commit", {"writes": [write]})
 
     def _post(self, method: str, body: Mapping[str, Any]) -> bool:
-        url = f"/v1/{_DOCUMENTS}{method}"
+        url = f"/v1/{self._documents}{method}"
         return _allowed(self._http.post(url, json=body, headers=self._headers))
 
 
-def _write(path: str, fields: Mapping[str, Any], *, exists: bool, stamped: bool) -> dict[str, Any]:
+def _write(name: str, fields: Mapping[str, Any], *, exists: bool, stamped: bool) -> dict[str, Any]:
     write: dict[str, Any] = {
-        "update": {
-            "name": f"{_DOCUMENTS}/{path}",
-            "fields": {key: _value(each) for key, each in fields.items()},
-        },
+        "update": {"name": name, "fields": {key: _value(each) for key, each in fields.items()}},
         "currentDocument": {"exists": exists},
     }
     if stamped:

@@ -24,6 +24,7 @@ ARROWS = {
     "pipeline": {"schema", "counters", "ingest", "derive", "queries", "stores", "stores.protocol"},
     "client": {"schema"},
     "replay": {"schema", "client", "ingest", "pipeline", "stores.protocol"},
+    "people": set(),
     "demo": {"schema", "client"},
     "audit": {
         "schema",
@@ -47,6 +48,7 @@ ARROWS = {
         "replay",
         "demo",
         "local",
+        "people",
     },
 }
 # Also pure: nothing of Google, nothing that waits, reads or prints.

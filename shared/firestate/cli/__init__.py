@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from firestate.cli import audit, demo, quarantine, replay, system, views
+from firestate.cli import audit, demo, quarantine, replay, roles, system, views
 from firestate.cli.connect import close_engines
 from firestate.cli.output import fail
 from firestate.errors import ConfigurationError, FirestateError
@@ -28,6 +28,7 @@ app.command("events")(views.events)
 app.command("memory")(views.memory)
 app.command("replay")(replay.replay)
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(roles.app, name="roles")
 app.command("audit")(audit.audit)
 app.command("rederive")(audit.rederive_states)
 app.command("demo")(demo.demo)

@@ -83,7 +83,7 @@ def open_publisher(project: str | None, file: Path | None = None) -> Publishing:
         return engine
     from firestate.client.publisher import Publisher
 
-    _check_emulator("PUBSUB_EMULATOR_HOST")
+    check_emulator("PUBSUB_EMULATOR_HOST")
     return Publisher(project_or_fail(project))
 
 
@@ -134,7 +134,7 @@ def _cloud_store(project: str | None) -> Store:
 
     from firestate.stores.firestore import FirestoreStore
 
-    _check_emulator("FIRESTORE_EMULATOR_HOST")
+    check_emulator("FIRESTORE_EMULATOR_HOST")
     try:
         return FirestoreStore(firestore.Client(project=project_or_fail(project)))
     except auth.DefaultCredentialsError as error:
@@ -154,7 +154,7 @@ def project_or_fail(project: str | None) -> str:
     return project
 
 
-def _check_emulator(variable: str) -> None:
+def check_emulator(variable: str) -> None:
     """Ask at once: Google's clients would try for minutes, as is right in the cloud."""
     address = os.environ.get(variable)
     if not address:

@@ -1,4 +1,4 @@
-"""The words that messages use."""
+"""The words that messages and rules use."""
 
 from __future__ import annotations
 
@@ -33,3 +33,10 @@ class CoordinationEventType(StrEnum):
     COLLABORATION = "collaboration"
     TERMINATION = "termination"
     ERROR = "error"
+
+
+class Role(StrEnum):
+    """What somebody who signs in may do; firestore.rules says it exactly."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"

@@ -1,0 +1,118 @@
+"""The roles that people hold: the custom claim `role` of their account, which the rules ask for.
+
+A claim is in the tokens that are issued after it was set. A token lives for an hour
+(https://firebase.google.com/docs/auth/admin/manage-sessions): so a role that was taken away counts
+until then at the longest. The refresh tokens are revoked with it, so that no newer one is issued
+without signing in again.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import firebase_admin
+from firebase_admin import auth, exceptions
+from google.auth import exceptions as credentials
+
+from firestate.errors import AccountError, ConfigurationError, UnknownAccountError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from firestate.schema.enums import Role
+
+CLAIM = "role"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Somebody who can sign in. `role` is as it is stored: an unknown one allows nothing."""
+
+    uid: str
+    email: str | None
+    verified: bool
+    disabled: bool
+    role: str | None
+
+
+class Accounts:
+    """The accounts of one project; raises AccountError where Firebase does not do as asked."""
+
+    def __init__(self, project: str) -> None:
+        """Take the project; FIREBASE_AUTH_EMULATOR_HOST leads to the emulator instead."""
+        self._app = firebase_admin.initialize_app(
+            options={"projectId": project}, name=f"firestate-{project}"
+        )
+
+    def close(self) -> None:
+        """Forget the connection."""
+        firebase_admin.delete_app(self._app)
+
+    def find(self, who: str) -> Account:
+        """Give the account with this e-mail address or, without an @, this uid."""
+        return _account(self._user(who))
+
+    def every(self) -> Iterator[Account]:
+        """Yield every account."""
+        with _translated("the accounts"):
+            for user in auth.list_users(app=self._app).iterate_all():
+                yield _account(user)
+
+    def grant(self, uid: str, role: Role) -> None:
+        """Set the role; other claims of the account stay."""
+        self._set(uid, role.value)
+
+    def revoke(self, uid: str) -> None:
+        """Take the role away, and end the sessions in which it was granted."""
+        self._set(uid, None)
+        with _translated(uid):
+            auth.revoke_refresh_tokens(uid, app=self._app)
+
+    def _set(self, uid: str, role: str | None) -> None:
+        claims = {
+            name: value
+            for name, value in (self._user(uid).custom_claims or {}).items()
+            if name != CLAIM
+        }
+        if role is not None:
+            claims[CLAIM] = role
+        with _translated(uid):
+            auth.set_custom_user_claims(uid, claims or None, app=self._app)
+
+    def _user(self, who: str) -> Any:  # noqa: ANN401 - the library has no types
+        with _translated(who):
+            if "@" in who:
+                return auth.get_user_by_email(who, app=self._app)
+            return auth.get_user(who, app=self._app)
+
+
+def _account(user: Any) -> Account:  # noqa: ANN401 - the library has no types
+    role = (user.custom_claims or {}).get(CLAIM)
+    return Account(
+        user.uid,
+        user.email,
+        bool(user.email_verified),
+        bool(user.disabled),
+        None if role is None else str(role),
+    )
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except auth.UserNotFoundError as error:
+        message = f"no account {what}: whoever it is has to sign in once first"
+        raise UnknownAccountError(message) from error
+    except (exceptions.FirebaseError, credentials.TransportError) as error:
+        raise AccountError(f"{what}: {error}") from error
+    except credentials.GoogleAuthError as error:
+        message = (
+            f"no credentials for Google Cloud ({error}): run `gcloud auth application-default "
+            "login`, or set FIREBASE_AUTH_EMULATOR_HOST"
+        )
+        raise ConfigurationError(message) from error
+    except ValueError as error:  # what cannot be an address or a uid
+        raise AccountError(f"{what}: {error}") from error
