@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from tools.emulators import Suite, suite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.conftest import Run
 
 FIRESTATE = Path(sys.executable).parent / "firestate"
 PASSWORD = "of an emulator"  # noqa: S105 - which takes any
@@ -139,7 +142,7 @@ def test_an_address_that_anybody_may_have_taken(running: Suite) -> None:
         (["grant", "nobody@example.com", "viewer"], 1, "no account nobody@example.com"),
         (["revoke", "no-uid"], 1, "no account no-uid"),
         (["grant", "x@", "viewer"], 3, "x@: "),
-        (["grant", "ada@example.com", "father"], 2, "'viewer', 'operator'"),
+        (["grant", "ada@example.com", "father"], 2, "'father' is not one of"),
     ],
 )
 def test_what_cannot_be_done(running: Suite, arguments: list[str], code: int, said: str) -> None:
@@ -152,9 +155,16 @@ def test_what_cannot_be_done(running: Suite, arguments: list[str], code: int, sa
 
 def test_no_emulator_there(running: Suite) -> None:
     """It is said at once."""
-    gone = Suite(
-        running.project, {"auth": "127.0.0.1:1"}, running.log, running.process, running.run
-    )
+    gone = replace(running, hosts={"auth": "127.0.0.1:1"})
     done = roles(gone, "list")
     assert done.returncode == 3
     assert "FIREBASE_AUTH_EMULATOR_HOST" in done.stderr
+
+
+def test_without_the_library(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has installed the package for agents alone is told what is missing."""
+    monkeypatch.setitem(sys.modules, "firebase_admin", None)
+    monkeypatch.delitem(sys.modules, "firestate.people.roles", raising=False)
+    code, out, err = run("roles", "list", "--project", "p")
+    assert (code, out) == (2, "")
+    assert "pip install 'firestate[roles]'" in err

@@ -24,7 +24,7 @@ ARROWS = {
     "pipeline": {"schema", "counters", "ingest", "derive", "queries", "stores", "stores.protocol"},
     "client": {"schema"},
     "replay": {"schema", "client", "ingest", "pipeline", "stores.protocol"},
-    "people": set(),
+    "people": {"schema"},
     "demo": {"schema", "client"},
     "audit": {
         "schema",
