@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import gc
 import json
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import functions_framework
 import pytest
-from google.cloud.firestore_v1.types import Document, DocumentChange
 
 from firestate.ingest.quarantine import quarantine_id
 from firestate.pipeline import wiring
@@ -20,6 +18,7 @@ from firestate.schema.messages import (
     EVENT_TOPIC,
     STATE_TOPIC,
 )
+from tests.emulator.events import event_headers, event_of, push_body
 from tests.emulator.harness import Pipeline, event_message, state_message
 
 if TYPE_CHECKING:
@@ -47,41 +46,16 @@ def client(target: str) -> Any:
 
 def push(target: str, data: bytes, **attributes: str) -> int:
     """Deliver a Pub/Sub message as a push subscription does."""
-    message = {
-        "data": base64.b64encode(data).decode(),
-        "attributes": attributes,
-        "messageId": "1",
-        "publishTime": "2026-11-23T12:00:00Z",
-    }
-    body = {"message": message, "subscription": "projects/p/subscriptions/s"}
-    answer = client(target).post("/projects/p/topics/t", json=body)
+    answer = client(target).post("/projects/p/topics/t", json=push_body(data, **attributes))
     status: int = answer.status_code
     return status
 
 
 def event(target: str, data: bytes, kind: str = "written") -> int:
     """Deliver a Firestore event in binary mode, as Eventarc does."""
-    headers = {
-        "ce-id": "1",
-        "ce-specversion": "1.0",
-        "ce-type": f"google.cloud.firestore.document.v1.{kind}",
-        "ce-source": "//firestore.googleapis.com/projects/p/databases/(default)",
-        "content-type": "application/protobuf",
-    }
-    answer = client(target).post("/", data=data, headers=headers)
+    answer = client(target).post("/", data=data, headers=event_headers(kind))
     status: int = answer.status_code
     return status
-
-
-def changed(store: FirestoreStore, path: str) -> bytes:
-    """Give the event data for a document as it is stored."""
-    snapshot = store._client.document(path).get()
-    name = f"projects/p/databases/(default)/documents/{path}"
-    encode = store._client.batch()
-    encode.set(store._client.document(path), snapshot.to_dict() or {})
-    fields = encode._write_pbs[0].update.fields
-    document = Document(name=name, fields=fields, update_time=snapshot.update_time)
-    return bytes(DocumentChange.pb(DocumentChange(document=document)).SerializeToString())
 
 
 def test_a_message_goes_all_the_way(own_store: FirestoreStore, capsys: Any) -> None:
@@ -90,15 +64,15 @@ def test_a_message_goes_all_the_way(own_store: FirestoreStore, capsys: Any) -> N
     assert push("ingest_event", json.dumps(event_message("e1")).encode()) == 200
     (state,) = own_store._client.collection("agent_states").list_documents()
     (happened,) = own_store._client.collection("coordination").list_documents()
-    assert event("derive_state", changed(own_store, state.path)) == 200
-    assert event("derive_event", changed(own_store, happened.path), "created") == 200
+    assert event("derive_state", event_of(own_store, state.path)) == 200
+    assert event("derive_event", event_of(own_store, happened.path), "created") == 200
     shards = [
         each.path
         for each in own_store._client.collection(
             "system_state/global_config/shards"
         ).list_documents()
     ]
-    assert event("roll_up", changed(own_store, shards[0])) == 200
+    assert event("roll_up", event_of(own_store, shards[0])) == 200
     stored = own_store.read("system_state/global_config")
     assert stored is not None
     assert stored.data["total_agents_spawned"] == 1
