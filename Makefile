@@ -12,11 +12,15 @@ SEEDS ?= 0..149
 BATCHES ?= 100
 ROUNDS ?= 50
 
+# Of `make deploy`: where to, and YES=1 not to be asked.
+PROJECT ?=
+YES ?=
+
 RUN := .venv/bin/python -m
 CODE := $(wildcard shared/firestate functions tools tests benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos check emulators setup setup-python python clean
+.PHONY: help demo test chaos check deploy emulators setup setup-python python clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' Makefile | expand -t 20
@@ -31,10 +35,14 @@ chaos: setup ## Faults by the thousand; SEEDS=first..last, BATCHES=n, ROUNDS=n
 	@CHAOS_SEEDS=$(SEEDS) CHAOS_BATCHES=$(BATCHES) CHAOS_ROUNDS=$(ROUNDS) \
 	  $(RUN) pytest tests/chaos -s $(ARGS)
 
-check: setup-python ## Lint, formatting, types
+check: setup-python ## Lint, formatting, types; known vulnerabilities and secrets
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
 	@$(RUN) mypy $(CODE)
+	@$(RUN) tools.vet
+
+deploy: setup ## Deploy to Google Cloud: PROJECT=my-project; says what it touches, and asks
+	@$(RUN) tools.deploy "$(PROJECT)" $(if $(YES),--yes)
 
 emulators: setup ## Run the emulators with the functions until Ctrl-C
 	@$(RUN) tools.emulators serve

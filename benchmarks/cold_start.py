@@ -28,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from firestate.schema.ids import shard_path
 from firestate.stores.firestore import FirestoreStore
 from firestate.stores.protocol import Add
+from tests.emulator.events import event_of
 from tests.emulator.harness import Pipeline, event_message, state_message, task
-from tests.emulator.test_functions import changed
 from tools.emulators import firestore_emulator
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _push(message: dict[str, Any]) -> dict[str, Any]:
 def _change(store: FirestoreStore, document: str) -> dict[str, Any]:
     headers = _headers("google.cloud.firestore.document.v1.written")
     return {
-        "content": changed(store, document),
+        "content": event_of(store, document),
         "headers": headers | {"content-type": "application/protobuf"},
     }
 

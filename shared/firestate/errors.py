@@ -4,6 +4,7 @@
     ├── InvalidMessageError    a message that can never succeed: it goes to quarantine
     ├── SchemaTooNewError      written by a newer release than this one: upgrade, then try again
     ├── ContentionError        gave up after many conflicts: a passing fault, Pub/Sub tries again
+    ├── UnexpectedError        nobody thought of it: the log says its type and where it was raised
     ├── ConfigurationError     a setting is missing or wrong: the message says which
     ├── AccountError           Firebase Authentication did not do what was asked
     │   └── UnknownAccountError    there is no such account
@@ -58,6 +59,10 @@ class SchemaTooNewError(FirestateError):
 
 class ContentionError(FirestateError):
     """Too many writers met on one document; nothing was written, trying again is safe."""
+
+
+class UnexpectedError(FirestateError):
+    """An error that nobody thought of, without its text: that might quote a payload."""
 
 
 class ConfigurationError(FirestateError):

@@ -16,7 +16,7 @@ from google.cloud import firestore
 
 from firestate.schema.ids import GLOBAL_CONFIG
 from firestate.stores.firestore import FirestoreStore
-from tests.deploy.upload import PROJECT, ROOT, discovered, project_in, upload
+from tests.deploy.upload import FIREBASE_TOOLS, PROJECT, ROOT, discovered, project_in, upload
 from tests.emulator.events import event_headers, event_of, push_body
 from tests.emulator.harness import event_message, state_message
 from tools.processes import Run, answers, free_ports, wait_until
@@ -53,7 +53,7 @@ def endpoints(uploaded: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 def alone(python: Path, folder: Path) -> dict[str, str]:
     """Give an environment in which nothing is found but Python itself."""
-    return {"PATH": f"{python.parent}:/usr/bin:/bin", "HOME": str(folder), "LANG": "C.UTF-8"}
+    return {"PATH": f"{python.parent}:/usr/bin:/bin", "HOME": str(folder), "PYTHONPATH": ""}
 
 
 def test_nothing_else_is_uploaded(uploaded: Path) -> None:
@@ -225,3 +225,15 @@ def test_every_entry_point_answers(
         "sweep": "swept",
     }
     assert called.keys() == endpoints.keys()
+
+
+def test_the_cli_takes_the_indexes() -> None:
+    """The file is one that the Firebase CLI accepts at deploy."""
+    program = """
+const [tools, file] = process.argv.slice(1);
+const { FirestoreApi } = require(`${tools}/lib/firestore/api`);
+const api = new FirestoreApi();
+api.validateSpec(api.upgradeOldSpec(JSON.parse(require("fs").readFileSync(file))));
+"""
+    file = ROOT / "firestore.indexes.json"
+    subprocess.run(["node", "-e", program, FIREBASE_TOOLS, file], check=True)

@@ -87,7 +87,7 @@ def test_a_message_goes_all_the_way(own_store: FirestoreStore, capsys: Any) -> N
         "counted",
         "folded",
     ]
-    assert lines[0]["logging.googleapis.com/trace"].endswith("0af7651916cd43dd8448eb211c80319c")
+    assert lines[0]["logging.googleapis.com/trace"].endswith(TRACE.split("-")[1])
     assert {"severity", "message", "document", "latency_ms"} <= lines[0].keys()
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from tests.conftest import Run
 
 FIRESTATE = Path(sys.executable).parent / "firestate"
-PASSWORD = "of an emulator"  # noqa: S105 - which takes any
+PASSWORD = token_urlsafe()
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,11 @@ import json
 import re
 import sys
 import time
+import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from firestate.errors import FirestateError
+from firestate.errors import FirestateError, UnexpectedError
 from firestate.ingest.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from firestate.pipeline.deliveries import Report
 
+_MOST_FRAMES = 8
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 
 
@@ -39,15 +42,19 @@ def logged(
     try:
         report = work()
     except Exception as error:
+        kind = type(error).__name__
         line |= {
             "severity": "ERROR",
-            "message": f"{function}: raised, will be tried again: {type(error).__name__}",
+            "message": f"{function}: raised, will be tried again: {kind}",
             "outcome": "raised",
-            # Our own errors name documents and reasons; others might quote what they were given.
-            "detail": str(error) if isinstance(error, FirestateError) else type(error).__name__,
         }
-        _write(line, started)
-        raise
+        # Our own errors name documents and reasons. Others might quote what they were given: so
+        # neither this line has their text nor the traceback that the web server logs.
+        if isinstance(error, FirestateError):
+            _write(line | {"detail": str(error)}, started)
+            raise
+        _write(line | {"detail": kind, "raised_at": _places(error)}, started)
+        raise UnexpectedError(f"{function}: {kind}, see the line before") from None
     line |= {
         "severity": "WARNING" if report.outcome is Outcome.QUARANTINED else "INFO",
         "message": f"{function}: {report.outcome} {report.document}".rstrip(),
@@ -58,6 +65,11 @@ def logged(
     }
     _write(line, started)
     return report
+
+
+def _places(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)[-_MOST_FRAMES:]
+    return " > ".join(f"{Path(each.filename).name}:{each.lineno} {each.name}" for each in frames)
 
 
 def _write(line: dict[str, object], started: float) -> None:

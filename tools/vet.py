@@ -1,0 +1,108 @@
+"""Look for known vulnerabilities in what is installed, and for secrets in what is committed.
+
+python -m tools.vet
+
+Each part says what it found, or in one line why it could not look (no network, no repository):
+that is no failure. What is found is one.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from tools.processes import ROOT
+
+REQUIREMENTS = "tools/requirements.txt"
+"""Holds whatever is installed anywhere: for development, by agents, in the cloud."""
+
+_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a part says in one line, and what it has found."""
+
+    said: str
+    found: tuple[str, ...] = ()
+
+
+def vulnerabilities(output: str, errors: str) -> Verdict:
+    """Read what pip-audit has printed."""
+    try:
+        packages: list[dict[str, Any]] = json.loads(output)["dependencies"]
+    except (ValueError, KeyError):
+        last = (errors.strip().splitlines() or ["it said nothing"])[-1]
+        return Verdict(f"vulnerabilities: could not be looked for ({last[:120]})")
+    known = [each for each in packages if "skip_reason" not in each]
+    found = tuple(
+        f"{each['name']} {each['version']}: {one['id']}, "
+        f"mended in {', '.join(one['fix_versions']) or 'no version yet'}"
+        for each in known
+        for one in each["vulns"]
+    )
+    if not known:
+        return Verdict(
+            "vulnerabilities: could not be looked for (the package index tells of none of "
+            f"{len(packages)} packages)"
+        )
+    skipped = len(packages) - len(known)
+    unknown = f", {skipped} unknown to the index" if skipped else ""
+    return Verdict(f"vulnerabilities: {len(found)} in {len(known)} packages{unknown}", found)
+
+
+def secrets(output: str, errors: str) -> Verdict:
+    """Read what detect-secrets has printed."""
+    try:
+        results: dict[str, list[dict[str, Any]]] = json.loads(output)["results"]
+    except (ValueError, KeyError):
+        last = (errors.strip().splitlines() or ["it said nothing"])[-1]
+        return Verdict(f"secrets: could not be looked for ({last[:120]})")
+    found = tuple(
+        f"{path}:{each['line_number']}: {each['type']}"
+        for path, listed in results.items()
+        for each in listed
+    )
+    return Verdict(f"secrets: {len(found)} in the files of the repository", found)
+
+
+def _vulnerabilities() -> Verdict:
+    options = ["--format", "json", "--no-deps", "--disable-pip", "--progress-spinner", "off"]
+    return vulnerabilities(*_run("pip_audit", *options, "-r", REQUIREMENTS))
+
+
+def _secrets() -> Verdict:
+    inside = ["git", "rev-parse", "--is-inside-work-tree"]
+    try:
+        subprocess.run(inside, cwd=ROOT, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        return Verdict("secrets: could not be looked for (this is no git repository)")
+    return secrets(*_run("detect_secrets", "scan"))
+
+
+def _run(module: str, *arguments: str) -> tuple[str, str]:
+    command = [sys.executable, "-m", module, *arguments]
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return "", f"no answer within {_SECONDS} s"
+    return done.stdout, done.stderr
+
+
+def main() -> int:
+    """Look for both; 1 if anything is found."""
+    verdicts = [_vulnerabilities(), _secrets()]
+    for verdict in verdicts:
+        print(verdict.said)
+        for each in verdict.found:
+            print(f"  {each}")
+    return 1 if any(verdict.found for verdict in verdicts) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
