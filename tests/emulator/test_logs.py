@@ -28,7 +28,7 @@ FIELDS: dict[str, Any] = {
     "current_task": PAYLOAD,
     "collaboration_context": {"with": PAYLOAD},
 }
-EVENT = {
+EVENT: dict[str, Any] = {
     "success": False,
     "error_message": PAYLOAD,
     "context": {"error_type": PAYLOAD},
