@@ -16,7 +16,7 @@ from firestate.errors import ConflictError
 from firestate.ingest.outcomes import Outcome
 from firestate.limits import SHARDS
 from firestate.local.engine import LocalEngine
-from firestate.local.rules import DERIVE_STATE
+from firestate.local.triggers import DERIVE_STATE
 from firestate.pipeline.sweep import sweep
 from firestate.schema.ids import EVENTS, GLOBAL_CONFIG, STATES, shard_path
 from firestate.stores.protocol import Add, Query, Remove

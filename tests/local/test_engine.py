@@ -22,7 +22,7 @@ from firestate.client.outgoing import Outgoing, outgoing
 from firestate.errors import ConfigurationError, UnavailableError
 from firestate.ingest.outcomes import Outcome
 from firestate.local.engine import LocalEngine
-from firestate.local.rules import DERIVE_EVENT, RULES
+from firestate.local.triggers import DERIVE_EVENT, RULES
 from firestate.schema.ids import CONTROLS, GLOBAL_CONFIG, shard_path
 from firestate.schema.messages import STATE_TOPIC
 from firestate.schema.values import time_text

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 DEFAULT_GRACE = timedelta(seconds=60)
 _EVENT_LIFETIME = timedelta(days=90)
+_OF_ROWS = ("sessions", "tasks")  # in learning_context; the rest of it is of events
 _READABLE_PAST = timedelta(minutes=50)  # Firestore reads up to an hour back
 
 
@@ -124,7 +125,7 @@ class FullAudit:
         expected = recount_agent(rows, events)
         learning = memory.data.get("learning_context")
         learning = learning if isinstance(learning, dict) else {}
-        found = _flattened({k: learning.get(k, {}) for k in ("coordination", "errors")})
+        found = _flattened({k: v for k, v in learning.items() if k not in _OF_ROWS})
         worth = recount_events(events)
         shown = shown_events(worth)
         expired = found.get(("coordination", "total"), 0) - len(events)
@@ -142,7 +143,7 @@ class FullAudit:
         if found != shown:
             self._find(Kind.MEMORY, memory.path, "learning_context.coordination", shown, found)
         self._expect(worth)
-        for name in ("sessions", "tasks"):
+        for name in _OF_ROWS:
             if learning.get(name) != (value := expected.pop(name)):
                 field = f"learning_context.{name}"
                 self._find(Kind.MEMORY, memory.path, field, value, learning.get(name))

@@ -90,6 +90,15 @@ def shown_errors(counts: Mapping[str, Any]) -> dict[str, Any]:
     return {"by_event_type": {}, "by_error_type": {}} | dict(counts.get("errors", {}))
 
 
+def shown_events(counts: Mapping[str, Any]) -> dict[str, Any]:
+    """Give all that events add up to: of an agent, or of all."""
+    return {
+        **counts,
+        "coordination": shown_coordination(counts),
+        "errors": shown_errors(counts),
+    }
+
+
 def global_document(
     shards: Sequence[Mapping[str, Any]],
     controls: Mapping[str, Any] | None,

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from firestate.counters.sums import Counts, added
-from firestate.counters.totals import shown_coordination, shown_errors, shown_tasks
+from firestate.counters.totals import shown_events, shown_tasks
 from firestate.derive.agent_events import EventsPart
 from firestate.derive.insights import performance_insights, rate_and_duration
 from firestate.derive.newest import newest
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_TRIES = dict.fromkeys(COUNTED, 0)
+_OF_ROWS = ("sessions", "tasks")  # in learning_context; the rest of it is of events
 _COUNTED_TWICE = ("counts", "last_seen")
 
 
@@ -47,8 +48,7 @@ def memory_document(
         "learning_context": {
             "sessions": rows.counts.get("sessions", 0),
             "tasks": shown_tasks(rows.counts),
-            "coordination": shown_coordination(events.counts),
-            "errors": shown_errors(events.counts),
+            **shown_events(events.counts),
         },
         "learned_patterns": {group: _patterns(rows, group) for group in PATTERNS},
         "decision_history": decisions,
@@ -79,7 +79,7 @@ def parts_of(document: Mapping[str, Any] | None) -> tuple[RowsPart, EventsPart]:
         }
         for group in PATTERNS
     }
-    event_counts = {name: learning[name] for name in ("coordination", "errors")}
+    event_counts = {name: value for name, value in learning.items() if name not in _OF_ROWS}
     counted = document["counted"]
     return (
         RowsPart(

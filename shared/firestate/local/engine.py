@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 from firestate.errors import ConfigurationError, UnavailableError
 from firestate.limits import FOLD_INTERVAL_SECONDS
-from firestate.local.rules import DERIVE, DERIVE_EVENT, DERIVE_STATE, ROLL_UP, RULES
+from firestate.local.triggers import DERIVE, DERIVE_EVENT, DERIVE_STATE, ROLL_UP, RULES
 from firestate.pipeline.deliveries import Delivery, Report, printable
 from firestate.pipeline.derive_event import derive_event
 from firestate.pipeline.derive_state import derive_state
