@@ -41,7 +41,9 @@ check: setup-python ## Lint, formatting, types; known vulnerabilities and secret
 	@$(RUN) mypy $(CODE)
 	@$(RUN) tools.vet
 
-deploy: setup ## Deploy to Google Cloud: PROJECT=my-project; says what it touches, and asks
+deploy: python ## Deploy to Google Cloud: PROJECT=my-project; says what it touches, and asks
+	@test -n "$(PROJECT)" || { echo 'Which project? make deploy PROJECT=my-project' >&2; exit 2; }
+	@$(PYTHON) tools/setup.py deploy
 	@$(RUN) tools.deploy "$(PROJECT)" $(if $(YES),--yes)
 
 emulators: setup ## Run the emulators with the functions until Ctrl-C

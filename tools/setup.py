@@ -2,7 +2,8 @@
 
 Run by the Makefile under the machine's own Python, before there is any environment: it uses the
 standard library alone. `python3 tools/setup.py` makes everything; `python3 tools/setup.py python`
-only `.venv`, which is all that the static checks need.
+only `.venv`, which is all that the static checks need; `... deploy` the Firebase CLI as well, but
+nothing that runs emulators.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ def main(arguments: Sequence[str]) -> None:
     with _alone():
         _python_environment()
         if "python" not in arguments:
-            _functions_environment()
             _node_modules()
+        if not {"python", "deploy"} & set(arguments):
+            _functions_environment()
             _emulators()
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ProjectOption = Annotated[
     str | None,
-    typer.Option("--project", "-p", help="Google Cloud project [env var: GOOGLE_CLOUD_PROJECT]."),
+    typer.Option("--project", "-p", help="Google Cloud project (or GOOGLE_CLOUD_PROJECT)."),
 ]
 FileOption = Annotated[
     Path | None,
@@ -30,7 +30,7 @@ FileOption = Annotated[
         "--file",
         "-f",
         dir_okay=False,
-        help="File of the local engine, instead of a project [env var: FIRESTATE_FILE].",
+        help="File of the local engine, instead of a project (or FIRESTATE_FILE).",
     ),
 ]
 DEFAULT_FILE = Path(".firestate/state.db")
