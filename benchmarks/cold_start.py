@@ -29,7 +29,7 @@ from firestate.schema.ids import shard_path
 from firestate.stores.firestore import FirestoreStore
 from firestate.stores.protocol import Add
 from tests.emulator.events import event_of
-from tests.emulator.harness import Pipeline, event_message, state_message, task
+from tests.harness import Pipeline, event_message, state_message, task
 from tools.emulators import firestore_emulator
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from firestate.local.engine import LocalEngine
 from firestate.replay.sources import read_messages
-from tests.emulator.harness import everything
+from tests.harness import everything
 from tests.load.runner import runner
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ from firestate.schema.ids import EVENTS
 from firestate.schema.values import time_text
 from firestate.stores.protocol import Query
 from firestate.stores.sqlite_values import encode
-from tests.emulator.harness import event_message
+from tests.harness import event_message
 
 if TYPE_CHECKING:
     from firestate.client.outgoing import Outgoing

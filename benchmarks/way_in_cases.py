@@ -25,7 +25,7 @@ from benchmarks.way_in_messages import (
 from firestate.schema.messages import EVENT_TOPIC
 from tests.chaos.bad_kinds import LARGE, MAYBE_GOOD
 from tests.chaos.bad_messages import KINDS
-from tests.emulator.harness import event_message, state_message
+from tests.harness import event_message, state_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable

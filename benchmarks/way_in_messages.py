@@ -10,7 +10,7 @@ from firestate.limits import MAX_DEPTH, MAX_STATE_BYTES, MAX_VALUES
 from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
 from firestate.schema.values import extent
 from tests.chaos.bad_messages import bad_message
-from tests.emulator.harness import event_message, state_message, task
+from tests.harness import event_message, state_message, task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,7 +17,7 @@ from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
 from firestate.schema.values import time_text
 from tests.chaos.bad_kinds import BYTES, LARGE, MAYBE_GOOD, WHOLE, Good
 from tests.chaos.bad_values import AT, RAW
-from tests.emulator.harness import NOW, event_message, state_message, task, tombstone_message
+from tests.harness import NOW, event_message, state_message, task, tombstone_message
 
 if TYPE_CHECKING:
     from datetime import datetime

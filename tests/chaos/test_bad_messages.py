@@ -20,7 +20,7 @@ from tests.chaos.bad_messages import KINDS, BadMessage, bad_message
 from tests.chaos.fleet import Fleet
 from tests.chaos.oracle import expected_totals, found_totals
 from tests.chaos.places import path_of
-from tests.emulator.harness import NOW, Pipeline, event_message
+from tests.harness import NOW, Pipeline, event_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -18,7 +18,7 @@ from firestate.schema.ids import GLOBAL_CONFIG, shard_path
 from firestate.stores.protocol import Add
 from firestate.stores.sqlite import SqliteStore
 from tests.chaos.settings import tell
-from tests.emulator.harness import Crash
+from tests.harness import Crash
 
 if TYPE_CHECKING:
     from datetime import datetime

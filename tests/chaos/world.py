@@ -25,7 +25,7 @@ from tests.chaos.fleet import Fleet
 from tests.chaos.meddling import MeddlingStore, new_roll_up, process
 from tests.chaos.releases import other_release, this_release
 from tests.chaos.watch import Watch
-from tests.emulator.harness import Crash, CrashingStore
+from tests.harness import Crash, CrashingStore
 
 if TYPE_CHECKING:
     import random

@@ -18,7 +18,7 @@ from firestate.schema.ids import GLOBAL_CONFIG
 from firestate.stores.firestore import FirestoreStore
 from tests.deploy.upload import FIREBASE_TOOLS, PROJECT, ROOT, discovered, project_in, upload
 from tests.emulator.events import event_headers, event_of, push_body
-from tests.emulator.harness import event_message, state_message
+from tests.harness import event_message, state_message
 from tools.processes import Run, answers, free_ports, wait_until
 
 if TYPE_CHECKING:

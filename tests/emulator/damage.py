@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from firestate.audit.repair import audit_and_repair
 from firestate.pipeline.roll_up import RollUp
 from firestate.stores.protocol import Update
-from tests.emulator.harness import (
+from tests.harness import (
     Pipeline,
     event_message,
     state_message,

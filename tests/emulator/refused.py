@@ -11,7 +11,7 @@ from firestate.pipeline.dead_letter import keep_dead_letter
 from firestate.pipeline.deliveries import Delivery
 from firestate.pipeline.quarantined import read_kept
 from firestate.schema.messages import STATE_TOPIC
-from tests.emulator.harness import NOW, Crash, Pipeline, state_message
+from tests.harness import NOW, Crash, Pipeline, state_message
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -12,7 +12,7 @@ from firestate.pipeline.shard_audit import cheap_audit
 from firestate.schema.ids import GLOBAL_CONFIG, SHARDS
 from firestate.stores.protocol import Add, Query, Remove
 from tests.emulator.damage import MEMORY, ROW, changed, damage, paths_to_numbers, repaired
-from tests.emulator.harness import (
+from tests.harness import (
     NOW,
     Pipeline,
     event_message,

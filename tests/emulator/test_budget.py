@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from firestate.stores.protocol import Update
-from tests.emulator.harness import Pipeline, state_message
+from tests.harness import Pipeline, state_message
 from tests.load.budget import BUDGETS, costs, idle_costs
 from tests.load.schedule import sweeps_a_day
 

@@ -11,7 +11,7 @@ import pytest
 from firestate.schema.ids import CONTROLS
 from firestate.schema.messages import EVENT_TOPIC
 from firestate.stores.protocol import Create, Remove, Update
-from tests.emulator.harness import (
+from tests.harness import (
     Pipeline,
     event_message,
     state_message,

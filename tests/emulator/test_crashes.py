@@ -10,7 +10,7 @@ from google.cloud import firestore
 
 from firestate.errors import ConflictError
 from firestate.stores.firestore import FirestoreStore
-from tests.emulator.harness import (
+from tests.harness import (
     CrashingStore,
     Pipeline,
     event_message,

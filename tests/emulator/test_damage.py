@@ -12,7 +12,7 @@ from firestate.schema.ids import EVENTS, GLOBAL_CONFIG
 from firestate.schema.values import time_text
 from firestate.stores.protocol import Query, Remove, Where
 from tests.emulator.damage import MEMORY, ROW, damage, paths_to_numbers, repaired
-from tests.emulator.harness import (
+from tests.harness import (
     NOW,
     Pipeline,
     event_message,

@@ -19,7 +19,7 @@ from firestate.schema.messages import (
     STATE_TOPIC,
 )
 from tests.emulator.events import event_headers, event_of, push_body
-from tests.emulator.harness import Pipeline, event_message, state_message
+from tests.harness import Pipeline, event_message, state_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

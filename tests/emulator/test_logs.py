@@ -10,8 +10,8 @@ import pytest
 
 from firestate.pipeline import wiring
 from tests.emulator.events import event_headers, event_of, push_body
-from tests.emulator.harness import event_message, state_message, task
 from tests.emulator.test_functions import FUNCTIONS
+from tests.harness import event_message, state_message, task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

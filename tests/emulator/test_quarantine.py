@@ -19,7 +19,7 @@ from firestate.replay.quarantined import replay_quarantined
 from firestate.schema.ids import part_path
 from firestate.stores.firestore import FirestoreStore
 from firestate.stores.protocol import Create, Remove, Update
-from tests.emulator.harness import NOW, CrashingStore, Pipeline, everything, state_message
+from tests.harness import NOW, CrashingStore, Pipeline, everything, state_message
 
 if TYPE_CHECKING:
     from firestate.stores.protocol import Store, Write

@@ -14,13 +14,13 @@ from firestate.client.outgoing import Outgoing
 from firestate.pipeline.quarantined import drop, read_kept
 from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
 from firestate.stores.protocol import Create, Remove, Update
-from tests.emulator.harness import NOW, state_message
 from tests.emulator.refused import (
     BAD,
     LARGE,
     LARGE_ID,
     refuse,
 )
+from tests.harness import NOW, state_message
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,6 @@ from firestate.client.outgoing import Outgoing
 from firestate.pipeline.quarantined import read_kept
 from firestate.schema.messages import STATE_TOPIC
 from firestate.stores.protocol import Query, Update
-from tests.emulator.harness import Pipeline, event_message, everything
 from tests.emulator.refused import (
     BAD,
     BAD_ID,
@@ -23,6 +22,7 @@ from tests.emulator.refused import (
     dead_letter_in,
     refuse,
 )
+from tests.harness import Pipeline, event_message, everything
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,6 @@ from firestate.pipeline.quarantined import drop, read_kept
 from firestate.replay.quarantined import replay_quarantined
 from firestate.stores.firestore import FirestoreStore
 from firestate.stores.protocol import Query, Update
-from tests.emulator.harness import NOW, Crash, CrashingStore, Pipeline, everything
 from tests.emulator.refused import (
     BAD,
     BAD_ID,
@@ -29,6 +28,7 @@ from tests.emulator.refused import (
     dead_letter_in,
     kept,
 )
+from tests.harness import NOW, Crash, CrashingStore, Pipeline, everything
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from firestate.pipeline.roll_up import RollUp
 from firestate.schema.ids import CONTROLS, GLOBAL_CONFIG
 from firestate.stores.protocol import Create
 from tests.emulator.folding import Watched, count, held_up, spawned, waiting_for, woken
-from tests.emulator.harness import Crash
+from tests.harness import Crash
 
 if TYPE_CHECKING:
     from firestate.stores.firestore import FirestoreStore

@@ -16,7 +16,7 @@ from firestate.pipeline.roll_up import RollUp
 from firestate.schema.ids import GLOBAL_CONFIG, SHARDS, shard_path
 from firestate.stores.protocol import Add, Query, Stored, Update
 from tests.emulator.folding import Watched, count, spawned, waiting_for, woken
-from tests.emulator.harness import Crash
+from tests.harness import Crash
 
 if TYPE_CHECKING:
     from firestate.stores.firestore import FirestoreStore

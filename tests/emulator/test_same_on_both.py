@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from firestate.local.engine import LocalEngine
 from tests.chaos.fleet import Fleet
-from tests.emulator.harness import NOW, Pipeline, everything
+from tests.harness import NOW, Pipeline, everything
 
 if TYPE_CHECKING:
     from firestate.stores.firestore import FirestoreStore

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from tests.emulator.harness import event_message, state_message
+from tests.harness import event_message, state_message
 from tools.emulators import Suite, suite
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from firestate.schema.ids import shard_path
 from firestate.schema.messages import StateMessage
 from firestate.stores.firestore import FirestoreStore
 from firestate.stores.protocol import Add, Create
-from tests.emulator.harness import Pipeline, event_message, state_message, task
+from tests.harness import Pipeline, event_message, state_message, task
 from tests.load.grpc_counter import Billed, GrpcCounter
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from firestate.pipeline.roll_up import RollUp
 from firestate.replay.sources import made_bad, read_messages
 from firestate.schema.ids import GLOBAL_CONFIG, quarantine_path
 from firestate.stores.protocol import Query
-from tests.emulator.harness import state_message
+from tests.harness import state_message
 from tests.load.connections import MOST_ATTEMPTS
 from tests.load.deliveries import Delivery, Fault
 from tests.load.grpc_counter import peak_rate

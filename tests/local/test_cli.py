@@ -15,7 +15,7 @@ import pytest
 from firestate.local.engine import LocalEngine
 from firestate.schema.ids import shard_path
 from firestate.stores.protocol import Add
-from tests.emulator.harness import event_message, state_message, task
+from tests.harness import event_message, state_message, task
 
 if TYPE_CHECKING:
     from tests.conftest import Run

@@ -27,7 +27,7 @@ from firestate.schema.ids import CONTROLS, GLOBAL_CONFIG, shard_path
 from firestate.schema.messages import STATE_TOPIC
 from firestate.schema.values import time_text
 from firestate.stores.protocol import Add, Create
-from tests.emulator.harness import NOW, event_message, state_message, task
+from tests.harness import NOW, event_message, state_message, task
 
 FUNCTIONS = Path(__file__).parents[2] / "functions" / "functions.yaml"
 
@@ -116,7 +116,7 @@ from pathlib import Path
 from firestate.client.outgoing import outgoing
 from firestate.local.engine import LocalEngine
 from firestate.stores.sqlite_values import microseconds
-from tests.emulator.harness import NOW, event_message, state_message, task
+from tests.harness import NOW, event_message, state_message, task
 
 file, attempt, at = sys.argv[1:]
 with LocalEngine(Path(file)) as engine:

@@ -19,7 +19,7 @@ from firestate.schema.values import time_text
 from firestate.stores.protocol import Add, Create, Query, Update
 from firestate.stores.sqlite import SqliteStore
 from firestate.stores.sqlite_values import microseconds
-from tests.emulator.harness import event_message, state_message
+from tests.harness import event_message, state_message
 
 if TYPE_CHECKING:
     from pathlib import Path

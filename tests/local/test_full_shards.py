@@ -17,7 +17,7 @@ from firestate.schema.ids import GLOBAL_CONFIG, SESSIONS, shard_path
 from firestate.schema.ids import SHARDS as ALL_SHARDS
 from firestate.schema.values import stored_size
 from firestate.stores.protocol import Add, Query, Remove
-from tests.emulator.harness import event_message, state_message, task
+from tests.harness import event_message, state_message, task
 
 if TYPE_CHECKING:
     from firestate.local.engine import LocalEngine

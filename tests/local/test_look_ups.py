@@ -10,7 +10,7 @@ import pytest
 
 from firestate.client.outgoing import outgoing
 from firestate.local.engine import LocalEngine
-from tests.emulator.harness import event_message, state_message, tombstone_message
+from tests.harness import event_message, state_message, tombstone_message
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from firestate.pipeline.quarantined import drop, read_kept
 from firestate.schema.messages import STATE_TOPIC
 from firestate.stores.sqlite import SqliteStore
 from tests.chaos.meddling import MeddlingStore
-from tests.emulator.harness import NOW
+from tests.harness import NOW
 
 ERROR = InvalidMessageError("schema", [FieldProblem("state", "is wrong")])
 CALLS = 8

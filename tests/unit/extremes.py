@@ -15,7 +15,7 @@ from firestate.limits import (
     MAX_NAMES,
 )
 from firestate.schema.values import problems_of
-from tests.emulator.harness import task
+from tests.harness import task
 
 FIFTY_MORE = MAX_LABELS + 50
 WHO = {"agent_id": "a" * 400, "agent_type": "T" * 400, "session_id": "s" * 400}

@@ -108,19 +108,51 @@ task_totals = st.fixed_dictionaries(
 )
 
 
+names = st.sampled_from(["a_1", "b", "c_2"])
+ALWAYS_IN_STATES: dict[str, SearchStrategy[Any]] = {
+    "agent_id": st.just("a_1"),
+    "agent_type": st.just("Developer"),
+    "session_id": st.just("s1"),
+    "status": st.sampled_from(["idle", "active", "busy", "error", "terminated"]),
+    "created_at": times,
+    "last_updated": times,
+    "last_active": times,
+    "memory_context": st.dictionaries(st.sampled_from("abcdef"), memories, max_size=5),
+    "task_history": st.lists(tasks, max_size=6),
+    "performance_metrics": st.dictionaries(words, st.floats(0, 9), max_size=2),
+    "agent_config": st.dictionaries(words, scalars, max_size=2),
+    "tools_enabled": st.lists(words, max_size=3),
+}
+SOMETIMES_IN_STATES: dict[str, SearchStrategy[Any]] = {
+    "current_task": words,
+    "task_status": st.sampled_from(["pending", "in_progress", "completed", "failed", "cancelled"]),
+    "parent_agent_id": names,
+    "child_agent_ids": st.lists(names, max_size=3),
+    "collaboration_context": st.dictionaries(words, scalars, max_size=2),
+    "task_totals": task_totals,
+}
+"""Whatever a state can hold, also what is not counted today: a test says if a field is missing."""
+
+MESSAGE_CHANGES: SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {},
+    optional={
+        "current_task": st.sampled_from(["plan", "test"]),
+        "task_status": SOMETIMES_IN_STATES["task_status"],
+        "parent_agent_id": names,
+        "child_agent_ids": st.lists(names, max_size=2),
+        "tools_enabled": st.lists(st.sampled_from(["editor", "shell"]), max_size=2),
+        "performance_metrics": st.just({"tokens": 5.0}),
+    },
+)
+"""Fields of a message's state that others than those of its status and tasks may depend on."""
+
+
 def states(
     session_ids: SearchStrategy[str] = st.just("s1"),  # noqa: B008 - a strategy is no state
 ) -> SearchStrategy[dict[str, Any]]:
-    """Draw the stored fields that a contribution is computed from; some are tombstones."""
+    """Draw the fields of a state as they are stored; some are tombstones."""
     live = st.fixed_dictionaries(
-        {
-            "session_id": session_ids,
-            "status": st.sampled_from(["idle", "active", "busy", "error", "terminated"]),
-            "created_at": times,
-            "memory_context": st.dictionaries(st.sampled_from("abcdef"), memories, max_size=5),
-            "task_history": st.lists(tasks, max_size=6),
-        },
-        optional={"task_totals": task_totals},
+        ALWAYS_IN_STATES | {"session_id": session_ids}, optional=SOMETIMES_IN_STATES
     )
     tombstones = st.fixed_dictionaries({"session_id": session_ids, "deleted": st.just(value=True)})
     return st.one_of(live, live, live, tombstones)
@@ -139,12 +171,14 @@ events: SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
             st.just({}), st.fixed_dictionaries({"error_type": st.one_of(words, st.integers())})
         ),
         "success": st.booleans(),
+        "task_context": st.dictionaries(words, scalars, max_size=2),
     },
     optional={
+        "error_message": words,
         "target_agent_id": st.just("q"),
         "target_agent_type": st.just("QA"),
         "session_id": st.sampled_from(["s1", "s2"]),
         "duration_seconds": st.floats(0, 1e9),
     },
 )
-"""The stored fields of events that deriving needs."""
+"""The fields of events as they are stored."""

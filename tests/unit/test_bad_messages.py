@@ -16,7 +16,7 @@ from firestate.schema.messages import (
 )
 from tests.chaos.bad_kinds import LARGE, MAYBE_GOOD
 from tests.chaos.bad_messages import KINDS, BadMessage, bad_message, good_message
-from tests.emulator.harness import NOW
+from tests.harness import NOW
 
 
 def refusal(message: BadMessage) -> InvalidMessageError | None:

@@ -10,16 +10,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firestate.audit.recount import recount_event, recount_row, recount_state
-from firestate.counters.contribution import contribution_of
+from firestate.counters.contribution import CODE, contribution_of
 from firestate.counters.events import event_counts
 from firestate.counters.ledger import difference
 from firestate.counters.tasks import ended_task
 from firestate.limits import MAX_DOCUMENT_BYTES, MAX_LABEL_BYTES, MAX_LABELS, MAX_STATE_BYTES
 from firestate.schema.ids import Identity
-from firestate.schema.values import stored_size
-from tests.unit.strategies import NOW, events, states
+from firestate.schema.models import AgentState
+from firestate.schema.values import digest, stored_size
+from tests.unit.strategies import (
+    ALWAYS_IN_STATES,
+    NOW,
+    SOMETIMES_IN_STATES,
+    events,
+    states,
+)
 
 IDENTITY = Identity("Developer", "a_1", "s1")
+RECORDED = {1: "8e2ead5049dc98f9ae1fc6ed5e52895a"}  # pragma: allowlist secret - a digest
+"""What `whole_state` below contributes, by the number of the code that computes it."""
 
 
 def state(**changes: Any) -> dict[str, Any]:
@@ -42,6 +51,36 @@ def flat(counts: dict[str, Any], path: tuple[str, ...] = ()) -> dict[tuple[str, 
         elif value:
             found[*path, name] = value
     return found
+
+
+def test_random_states_have_every_field() -> None:
+    """Else two countings of a field that is never drawn would agree about nothing."""
+    assert ALWAYS_IN_STATES.keys() | SOMETIMES_IN_STATES.keys() == AgentState.model_fields.keys()
+
+
+def whole_state() -> dict[str, Any]:
+    """Give a state in which every field says something."""
+    return state(
+        memory_context={"m": {"type": "fact", "importance": 0.75}},
+        task_history=[
+            {"task_id": "t", "kind": "code", "tool": "editor", "status": outcome, "duration_ms": 7}
+            for outcome in ("completed", "failed", "cancelled", "in_progress")
+        ],
+        performance_metrics={"tokens": 5.0},
+        agent_config={"model": "m"},
+        tools_enabled=["editor", "shell"],
+        current_task="t",
+        task_status="in_progress",
+        parent_agent_id="father",
+        child_agent_ids=["child"],
+        collaboration_context={"with": "qa"},
+    )
+
+
+def test_the_code_has_a_number_for_what_it_computes() -> None:
+    """What contributes otherwise has another number: raise CODE, and add to RECORDED."""
+    contributed = [contribution_of(whole_state()), contribution_of({"deleted": True})]
+    assert digest({"of": contributed}) == RECORDED[CODE]
 
 
 @given(states())

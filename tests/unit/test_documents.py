@@ -15,7 +15,7 @@ from firestate.schema.documents import from_document, from_json, to_document, to
 from firestate.schema.enums import AgentStatus, CoordinationEventType, TaskStatus
 from firestate.schema.models import AgentMemory, AgentState, CoordinationEvent, SystemState
 from firestate.schema.upgrades import upgrade_document, upgrade_message, upgraded
-from tests.emulator.harness import event_message
+from tests.harness import event_message
 from tests.unit.strategies import agent_types, any_times, good_maps, ids, texts, totals
 
 if TYPE_CHECKING:

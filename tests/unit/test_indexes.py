@@ -24,7 +24,7 @@ from firestate.limits import MAX_STATE_BYTES, MAX_VALUES
 from firestate.queries import SHAPES, Shape
 from firestate.schema.messages import EventMessage, StateMessage
 from firestate.stores.protocol import Create
-from tests.emulator.harness import NOW, event_message, state_message
+from tests.harness import NOW, event_message, state_message
 from tests.unit.extremes import EXTREMES, WHO
 from tests.unit.index_entries import MOST_BYTES, MOST_ENTRIES, MOST_ENTRY_BYTES, entries
 from tests.unit.index_use import problems

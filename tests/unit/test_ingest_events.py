@@ -29,7 +29,7 @@ from firestate.schema.messages import (
 )
 from firestate.schema.values import time_text
 from firestate.stores.protocol import Stored
-from tests.emulator.harness import (
+from tests.harness import (
     NOW,
     event_message,
 )

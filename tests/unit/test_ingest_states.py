@@ -32,7 +32,7 @@ from firestate.schema.messages import (
 )
 from firestate.schema.values import time_text
 from firestate.stores.protocol import Create, Stored, Update
-from tests.emulator.harness import (
+from tests.harness import (
     NOW,
     state_message,
     task,

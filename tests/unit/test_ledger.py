@@ -17,7 +17,8 @@ from firestate.limits import SHARDS
 from firestate.schema.ids import Identity
 from firestate.schema.messages import StateMessage, TombstoneMessage
 from firestate.stores.protocol import Create, Stored, Update
-from tests.emulator.harness import NOW, state_message, task, tombstone_message
+from tests.harness import NOW, state_message, task, tombstone_message
+from tests.unit.strategies import MESSAGE_CHANGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +43,8 @@ def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
         else:
             tasks = [task(n) for n in range(draw(st.integers(0, 2)))]
             status = draw(st.sampled_from(STATUSES))
-            messages.append(state_message(revision, epoch, status=status, task_history=tasks))
+            changes = draw(MESSAGE_CHANGES) | {"status": status, "task_history": tasks}
+            messages.append(state_message(revision, epoch, **changes))
     return messages
 
 
@@ -187,3 +189,11 @@ def test_sums(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert added(one, other) == added(other, one)
     assert subtracted(added(one, other), other) == added(one, {})
     assert subtracted(one, one) == {}
+
+
+def test_a_row_from_an_earlier_release() -> None:
+    """What its contribution did not have yet was nothing: the first that has it adds all of it."""
+    full = contribution_of(state_message(1, task_history=[])["state"] | {"created_at": NOW})
+    early = {name: full[name] for name in ("spawned", "current", "status")}
+    later = full | {"tasks": {"completed": 2, "failed": 0, "cancelled": 0}}
+    assert difference(IDENTITY, early, later) == {"tasks": {"completed": 2}}

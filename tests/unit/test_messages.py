@@ -27,7 +27,7 @@ from firestate.schema.messages import (
     parse_state_message,
 )
 from firestate.schema.values import extent, stored_size
-from tests.emulator.harness import event_message, state_message, tombstone_message
+from tests.harness import event_message, state_message, tombstone_message
 from tests.unit.strategies import json_values
 
 PARTS = ("state", "deleted", "event")

@@ -15,7 +15,7 @@ from firestate.limits import MAX_NESTING
 from firestate.schema.messages import StateMessage, parse_state_message
 from firestate.schema.reading import bounds_problem, half_pairs_in, parse_json
 from firestate.schema.values import problems_of, stored_size
-from tests.emulator.harness import state_message
+from tests.harness import state_message
 from tests.unit.strategies import json_values
 
 HALF = "holds half of a surrogate pair, which is no valid Unicode"

@@ -20,7 +20,7 @@ from firestate.schema.messages import (
     parse_event_message,
     parse_state_message,
 )
-from tests.emulator.harness import event_message, state_message, tombstone_message
+from tests.harness import event_message, state_message, tombstone_message
 from tests.unit.strategies import NOW
 
 if TYPE_CHECKING:
