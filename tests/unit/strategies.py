@@ -176,7 +176,7 @@ events: SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     optional={
         "error_message": words,
         "target_agent_id": st.just("q"),
-        "target_agent_type": st.just("QA"),
+        "target_agent_type": st.sampled_from(["QA", "Father", "other"]),
         "session_id": st.sampled_from(["s1", "s2"]),
         "duration_seconds": st.floats(0, 1e9),
     },

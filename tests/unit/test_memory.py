@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firestate.audit.recount_agent import recount_agent, recount_events, shown_events
+from firestate.audit.recount_agent import as_memories_show, recount_agent, recount_events
 from firestate.counters.contribution import contribution_of
 from firestate.derive.agent_events import EventsPart, add_event
 from firestate.derive.memory import memory_document, parts_of
@@ -110,9 +110,16 @@ def test_events_add_up_in_any_order(
     assert parts[0] == parts[1]
 
 
-@given(st.lists(steps, max_size=6), st.lists(events, max_size=6))
-def test_the_recount_agrees(history: list[tuple[Row, Any]], happened: list[dict[str, Any]]) -> None:
+@given(st.lists(steps, max_size=6), st.lists(events, max_size=6), st.sampled_from([None, 1, 2, 3]))
+def test_the_recount_agrees(
+    history: list[tuple[Row, Any]], happened: list[dict[str, Any]], most: int | None
+) -> None:
     """Code that shares nothing with the fold finds every field the same."""
+    with labels_shown(most):
+        _fold_and_recount(history, happened)
+
+
+def _fold_and_recount(history: list[tuple[Row, Any]], happened: list[dict[str, Any]]) -> None:
     rows = {state["session_id"]: row(state, at) for state, at in history}
     part = EventsPart()
     for event in happened:
@@ -122,7 +129,7 @@ def test_the_recount_agrees(history: list[tuple[Row, Any]], happened: list[dict[
     learning = document["learning_context"]
     for name in ("sessions", "tasks"):
         assert learning.pop(name) == expected.pop(name), name
-    assert flat(learning) == shown_events(recount_events(happened))
+    assert flat(learning) == as_memories_show(recount_events(happened))
     last = expected.pop("last_memory_sync")
     if last is not None:
         assert document["last_memory_sync"] == last

@@ -10,6 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firestate.audit.recount_system import recount_system
+from firestate.counters.contribution import contribution_of
+from firestate.counters.events import event_counts
+from firestate.counters.ledger import difference
 from firestate.counters.totals import (
     active_sessions,
     ended_sessions,
@@ -18,39 +21,39 @@ from firestate.counters.totals import (
 )
 from firestate.limits import MAX_ACTIVE_SESSIONS, MAX_DOCUMENT_BYTES, MAX_LABELS
 from firestate.schema.documents import from_document
+from firestate.schema.ids import Identity
 from firestate.schema.models import SystemState
 from firestate.schema.values import stored_size
-from tests.unit.strategies import NOW, times
+from tests.unit.strategies import NOW, events, states, times
 
 counts = st.integers(-2, 3)
-event_counts = st.fixed_dictionaries(
-    {}, optional={"total": counts, "succeeded": counts, "duration_ms": counts}
+figures: dict[str, Any] = {"total": counts, "succeeded": counts, "duration_ms": counts}
+by_event_type = st.dictionaries(
+    st.sampled_from(["spawn", "error"]), st.fixed_dictionaries({}, optional=figures)
 )
+# What events add to shards, and what rows do: tests below say if something is missing here.
+OF_EVENTS: dict[str, dict[str, Any]] = {
+    "coordination": figures | {"by_type": by_event_type},
+    "errors": {
+        "by_event_type": st.dictionaries(st.just("error"), counts),
+        "by_error_type": st.dictionaries(st.sampled_from(["A", "B"]), counts),
+    },
+}
+OF_ROWS: dict[str, Any] = {
+    "spawned": counts,
+    "current": counts,
+    "by_status": st.dictionaries(st.sampled_from(["idle", "busy"]), counts),
+    "by_type": st.dictionaries(st.sampled_from(["Father", "QA"]), counts),
+    "tasks": st.dictionaries(st.sampled_from(["completed", "failed"]), counts),
+    "sessions": st.dictionaries(
+        st.sampled_from(["s1", "s2", "s3"]),
+        st.fixed_dictionaries({"agents": counts}, optional={"at": times}),
+    ),
+}
 shards = st.fixed_dictionaries(
     {},
-    optional={
-        "spawned": counts,
-        "current": counts,
-        "by_status": st.dictionaries(st.sampled_from(["idle", "busy"]), counts),
-        "by_type": st.dictionaries(st.sampled_from(["Father", "QA"]), counts),
-        "tasks": st.dictionaries(st.sampled_from(["completed", "failed"]), counts),
-        "coordination": st.builds(
-            lambda own, by_type: own | {"by_type": by_type},
-            event_counts,
-            st.dictionaries(st.sampled_from(["spawn", "error"]), event_counts),
-        ),
-        "errors": st.fixed_dictionaries(
-            {},
-            optional={
-                "by_event_type": st.dictionaries(st.just("error"), counts),
-                "by_error_type": st.dictionaries(st.sampled_from(["A", "B"]), counts),
-            },
-        ),
-        "sessions": st.dictionaries(
-            st.sampled_from(["s1", "s2", "s3"]),
-            st.fixed_dictionaries({"agents": counts}, optional={"at": times}),
-        ),
-    },
+    optional=OF_ROWS
+    | {name: st.fixed_dictionaries({}, optional=group) for name, group in OF_EVENTS.items()},
 )
 controls = st.fixed_dictionaries(
     {},
@@ -85,12 +88,27 @@ def _total_and_recount(
 ) -> None:
     document = global_document(found, settings, {})
     expected = recount_system(found, settings or {})
-    metrics = expected.pop("system_metrics")
-    assert {name: document["system_metrics"][name] for name in metrics} == metrics
-    assert {name: document[name] for name in expected} == expected
+    # Whatever is shown is counted twice: none is left out by either.
+    versions = {"schema_version", "system_version"}
+    assert document["system_metrics"] == expected["system_metrics"]
+    assert {name: document[name] for name in document.keys() - versions} == expected
     shuffled = list(found)
     random.shuffle(shuffled)
     assert global_document(shuffled, settings, {}) == document
+
+
+@given(events)
+def test_random_shards_have_all_that_events_add(event: dict[str, Any]) -> None:
+    """Else two countings of what is never drawn would agree about nothing."""
+    for group, members in event_counts(event).items():
+        assert members.keys() <= OF_EVENTS[group].keys()
+
+
+@given(states())
+def test_random_shards_have_all_that_rows_add(document: dict[str, Any]) -> None:
+    """The same for agents."""
+    identity = Identity("Father", "a", "s1")
+    assert difference(identity, None, contribution_of(document)).keys() <= OF_ROWS.keys()
 
 
 def test_nothing_counted_yet() -> None:

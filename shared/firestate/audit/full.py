@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from firestate.audit.findings import AuditReport, Finding, Kind
 from firestate.audit.recount import recount_row, recount_state
 from firestate.audit.recount_agent import (
-    ERROR_TYPES,
+    WORD_DEPTH,
+    as_memories_show,
     recount_agent,
     recount_events,
-    shown_events,
 )
 from firestate.audit.recount_system import recount_system
 from firestate.pipeline.sweep import swept_figures
@@ -47,8 +47,9 @@ class FullAudit:
         self._at = store.now()
         self._ripe = self._at - grace
         self._expected: Flat = {}
-        # Not so once a memory has put error types of expired events together under `other`.
-        self._error_types_known = True
+        # Figures by word, once a memory has put words of expired events together under `other`:
+        # which words these were is no longer known.
+        self._unknown: set[tuple[str, ...]] = set()
         self.report = AuditReport(self._at)
         self.shard_drift: Flat = {}
 
@@ -127,7 +128,7 @@ class FullAudit:
         learning = learning if isinstance(learning, dict) else {}
         found = _flattened({k: v for k, v in learning.items() if k not in _OF_ROWS})
         worth = recount_events(events)
-        shown = shown_events(worth)
+        shown = as_memories_show(worth)
         expired = found.get(("coordination", "total"), 0) - len(events)
         if expired > 0 and self._may_have_expired(memory):
             # Their documents are gone after 90 days; what they added stays, and only a lower
@@ -136,12 +137,18 @@ class FullAudit:
             worth = shown = {
                 path: max(shown.get(path, 0), found.get(path, 0)) for path in shown.keys() | found
             }
-            if (*ERROR_TYPES, "other") in shown:
-                self._error_types_known = False
+            self._unknown |= {
+                path[:-1] for path in shown if len(path) == WORD_DEPTH and path[-1] == "other"
+            }
             for name in ("decision_history", "recent_activity", "last_memory_sync", "counted"):
                 expected.pop(name)
-        if found != shown:
-            self._find(Kind.MEMORY, memory.path, "learning_context.coordination", shown, found)
+        for group in sorted({path[0] for path in shown.keys() | found}):
+            wanted, had = (
+                {path: n for path, n in each.items() if path[0] == group} for each in (shown, found)
+            )
+            if wanted != had:
+                field = f"learning_context.{group}"
+                self._find(Kind.MEMORY, memory.path, field, _dotted(wanted), _dotted(had))
         self._expect(worth)
         for name in _OF_ROWS:
             if learning.get(name) != (value := expected.pop(name)):
@@ -173,7 +180,7 @@ class FullAudit:
             path: drift
             for path in self._expected.keys() | found.keys()
             if (drift := self._expected.get(path, 0) - found.get(path, 0))
-            and (self._error_types_known or path[:2] != ERROR_TYPES)
+            and path[:-1] not in self._unknown
         }
         for path in sorted(self.shard_drift):
             expected = self._expected.get(path, 0)
@@ -227,6 +234,10 @@ def _flattened(value: Any, path: tuple[str, ...] = ()) -> Flat:  # noqa: ANN401 
         for name, item in value.items():
             flat |= _flattened(item, (*path, name))
     return flat
+
+
+def _dotted(flat: Flat) -> dict[str, int]:
+    return {".".join(path): amount for path, amount in flat.items()}
 
 
 def _differences(

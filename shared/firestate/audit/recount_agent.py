@@ -21,7 +21,8 @@ _NEWEST_DECISIONS = 100
 _NEWEST_ACTIVITIES = 50
 _MOST_NAMES = 64
 
-ERROR_TYPES = ("errors", "by_error_type")
+WORD_DEPTH = 3
+"""A figure by word has a path like errors, by_error_type, the word."""
 
 
 def recount_agent(rows: list[Doc], events: list[Doc]) -> Doc:
@@ -129,11 +130,18 @@ def recount_events(events: list[Doc]) -> Flat:
     return {path: amount for path, amount in total.items() if amount}
 
 
-def shown_events(worth: Flat) -> Flat:
-    """Give the same as the agent's memory shows it: with the first 64 error types by name."""
-    types = {path[-1]: amount for path, amount in worth.items() if path[:2] == ERROR_TYPES}
-    shown = {path: amount for path, amount in worth.items() if path[:2] != ERROR_TYPES}
-    return shown | {(*ERROR_TYPES, name): n for name, n in first_by_name(types).items()}
+def as_memories_show(worth: Flat) -> Flat:
+    """Give the same as the agent's memory has it: of figures by word, the first 64 by name."""
+    shown: Flat = {}
+    by_word: dict[tuple[str, ...], dict[str, int]] = {}
+    for path, amount in worth.items():
+        if len(path) == WORD_DEPTH:
+            by_word.setdefault(path[:-1], {})[path[-1]] = amount
+        else:
+            shown[path] = amount
+    for group, amounts in by_word.items():
+        shown |= {(*group, name): amount for name, amount in first_by_name(amounts).items()}
+    return shown
 
 
 def _summed(maps: Any) -> dict[str, int]:  # noqa: ANN401 - an iterable of maps

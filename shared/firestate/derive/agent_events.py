@@ -64,12 +64,18 @@ def add_event(part: EventsPart, event: Mapping[str, Any]) -> EventsPart:
 
 
 def _bounded(counts: Counts) -> Counts:
-    """Bound the one group of labels that are users' own words."""
-    errors = counts.get("errors", {})
-    if "by_error_type" not in errors:
-        return counts
-    error_types = first_labels(errors["by_error_type"]).counts
-    return counts | {"errors": errors | {"by_error_type": error_types}}
+    """Bound each group's counts by word: users have as many words as they like."""
+    return {
+        group: {
+            name: first_labels(each).counts if _by_word(each) else each
+            for name, each in members.items()
+        }
+        for group, members in counts.items()
+    }
+
+
+def _by_word(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(each, int) for each in value.values())
 
 
 def _target(event: Mapping[str, Any]) -> dict[str, str]:
