@@ -44,12 +44,16 @@ export CLOUDSDK_CORE_PROJECT=%project CLOUDSDK_CORE_DISABLE_PROMPTS=1
 FUNCTIONS=firestate-functions@%project.iam.gserviceaccount.com
 AGENTS=firestate-agents@%project.iam.gserviceaccount.com
 there() { "$@" >/dev/null 2>&1; }
+# A new account takes some seconds until it can be given a role.
+again() { for _ in 1 2 3 4 5; do "$@" && return; sleep %pause; done; "$@"; }
 
-# What the deploy and the functions use.
+# What the deploy, the functions and the command line use.
 gcloud services enable artifactregistry.googleapis.com cloudbuild.googleapis.com \\
-  cloudfunctions.googleapis.com cloudscheduler.googleapis.com eventarc.googleapis.com \\
-  firebaserules.googleapis.com firestore.googleapis.com identitytoolkit.googleapis.com \\
-  pubsub.googleapis.com run.googleapis.com
+  cloudfunctions.googleapis.com cloudresourcemanager.googleapis.com \\
+  cloudscheduler.googleapis.com compute.googleapis.com eventarc.googleapis.com \\
+  firebaserules.googleapis.com firestore.googleapis.com iam.googleapis.com \\
+  iamcredentials.googleapis.com identitytoolkit.googleapis.com pubsub.googleapis.com \\
+  run.googleapis.com storage.googleapis.com
 
 # The database, where there is none. Its place cannot be changed later.
 there gcloud firestore databases describe --database='(default)' ||
@@ -65,19 +69,25 @@ done
 there gcloud iam service-accounts describe "$FUNCTIONS" ||
   gcloud iam service-accounts create firestate-functions --display-name="Firestate's functions"
 for role in roles/datastore.user roles/eventarc.eventReceiver; do
-  gcloud projects add-iam-policy-binding %project --condition=None --format=none \\
+  again gcloud projects add-iam-policy-binding %project --condition=None --format=none \\
     --member="serviceAccount:$FUNCTIONS" --role="$role"
 done
 
 # Agents read Firestore, and publish to two topics.
 there gcloud iam service-accounts describe "$AGENTS" ||
   gcloud iam service-accounts create firestate-agents --display-name="Firestate's agents"
-gcloud projects add-iam-policy-binding %project --condition=None --format=none \\
+again gcloud projects add-iam-policy-binding %project --condition=None --format=none \\
   --member="serviceAccount:$AGENTS" --role=roles/datastore.viewer
 for topic in %topics; do
-  gcloud pubsub topics add-iam-policy-binding "$topic" --format=none \\
+  again gcloud pubsub topics add-iam-policy-binding "$topic" --format=none \\
     --member="serviceAccount:$AGENTS" --role=roles/pubsub.publisher
 done
+
+# Functions are built as the project's default account, which in newer organisations has no role.
+NUMBER=$(gcloud projects describe %project --format="value(projectNumber)")
+again gcloud projects add-iam-policy-binding %project --condition=None --format=none \\
+  --member="serviceAccount:$NUMBER-compute@developer.gserviceaccount.com" \\
+  --role=roles/cloudbuild.builds.builder
 """)
 
 AFTER = Script("""\
@@ -97,7 +107,7 @@ done
 
 # configure FUNCTION ACK_SECONDS [TOPIC]: how events come to a function.
 configure() {
-  # They call it as the functions' own account: nobody else may.
+  # They call it as the functions' own account.
   gcloud functions add-invoker-policy-binding "$1" --region=%region --format=none \\
     --member="serviceAccount:$FUNCTIONS"
   # Its subscription, which Eventarc has named.
@@ -105,9 +115,10 @@ configure() {
   subscription=$(gcloud eventarc triggers describe "$trigger" \\
     --format="value(transport.pubsub.subscription)")
   # No second delivery while a first is at work; waits that grow; a week (by default a day) until
-  # what is not acknowledged is dropped.
+  # what is not acknowledged is dropped; no end when nothing comes for a month.
   gcloud pubsub subscriptions update "$subscription" --ack-deadline="$2" \\
-    --min-retry-delay=10s --max-retry-delay=600s --message-retention-duration=7d
+    --min-retry-delay=10s --max-retry-delay=600s --message-retention-duration=7d \\
+    --expiration-period=never
   if [ -n "${3:-}" ]; then
     # After 100 tries, the most there can be, some 16 hours: kept as a dead letter.
     gcloud pubsub subscriptions add-iam-policy-binding "$subscription" --format=none \\
@@ -117,6 +128,14 @@ configure() {
   fi
 }
 %configured
+
+# At its first functions the Firebase CLI has given the default account of the project the right
+# to call all of them. Where no others rely on it (a project of its own), take that back:
+#
+# for role in roles/run.invoker roles/eventarc.eventReceiver; do
+#   gcloud projects remove-iam-policy-binding %project --condition=None --format=none \\
+#     --member="serviceAccount:$NUMBER-compute@developer.gserviceaccount.com" --role="$role"
+# done
 """)
 
 
@@ -132,12 +151,13 @@ def region() -> str:
     return str(found)
 
 
-def script(when: str, project: str) -> str:
+def script(when: str, project: str, *, pause_seconds: int = 5) -> str:
     """Give the script for `before` or `after` a deploy."""
     template = BEFORE if when == "before" else AFTER
     return template.substitute(
         project=project,
         region=region(),
+        pause=pause_seconds,
         topics=" ".join(DEAD_LETTERS),
         dead_letters=" ".join(DEAD_LETTERS.values()),
         configured="\n".join(_configured()),

@@ -19,6 +19,14 @@ from tools.cloud import DEAD_LETTERS, endpoints, region, script
 from tools.emulator_files import FIREBASE
 from tools.processes import ROOT
 
+_ASKS = (
+    "asks by itself: at the first deploy, whether functions may be tried again, and how\n"
+    "long their images are kept; later, before it removes a function or an index."
+)
+_ASKED_NOTHING = (
+    "is not asked either: it REMOVES functions of Firestate's that are no longer in the\n"
+    "table, and indexes of the database that are not in the file."
+)
 _PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 
 
@@ -30,17 +38,18 @@ class Step:
     command: tuple[str, ...]
 
 
-def steps(project: str) -> list[Step]:
-    """Give what a deploy runs, in order."""
-    firebase = (str(FIREBASE), "deploy", "--project", project, "--only", "functions,firestore")
+def steps(project: str, *, unasked: bool = False) -> list[Step]:
+    """Give what a deploy runs, in order; `unasked` lets the Firebase CLI ask nothing either."""
+    firebase = [str(FIREBASE), "deploy", "--project", project, "--only", "functions,firestore"]
+    firebase += ["--force"] if unasked else []
     return [
         Step("accounts, roles, topics", ("bash", "-c", script("before", project))),
-        Step("functions, rules, indexes", firebase),
+        Step("functions, rules, indexes", tuple(firebase)),
         Step("invokers, retries, dead letters", ("bash", "-c", script("after", project))),
     ]
 
 
-def plan(project: str) -> str:
+def plan(project: str, *, unasked: bool = False) -> str:
     """Say what will be touched."""
     indexes = json.loads((ROOT / "firestore.indexes.json").read_text())
     expiring = [each["collectionGroup"] for each in indexes["fieldOverrides"] if each.get("ttl")]
@@ -48,8 +57,9 @@ def plan(project: str) -> str:
     functions = endpoints()
     touched = {
         "make, where there are none": (
-            f"the Firestore database; the topics {' and '.join(DEAD_LETTERS)}, and for each one of "
-            "dead letters; the accounts firestate-functions and firestate-agents, with their roles"
+            f"the services of Google Cloud that it uses; the Firestore database; the topics "
+            f"{' and '.join(DEAD_LETTERS)}, and for each one of dead letters; the accounts "
+            "firestate-functions and firestate-agents, with their roles"
         ),
         "make or update": (
             f"{len(functions)} functions ({', '.join(functions)}), who may call them, and how "
@@ -68,6 +78,7 @@ This deploys Firestate to the project {project}, in {region()}. It will
 {lines}
 
 It touches no document. To read each line first: python -m tools.cloud before {project}
+The Firebase CLI {_ASKED_NOTHING if unasked else _ASKS}
 """
 
 
@@ -119,7 +130,7 @@ def main() -> int:
     if found := problem(arguments.project):
         print(found, file=sys.stderr)
         return 2
-    print(plan(arguments.project))
+    print(plan(arguments.project, unasked=arguments.yes))
     if not arguments.yes and not confirmed(arguments.project):
         print("Nothing was done.", file=sys.stderr)
         return 1
@@ -131,9 +142,9 @@ def main() -> int:
             file=sys.stderr,
         )
         return 3
-    code = run(steps(arguments.project))
+    code = run(steps(arguments.project, unasked=arguments.yes))
     if not code:
-        print(f"Deployed. Look: firestate system --project {arguments.project}")
+        print(f"Deployed. Look: .venv/bin/firestate system --project {arguments.project}")
     return code
 
 

@@ -100,6 +100,12 @@ BY_EVENT_TYPE = Shape(EVENTS, ("event_type",), order_by=("timestamp",), descendi
 # agent_memory, and the ledger rows below it
 LATEST_MEMORIES = Shape(MEMORIES, order_by=("last_memory_sync",), descending=True)
 MEMORIES_OF_TYPE = Shape(MEMORIES, ("agent_type",), order_by=("last_memory_sync",), descending=True)
+LARGEST_OF_TYPE = Shape(
+    MEMORIES,
+    ("agent_type",),
+    order_by=("memory_count", "last_memory_sync"),
+    descending=True,
+)
 LARGEST_MEMORIES = Shape(MEMORIES, order_by=("memory_count", "last_memory_sync"), descending=True)
 ALL_MEMORIES = Shape(
     MEMORIES,
@@ -132,10 +138,12 @@ SHAPES = {name: each for name, each in list(globals().items()) if isinstance(eac
 """All of the above by name."""
 
 # How people look things up: of each, the first that has all its fields asked for is used, and what
-# else was asked for is filtered out of what it finds. So any filters can be combined, and each
-# kind of look-up still reads no more than the documents of one parent, session, type or agent.
+# else was asked for is filtered out of what it finds. So any filters can be combined, and where
+# they are, no more is read than the documents of one parent, session, agent, or pair of types.
 LOOK_UP_AGENTS = (BY_PARENT, IN_SESSION_BY_STATUS, IN_SESSION, BY_TYPE, BY_STATUS)
 LOOK_UP_EVENTS = (BY_SOURCE, BETWEEN_TYPES, BY_SUCCESS, BY_EVENT_TYPE)
+LOOK_UP_MEMORIES = (MEMORIES_OF_TYPE, LATEST_MEMORIES)
+LOOK_UP_LARGEST = (LARGEST_OF_TYPE, LARGEST_MEMORIES)
 LOOK_UP_KEPT = (KEPT_WITH_CODE, KEPT_OF_TOPIC, KEPT)
 
 

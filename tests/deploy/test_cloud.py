@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tools import deploy
-from tools.cloud import BEFORE, DEAD_LETTERS, endpoints, script
+from tools.cloud import BEFORE, endpoints, script
 from tools.deploy import Step, plan, problem, run, steps
 from tools.processes import ROOT
 
@@ -28,50 +28,123 @@ def test_the_scripts_are_shell(when: str) -> None:
     assert "%" not in text.replace("%%", "")
 
 
-def test_before() -> None:
-    """The functions' account gets two roles on the project, the agents' one, and two topics."""
-    text = script("before", "my-project")
-    roles = set(re.findall(r"roles/[\w.]+", text))
-    assert roles == {
-        "roles/datastore.user",
-        "roles/eventarc.eventReceiver",
-        "roles/datastore.viewer",
-        "roles/pubsub.publisher",
+def asked(tmp_path: Path, when: str, *, absent: bool = False, fails: str = "") -> list[list[str]]:
+    """Run a script with a `gcloud` that does nothing; give what it was asked for.
+
+    With `absent` it finds nothing that it is asked to describe; what holds `fails` does not work.
+    """
+    calls = tmp_path / "calls"
+    calls.write_text("")
+    stand_in = tmp_path / "gcloud"
+    stand_in.write_text(
+        f"""#!{sys.executable}
+import json, pathlib, sys
+line = " ".join(sys.argv[1:])
+with pathlib.Path({str(calls)!r}).open("a") as file:
+    file.write(json.dumps(sys.argv[1:]) + "\\n")
+wanted = next((each for each in sys.argv if each.startswith("--format=value")), "")
+if {absent!r} and " describe " in line and not wanted or {fails!r} and {fails!r} in line:
+    sys.exit(1)
+if "projectNumber" in wanted:
+    print(123)
+elif wanted:
+    print("of-" + sys.argv[sys.argv.index("describe") + 1])
+"""
+    )
+    stand_in.chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-c", script(when, "my-project", pause_seconds=0)], env=environment, check=False
+    )
+    assert bool(done.returncode) == bool(fails)
+    return [json.loads(line) for line in calls.read_text().splitlines()]
+
+
+def granted(calls: list[list[str]]) -> set[tuple[str, str, str]]:
+    """Give who was given which role on what."""
+    found = set()
+    for call in calls:
+        options = dict(each[2:].partition("=")[::2] for each in call if each.startswith("--"))
+        if any(each.startswith("add-") for each in call):
+            resource = call[call.index(next(e for e in call if e.startswith("add-"))) + 1]
+            member = options["member"].removeprefix("serviceAccount:").partition("@")[0]
+            found.add((member, options.get("role", "invoker"), resource))
+    return found
+
+
+def test_before(tmp_path: Path) -> None:
+    """Each account gets just the roles that it needs, on just what it needs them for."""
+    calls = asked(tmp_path, "before", absent=True)
+    assert granted(calls) == {
+        ("firestate-functions", "roles/datastore.user", "my-project"),
+        ("firestate-functions", "roles/eventarc.eventReceiver", "my-project"),
+        ("firestate-agents", "roles/datastore.viewer", "my-project"),
+        ("firestate-agents", "roles/pubsub.publisher", "agent-state"),
+        ("firestate-agents", "roles/pubsub.publisher", "agent-coordination"),
+        ("123-compute", "roles/cloudbuild.builds.builder", "my-project"),
+    }
+    made = {tuple(call[:4]) for call in calls if "create" in call}
+    triggers = [each.get("eventTrigger", {}) for each in endpoints().values()]
+    topics = {each.get("eventFilters", {}).get("topic") for each in triggers} - {None}
+    assert made == {
+        ("firestore", "databases", "create", "--location=us-central1"),
+        *(("pubsub", "topics", "create", topic) for topic in topics),
+        *(
+            ("iam", "service-accounts", "create", account)
+            for account in ("firestate-functions", "firestate-agents")
+        ),
     }
     accounts = {each["serviceAccount"].partition("@")[0] for each in endpoints().values()}
     assert accounts == {"firestate-functions"}
-    topics = {
-        each.get("eventTrigger", {}).get("eventFilters", {}).get("topic")
-        for each in endpoints().values()
+
+
+def test_before_again(tmp_path: Path) -> None:
+    """What is there is not made again."""
+    calls = asked(tmp_path, "before")
+    assert [call for call in calls if "create" in call] == []
+    assert len(granted(calls)) == 6
+
+
+def test_what_fails_ends_a_script(tmp_path: Path) -> None:
+    """Nothing after it is done; a role is tried again, since a new account takes a moment."""
+    calls = asked(tmp_path, "before", fails="topics create agent-coordination", absent=True)
+    assert calls[-1][:4] == ["pubsub", "topics", "create", "agent-coordination"]
+    calls = asked(tmp_path, "before", fails="datastore.user")
+    assert ["datastore.user" in " ".join(call) for call in calls[-6:]] == [True] * 6
+    assert granted(calls) == {("firestate-functions", "roles/datastore.user", "my-project")}
+
+
+def test_after(tmp_path: Path) -> None:
+    """Each function is called by its own account alone; its messages are kept until it works."""
+    calls = asked(tmp_path, "after")
+    names = [name for name, each in endpoints().items() if "eventTrigger" in each]
+    ingest = {
+        "ingest_state": "agent-state-dead-letter",
+        "ingest_event": "agent-coordination-dead-letter",
     }
-    assert topics - {None} == {*DEAD_LETTERS, *DEAD_LETTERS.values()}
-    assert all(topic in text for topic in topics if topic)
-    assert "allUsers" not in text
-
-
-def test_after() -> None:
-    """Each function that takes events is set up; those of messages have a dead-letter topic."""
-    lines = [
-        line for line in script("after", "my-project").splitlines() if line[:10] == "configure "
-    ]
-    assert [line.split()[1:] for line in lines] == [
-        ["ingest_state", "90", "agent-state-dead-letter"],
-        ["ingest_event", "90", "agent-coordination-dead-letter"],
-        *(
-            [name, "90"]
-            for name in (
-                "dead_letter_states",
-                "dead_letter_events",
-                "derive_state",
-                "derive_event",
-                "roll_up_shards",
-                "roll_up_controls",
-            )
-        ),
-    ]
-    assert all(
-        int(line.split()[2]) > endpoints()[line.split()[1]]["timeoutSeconds"] for line in lines
-    )
+    # The stand-in names a trigger after its function, and a subscription after its trigger.
+    assert granted(calls) == {
+        *(("firestate-functions", "invoker", name) for name in names),
+        *(("service-123", "roles/pubsub.publisher", topic) for topic in ingest.values()),
+        *(("service-123", "roles/pubsub.subscriber", f"of-of-{name}") for name in ingest),
+    }
+    updates: dict[str, set[str]] = {}
+    for call in calls:
+        if call[:3] == ["pubsub", "subscriptions", "update"]:
+            updates.setdefault(call[3], set()).update(call[4:])
+    assert updates.keys() == {f"of-of-{name}" for name in names}
+    for name in names:
+        seconds = endpoints()[name]["timeoutSeconds"] + 30
+        wanted = {
+            f"--ack-deadline={seconds}",
+            "--min-retry-delay=10s",
+            "--max-retry-delay=600s",
+            "--message-retention-duration=7d",
+            "--expiration-period=never",
+        }
+        if name in ingest:
+            wanted |= {f"--dead-letter-topic={ingest[name]}", "--max-delivery-attempts=100"}
+        assert updates[f"of-of-{name}"] == wanted
 
 
 def test_each_is_printed() -> None:
@@ -140,9 +213,10 @@ def test_once_it_is_named_the_steps_are_run(
         "firebase",
         "bash",
     ]
+    assert "--force" not in steps("my-project")[1].command
     monkeypatch.setattr(sys, "argv", ["deploy", "my-project"])
     monkeypatch.setattr("builtins.input", lambda _: "my-project")
-    monkeypatch.setattr(deploy, "steps", lambda _: [Step("a step", ("echo", "ran"))])
+    monkeypatch.setattr(deploy, "steps", lambda *_, **__: [Step("a step", ("echo", "ran"))])
     monkeypatch.setattr("shutil.which", lambda _: None)
     assert deploy.main() == 3
     told = capfd.readouterr()
@@ -151,6 +225,13 @@ def test_once_it_is_named_the_steps_are_run(
     monkeypatch.setattr("shutil.which", lambda name: name)
     assert deploy.main() == 0
     assert "ran\nDeployed." in capfd.readouterr().out
+
+
+def test_unasked() -> None:
+    """Who does not want to be asked is told that the Firebase CLI then removes things."""
+    assert "--force" in steps("my-project", unasked=True)[1].command
+    assert "REMOVES" in plan("my-project", unasked=True)
+    assert "REMOVES" not in plan("my-project")
 
 
 def test_a_step_that_fails_is_the_last(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -136,7 +136,9 @@ def test_what_the_cli_finds(endpoints: dict[str, dict[str, Any]]) -> None:
         else:
             # Cloud Scheduler calls it with the token of the functions' own account.
             assert (name, kind) == ("sweep", "scheduleTrigger")
-        assert endpoint["serviceAccount"].startswith("firestate-functions@{{ params.PROJECT_ID }}")
+        assert endpoint["serviceAccount"] == (
+            "firestate-functions@{{ params.PROJECT_ID }}.iam.gserviceaccount.com"
+        )
 
 
 class Deployed:

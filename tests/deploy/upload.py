@@ -81,5 +81,5 @@ def discovered(folder: Path, home: Path) -> dict[str, dict[str, Any]]:
         },
     )
     _, _, told = done.stdout.partition("\n{\n")
-    found: dict[str, dict[str, Any]] = json.loads("{" + told)["default"]["endpoints"]
+    found: dict[str, dict[str, Any]] = json.loads("{" + told)["firestate"]["endpoints"]
     return found

@@ -109,6 +109,23 @@ def test_a_fault_of_the_store(monkeypatch: pytest.MonkeyPatch, said: Callable[[]
     assert "raised, will be tried again: UnavailableError" in said()
 
 
+def test_a_damaged_memory(
+    store: FirestoreStore, monkeypatch: pytest.MonkeyPatch, said: Callable[[], str]
+) -> None:
+    """What our own errors were made of is not told either: it may name a word of users."""
+    call("ingest_state", json.dumps(state_message(1, **FIELDS)).encode())
+    (state,) = store._client.collection("agent_states").list_documents()
+
+    def broken(*_: object) -> None:
+        raise KeyError(PAYLOAD)
+
+    monkeypatch.setattr("firestate.pipeline.derive_state.parts_of", broken)
+    assert call("derive_state", event_of(store, state.path), "written") == 500
+    text = said()
+    assert "is damaged: KeyError at test_logs.py" in text
+    assert "Traceback" in text
+
+
 def test_a_fault_that_nobody_thought_of(
     monkeypatch: pytest.MonkeyPatch, said: Callable[[], str]
 ) -> None:

@@ -16,7 +16,7 @@ def sweeps_a_day() -> int:
     endpoints = yaml.safe_load(_FUNCTIONS.read_text())["endpoints"]
     triggers = [each.get("scheduleTrigger") for each in endpoints.values()]
     (schedule,) = [trigger["schedule"] for trigger in triggers if trigger]
-    if not (found := re.fullmatch(r"every (\d+) minutes", schedule)):
+    if not (found := re.fullmatch(r"\*/(\d+) \* \* \* \*", schedule)):
         message = f"a schedule that this does not know: {schedule}"
         raise ValueError(message)
     return _MINUTES_A_DAY // int(found[1])

@@ -1,4 +1,9 @@
-"""Which indexes of firestore.indexes.json the queries use: without the code that makes the file."""
+"""Which indexes of firestore.indexes.json the queries use.
+
+The same rules as in tools/indexes.py, read from Firestore's documentation once more, and asked the
+other way round: from a query to the entries that can answer it. What both might misread is pinned
+by examples in test_indexes.py.
+"""
 
 from __future__ import annotations
 

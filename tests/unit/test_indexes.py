@@ -87,6 +87,38 @@ def test_a_new_query_without_an_index_is_found(monkeypatch: pytest.MonkeyPatch) 
     assert problems(indexes(SHAPES.values())) == []
 
 
+@pytest.mark.parametrize(
+    ("shape", "index"),
+    [
+        # https://firebase.google.com/docs/firestore/query-data/queries#query_limitations and
+        # .../query-data/indexing: a range or an order beside an equality, by its direction
+        (Shape("c", ("state",), order_by=("population",), descending=True), "state ^ population v"),
+        (Shape("c", ("state",), within="population"), "state ^ population ^"),
+        (Shape("c", ("a", "b"), within="n", order_by=("n",), descending=True), "a ^ b ^ n v"),
+        (Shape("c", order_by=("x", "y"), descending=True), "x v y v"),
+        # .../query-data/aggregation-queries: a sum beside an equality
+        (Shape("c", ("city",), sums=("population",)), "city ^ population ^"),
+    ],
+)
+def test_examples_of_firestore(shape: Shape, index: str) -> None:
+    """As its documentation has them: `^` is ascending, `v` descending."""
+    (made,) = indexes([shape])["indexes"]
+    arrows = {"ASCENDING": "^", "DESCENDING": "v"}
+    fields = [f"{each['fieldPath']} {arrows[each['order']]}" for each in made["fields"]]
+    assert " ".join(fields) == index
+
+
+def test_a_sum_over_all_collections_of_a_name() -> None:
+    """It needs one index of its field, over the group."""
+    made = indexes([Shape("c", sums=("a.b",), group=True)])
+    assert made["indexes"] == []
+    assert {
+        "collectionGroup": "c",
+        "fieldPath": "a.b",
+        "indexes": [{"order": "ASCENDING", "queryScope": "COLLECTION_GROUP"}],
+    } in made["fieldOverrides"]
+
+
 def test_what_firestore_would_not_sort_so() -> None:
     """A range on one field cannot be sorted by another first."""
     with pytest.raises(ValueError, match="range first"):
@@ -114,9 +146,7 @@ def test_queries_are_made_in_one_place() -> None:
                     makers.add(path.relative_to(PACKAGE).as_posix())
     assert makers == {"queries.py", "stores/firestore.py"}
     assert set(SHAPES.values()) >= {
-        each
-        for ways in (queries.LOOK_UP_AGENTS, queries.LOOK_UP_EVENTS, queries.LOOK_UP_KEPT)
-        for each in ways
+        each for name, ways in vars(queries).items() if name.startswith("LOOK_UP_") for each in ways
     }
 
 

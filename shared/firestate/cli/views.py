@@ -14,11 +14,10 @@ from firestate.errors import ConfigurationError
 from firestate.queries import (
     EVERY_EVENT_TYPE,
     EVERY_STATUS,
-    LARGEST_MEMORIES,
-    LATEST_MEMORIES,
     LOOK_UP_AGENTS,
     LOOK_UP_EVENTS,
-    MEMORIES_OF_TYPE,
+    LOOK_UP_LARGEST,
+    LOOK_UP_MEMORIES,
 )
 from firestate.schema.documents import to_json
 from firestate.schema.enums import (  # typer reads them at run time
@@ -148,7 +147,7 @@ def memory(
         one = read_one(AgentMemory, stored)
         print_json(to_json(one)) if as_json else _print_memory(one)
         return
-    ways = [LARGEST_MEMORIES] if most else [MEMORIES_OF_TYPE, LATEST_MEMORIES]
+    ways = LOOK_UP_LARGEST if most else LOOK_UP_MEMORIES
     found = look_up(store, ways, {"agent_type": agent_type}, limit=limit)
     memories = list(read_all(AgentMemory, found))
     if as_json:

@@ -8,11 +8,13 @@ without signing in again.
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import firebase_admin
+import google.auth
 from firebase_admin import auth, exceptions
 from google.auth import exceptions as credentials
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from firestate.schema.enums import Role
 
 CLAIM = "role"
+_SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class Accounts:
     def __init__(self, project: str) -> None:
         """Take the project; FIREBASE_AUTH_EMULATOR_HOST leads to the emulator instead."""
         self._app = firebase_admin.initialize_app(
-            options={"projectId": project}, name=f"firestate-{project}"
+            _credential(project), {"projectId": project}, f"firestate-{project}"
         )
 
     def close(self) -> None:
@@ -86,6 +89,18 @@ class Accounts:
             if "@" in who:
                 return auth.get_user_by_email(who, app=self._app)
             return auth.get_user(who, app=self._app)
+
+
+def _credential(project: str) -> Any:  # noqa: ANN401 - the library has no types
+    """Give the credentials of this machine, its calls counted for the project itself.
+
+    Identity Toolkit refuses those of a person that name no project to count them for.
+    """
+    if os.environ.get("FIREBASE_AUTH_EMULATOR_HOST"):
+        return None  # the emulator wants none, and there may be none
+    with _translated(project):
+        found, _ = google.auth.default(scopes=_SCOPES, quota_project_id=project)
+    return found
 
 
 def _account(user: Any) -> Account:  # noqa: ANN401 - the library has no types

@@ -6,8 +6,10 @@ it, it is folded anew first: no message must wait for a repair by hand.
 
 from __future__ import annotations
 
+import traceback
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from firestate.derive.agent_events import EventsPart, add_event
@@ -58,7 +60,10 @@ def damage_named(path: str) -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, AttributeError) as error:
-        message = f"{path} or one of its sessions is damaged: {type(error).__name__} {error}"
+        # Not the error's own text: it may name a key that is a word of users, and logs have this.
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(last.filename).name}:{last.lineno}"
+        message = f"{path} or one of its sessions is damaged: {type(error).__name__} at {place}"
         raise DamagedDocumentError(message) from error
 
 

@@ -48,12 +48,14 @@ def logged(
             "message": f"{function}: raised, will be tried again: {kind}",
             "outcome": "raised",
         }
-        # Our own errors name documents and reasons. Others might quote what they were given: so
-        # neither this line has their text nor the traceback that the web server logs.
+        # Our own errors name documents and reasons. Others, and what ours were made of, might quote
+        # what they were given: so neither this line has their text nor the traceback that the web
+        # server logs.
+        line["raised_at"] = _places(error)
         if isinstance(error, FirestateError):
             _write(line | {"detail": str(error)}, started)
-            raise
-        _write(line | {"detail": kind, "raised_at": _places(error)}, started)
+            raise error from None
+        _write(line | {"detail": kind}, started)
         raise UnexpectedError(f"{function}: {kind}, see the line before") from None
     line |= {
         "severity": "WARNING" if report.outcome is Outcome.QUARANTINED else "INFO",

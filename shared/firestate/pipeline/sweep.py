@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from firestate.counters.totals import ended_sessions
-from firestate.errors import ConflictError
+from firestate.errors import ConflictError, StoreError
 from firestate.ingest.outcomes import Outcome
 from firestate.limits import STALE_AFTER
 from firestate.pipeline.deliveries import Report
@@ -32,9 +32,13 @@ _EVERY_MINUTES = 15
 def sweep(store: Store, roll_up: RollUp, now: datetime) -> Report:
     """Do all of the above; each part can be run twice, or not at all, without harm."""
     swept_at = store.now()
-    figures = swept_figures(store, swept_at)
-    # Before all the rest: what stops that must not stop this. What is compacted or repaired
-    # changes a shard, which wakes the roll-up like any other write.
+    try:
+        figures = swept_figures(store, swept_at)
+    except StoreError:
+        # What stops the counting, such as an index that is not built yet, must not stop this.
+        roll_up.fold()
+        raise
+    # What is compacted or repaired changes a shard, which wakes the roll-up like any other write.
     roll_up.fold({**figures, "swept_at": swept_at})
     detail = ", ".join(f"{name} {count}" for name, count in figures.items())
     detail += f", compacted {_compact(store, roll_up.shards)}"
