@@ -11,6 +11,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from firestate.audit.comparing import add, differences, flattened, groups_that_differ
 from firestate.audit.findings import AuditReport, Finding, Kind
 from firestate.audit.recount import recount_row, recount_state
 from firestate.audit.recount_agent import (
@@ -126,7 +127,7 @@ class FullAudit:
         expected = recount_agent(rows, events)
         learning = memory.data.get("learning_context")
         learning = learning if isinstance(learning, dict) else {}
-        found = _flattened({k: v for k, v in learning.items() if k not in _OF_ROWS})
+        found = flattened({k: v for k, v in learning.items() if k not in _OF_ROWS})
         worth = recount_events(events)
         shown = as_memories_show(worth)
         expired = found.get(("coordination", "total"), 0) - len(events)
@@ -142,13 +143,8 @@ class FullAudit:
             }
             for name in ("decision_history", "recent_activity", "last_memory_sync", "counted"):
                 expected.pop(name)
-        for group in sorted({path[0] for path in shown.keys() | found}):
-            wanted, had = (
-                {path: n for path, n in each.items() if path[0] == group} for each in (shown, found)
-            )
-            if wanted != had:
-                field = f"learning_context.{group}"
-                self._find(Kind.MEMORY, memory.path, field, _dotted(wanted), _dotted(had))
+        for group, wanted, had in groups_that_differ(shown, found):
+            self._find(Kind.MEMORY, memory.path, f"learning_context.{group}", wanted, had)
         self._expect(worth)
         for name in _OF_ROWS:
             if learning.get(name) != (value := expected.pop(name)):
@@ -175,7 +171,7 @@ class FullAudit:
         shards = list(self._read(SHARDS))
         found: Flat = {}
         for shard in shards:
-            _add(found, _flattened(shard.data))
+            add(found, flattened(shard.data))
         self.shard_drift = {
             path: drift
             for path in self._expected.keys() | found.keys()
@@ -202,7 +198,7 @@ class FullAudit:
         written = [*shards, *([controls] if controls else [])]
         newest = max((each.updated_at for each in written), default=self._ripe)
         found = stored.data if stored else {}
-        wrong = list(_differences(expected, found))
+        wrong = list(differences(expected, found))
         folded_at = metrics.get("folded_at") if isinstance(metrics, dict) else None
         if wrong and newest > self._ripe and (folded_at is None or folded_at < newest):
             self.report.in_flight += 1
@@ -211,7 +207,7 @@ class FullAudit:
             self._find(Kind.GLOBAL, GLOBAL_CONFIG, name, value, actual)
 
     def _expect(self, flat: Flat) -> None:
-        _add(self._expected, flat)
+        add(self._expected, flat)
 
     def _find(self, kind: Kind, path: str, field: str, expected: object, found: object) -> None:
         self.report.findings.append(Finding(kind, path, field, expected, found))
@@ -219,35 +215,3 @@ class FullAudit:
 
 def _later(one: list[int], other: list[int]) -> bool:
     return (one[1:], one[0]) > (other[1:], other[0])
-
-
-def _add(total: Flat, more: Flat) -> None:
-    for path, count in more.items():
-        total[path] = total.get(path, 0) + count
-
-
-def _flattened(value: Any, path: tuple[str, ...] = ()) -> Flat:  # noqa: ANN401 - what is stored
-    if isinstance(value, int):
-        return {path: value} if value else {}
-    flat: Flat = {}
-    if isinstance(value, dict):
-        for name, item in value.items():
-            flat |= _flattened(item, (*path, name))
-    return flat
-
-
-def _dotted(flat: Flat) -> dict[str, int]:
-    return {".".join(path): amount for path, amount in flat.items()}
-
-
-def _differences(
-    expected: dict[str, Any],
-    found: Any,  # noqa: ANN401 - what is stored
-    prefix: str = "",
-) -> Iterator[tuple[str, Any, Any]]:
-    for name, value in expected.items():
-        actual = found.get(name) if isinstance(found, dict) else None
-        if name == "system_metrics":
-            yield from _differences(value, actual, "system_metrics.")
-        elif actual != value:
-            yield f"{prefix}{name}", value, actual
