@@ -158,6 +158,7 @@ def states(
     return st.one_of(live, live, live, tombstones)
 
 
+IN_CONTEXT: dict[str, SearchStrategy[Any]] = {"error_type": st.one_of(words, st.integers())}
 events: SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {
         "event_id": st.uuids().map(str),
@@ -167,9 +168,7 @@ events: SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "timestamp": times,
         "source_agent_id": st.just("a_1"),
         "source_agent_type": st.just("Developer"),
-        "context": st.one_of(
-            st.just({}), st.fixed_dictionaries({"error_type": st.one_of(words, st.integers())})
-        ),
+        "context": st.fixed_dictionaries({}, optional=IN_CONTEXT),
         "success": st.booleans(),
         "task_context": st.dictionaries(words, scalars, max_size=2),
     },

@@ -16,12 +16,9 @@ from firestate.counters.ledger import difference
 from firestate.counters.tasks import ended_task
 from firestate.limits import MAX_DOCUMENT_BYTES, MAX_LABEL_BYTES, MAX_LABELS, MAX_STATE_BYTES
 from firestate.schema.ids import Identity
-from firestate.schema.models import AgentState
 from firestate.schema.values import digest, stored_size
 from tests.unit.strategies import (
-    ALWAYS_IN_STATES,
     NOW,
-    SOMETIMES_IN_STATES,
     events,
     states,
 )
@@ -51,11 +48,6 @@ def flat(counts: dict[str, Any], path: tuple[str, ...] = ()) -> dict[tuple[str, 
         elif value:
             found[*path, name] = value
     return found
-
-
-def test_random_states_have_every_field() -> None:
-    """Else two countings of a field that is never drawn would agree about nothing."""
-    assert ALWAYS_IN_STATES.keys() | SOMETIMES_IN_STATES.keys() == AgentState.model_fields.keys()
 
 
 def whole_state() -> dict[str, Any]:

@@ -10,9 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firestate.audit.recount_system import recount_system
-from firestate.counters.contribution import contribution_of
-from firestate.counters.events import event_counts
-from firestate.counters.ledger import difference
 from firestate.counters.totals import (
     active_sessions,
     ended_sessions,
@@ -21,40 +18,11 @@ from firestate.counters.totals import (
 )
 from firestate.limits import MAX_ACTIVE_SESSIONS, MAX_DOCUMENT_BYTES, MAX_LABELS
 from firestate.schema.documents import from_document
-from firestate.schema.ids import Identity
 from firestate.schema.models import SystemState
 from firestate.schema.values import stored_size
-from tests.unit.strategies import NOW, events, states, times
+from tests.unit.random_shards import OF_EVENTS, by_word, shards
+from tests.unit.strategies import NOW, times
 
-counts = st.integers(-2, 3)
-figures: dict[str, Any] = {"total": counts, "succeeded": counts, "duration_ms": counts}
-by_event_type = st.dictionaries(
-    st.sampled_from(["spawn", "error"]), st.fixed_dictionaries({}, optional=figures)
-)
-# What events add to shards, and what rows do: tests below say if something is missing here.
-OF_EVENTS: dict[str, dict[str, Any]] = {
-    "coordination": figures | {"by_type": by_event_type},
-    "errors": {
-        "by_event_type": st.dictionaries(st.just("error"), counts),
-        "by_error_type": st.dictionaries(st.sampled_from(["A", "B"]), counts),
-    },
-}
-OF_ROWS: dict[str, Any] = {
-    "spawned": counts,
-    "current": counts,
-    "by_status": st.dictionaries(st.sampled_from(["idle", "busy"]), counts),
-    "by_type": st.dictionaries(st.sampled_from(["Father", "QA"]), counts),
-    "tasks": st.dictionaries(st.sampled_from(["completed", "failed"]), counts),
-    "sessions": st.dictionaries(
-        st.sampled_from(["s1", "s2", "s3"]),
-        st.fixed_dictionaries({"agents": counts}, optional={"at": times}),
-    ),
-}
-shards = st.fixed_dictionaries(
-    {},
-    optional=OF_ROWS
-    | {name: st.fixed_dictionaries({}, optional=group) for name, group in OF_EVENTS.items()},
-)
 controls = st.fixed_dictionaries(
     {},
     optional={
@@ -97,20 +65,6 @@ def _total_and_recount(
     assert global_document(shuffled, settings, {}) == document
 
 
-@given(events)
-def test_random_shards_have_all_that_events_add(event: dict[str, Any]) -> None:
-    """Else two countings of what is never drawn would agree about nothing."""
-    for group, members in event_counts(event).items():
-        assert members.keys() <= OF_EVENTS[group].keys()
-
-
-@given(states())
-def test_random_shards_have_all_that_rows_add(document: dict[str, Any]) -> None:
-    """The same for agents."""
-    identity = Identity("Father", "a", "s1")
-    assert difference(identity, None, contribution_of(document)).keys() <= OF_ROWS.keys()
-
-
 def test_nothing_counted_yet() -> None:
     """Without shards and controls there is a whole document of zeros."""
     document = global_document([], None, {})
@@ -130,7 +84,8 @@ def test_what_the_sweep_counted_stays() -> None:
 def test_it_fits_a_document_however_many_words_users_have() -> None:
     """The largest counts are shown, all others together."""
     words = {f"{number:0128}": number for number in range(1, 20_001)}
-    document = global_document([{"by_type": words, "errors": {"by_error_type": words}}], None, {})
+    shard = {group: dict.fromkeys(by_word(group), words) for group in OF_EVENTS}
+    document = global_document([shard | {"by_type": words}], None, {})
     assert stored_size(document) < MAX_DOCUMENT_BYTES / 10
     for shown in (
         document["system_metrics"]["agents_by_type"],

@@ -1,0 +1,120 @@
+"""What must not be forgotten with a new counter (ARCHITECTURE.md, "Where to add").
+
+That two programs count alike is tested with random states, events and shards: about what these do
+not hold, any two agree.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+
+from firestate.counters.contribution import contribution_of
+from firestate.counters.events import event_counts
+from firestate.counters.ledger import difference
+from firestate.counters.totals import global_document
+from firestate.schema.ids import Identity
+from firestate.schema.models import AgentState, CoordinationEvent
+from tests.unit.random_shards import CLOSED, OF_EVENTS, OF_ROWS
+from tests.unit.strategies import (
+    ALWAYS_IN_STATES,
+    IN_CONTEXT,
+    SOMETIMES_IN_STATES,
+    events,
+    states,
+)
+
+IN_LEARNING_CONTEXT = {"sessions", "tasks"}
+NOT_DRAWN = {"session_id", "error_message", "target_agent_id", "target_agent_type"}
+
+
+class Asked(dict[str, Any]):
+    """A map that remembers which of its fields were asked for."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        super().__init__(fields)
+        self.names: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.names.add(name)
+        return super().get(name, default)
+
+    def __getitem__(self, name: str) -> Any:
+        self.names.add(name)
+        return super().__getitem__(name)
+
+
+def test_random_states_have_every_field() -> None:
+    """Each field of a state is drawn, counted today or not."""
+    assert ALWAYS_IN_STATES.keys() | SOMETIMES_IN_STATES.keys() == AgentState.model_fields.keys()
+
+
+@given(events)
+def test_random_events_have_what_is_counted(event: dict[str, Any]) -> None:
+    """Each field of an event, and of its context, that the counting looks at is drawn."""
+    assert event.keys() | NOT_DRAWN | {"duration_seconds"} >= CoordinationEvent.model_fields.keys()
+    context = Asked(event["context"])
+    event_counts(event | {"context": context})
+    missing = context.names - IN_CONTEXT.keys()
+    assert not missing, f"let events() in strategies.py draw these of the context: {missing}"
+
+
+@given(events)
+def test_what_events_add_has_a_form(event: dict[str, Any]) -> None:
+    """`group.number`, or `group.by_something.word`: so memories bound it, and shards are random."""
+    for group, members in event_counts(event).items():
+        assert group in OF_EVENTS, f"add {group} to OF_EVENTS in random_shards.py"
+        assert group not in IN_LEARNING_CONTEXT | OF_ROWS.keys(), f"{group} is a name that is taken"
+        for name, value in members.items():
+            assert name in OF_EVENTS[group], f"add {group}.{name} to OF_EVENTS in random_shards.py"
+            if isinstance(value, int):
+                continue
+            assert name.startswith("by_"), f"{group}.{name} has words: call it by_something"
+            plain = all(isinstance(each, int) for each in value.values())
+            assert plain or name in CLOSED, f"{group}.{name}: memories bound counts by word alone"
+
+
+@given(states())
+def test_random_shards_have_what_rows_add(document: dict[str, Any]) -> None:
+    """The same for agents."""
+    change = difference(Identity("Father", "a", "s1"), None, contribution_of(document))
+    missing = change.keys() - OF_ROWS.keys()
+    assert not missing, f"add these to OF_ROWS in random_shards.py: {missing}"
+
+
+def test_whatever_is_counted_is_shown() -> None:
+    """Each figure of a shard is found in `global_config`."""
+    wanted: dict[int, str] = {}
+
+    def numbered(path: str) -> int:
+        wanted[1_000_003 + len(wanted)] = path
+        return max(wanted)
+
+    words = {name: {"x": numbered(name)} for name in ("by_status", "by_type")}
+    shard: dict[str, Any] = {
+        **{name: numbered(name) for name in OF_ROWS if name in ("spawned", "current")},
+        **words,
+        "tasks": {"completed": numbered("tasks")},
+    }
+    for group, members in OF_EVENTS.items():
+        shard[group] = {
+            name: (
+                {"error": {"total": numbered(f"{group}.{name}")}}
+                if (group, name) == ("coordination", "by_type")
+                else {"x": numbered(f"{group}.{name}")}
+                if name.startswith("by_")
+                else numbered(f"{group}.{name}")
+            )
+            for name in members
+        }
+    left = OF_ROWS.keys() - shard.keys() - {"sessions"}
+    assert not left, f"say here how a shard has these, so that it is seen to be shown: {left}"
+    shown = set(_numbers(global_document([shard], None, {})))
+    assert [path for number, path in wanted.items() if number not in shown] == []
+
+
+def _numbers(value: Any) -> list[int]:
+    if isinstance(value, dict):
+        return [number for each in value.values() for number in _numbers(each)]
+    return [value] if isinstance(value, int) else []
