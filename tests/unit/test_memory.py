@@ -244,3 +244,12 @@ def fold_or_fail(part: RowsPart, new: Row) -> RowsPart:
     grown = replace_row(part, None, new)
     assert grown is not None
     return grown
+
+
+@pytest.mark.parametrize("name", ["sessions", "tasks", "coordination", "errors"])
+def test_a_memory_that_lacks_a_group_is_damaged(name: str) -> None:
+    """It is not taken for one in which nothing was counted, and folded anew."""
+    document = memory_document("Developer", "a_1", RowsPart(), EventsPart())
+    del document["learning_context"][name]
+    with pytest.raises(KeyError, match=name):
+        parts_of(document)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_TRIES = dict.fromkeys(COUNTED, 0)
 _OF_ROWS = ("sessions", "tasks")  # in learning_context; the rest of it is of events
+_ALWAYS_OF_EVENTS = ("coordination", "errors")
 _COUNTED_TWICE = ("counts", "last_seen")
 
 
@@ -80,6 +81,8 @@ def parts_of(document: Mapping[str, Any] | None) -> tuple[RowsPart, EventsPart]:
         for group in PATTERNS
     }
     event_counts = {name: value for name, value in learning.items() if name not in _OF_ROWS}
+    for name in _ALWAYS_OF_EVENTS:
+        event_counts[name] = learning[name]  # a memory without them is damaged, not empty
     counted = document["counted"]
     return (
         RowsPart(
