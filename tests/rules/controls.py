@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tests.rules.matrix import CONTROLS, ROLES
+
+if TYPE_CHECKING:
+    from tests.rules.client import Guarded
+
+OTHER_TIME = "2026-01-01T00:00:00Z"
 VALID: dict[str, dict[str, Any]] = {
     "nothing but the time": {},
     "a version": {"schema_version": 1},
@@ -43,3 +49,11 @@ INVALID: dict[str, dict[str, Any]] = {
     "another field": {"total_agents_spawned": 0},
     "a field of a user": {"note": "hello"},
 }
+
+
+def try_controls(emulator: Guarded) -> None:
+    """Have an operator replace the controls by each of the above."""
+    operator = emulator.somebody(ROLES["operator"])
+    for fields in (*VALID.values(), *INVALID.values()):
+        operator.update(CONTROLS, fields)
+    operator.update(CONTROLS, {"last_updated": OTHER_TIME}, stamped=False)

@@ -1,14 +1,12 @@
-"""Who may do what, as a table: get, list, create, update, delete.
-
-`python -m tests.rules.matrix` asks the emulator, and prints the table as it is.
-"""
+"""Who may do what, as a table: get, list, create, update, delete."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tests.rules.client import Guarded, guarded_by
+if TYPE_CHECKING:
+    from tests.rules.client import Guarded
 
 RULES = Path(__file__).parents[2] / "firestore.rules"
 CONTROLS = "system_state/controls"
@@ -64,16 +62,3 @@ def measured(emulator: Guarded, path: str, role: str) -> str:
     done += "u" if person.update(path, fields) else ""
     done += "d" if person.delete(path) else ""
     return done or "-"
-
-
-def _print() -> None:
-    head, *lines = TABLE.strip().splitlines()
-    print(head)  # noqa: T201 - what this is for
-    with guarded_by(RULES) as emulator:
-        for path in (line.split()[0] for line in lines):
-            cells = [f"{measured(emulator, path, role):{max(len(role), 6)}}" for role in ROLES]
-            print(f"{path:36}", *cells)  # noqa: T201 - what this is for
-
-
-if __name__ == "__main__":
-    _print()

@@ -8,7 +8,8 @@ import pytest
 
 from firestate.queries import SHAPES
 from tests.rules.client import guarded_by
-from tests.rules.controls import INVALID, VALID
+from tests.rules.controls import INVALID, OTHER_TIME, VALID, try_controls
+from tests.rules.covered import Covered
 from tests.rules.matrix import CONTROLS, ROLES, RULES, expected, measured
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     from firestate.queries import Shape
     from tests.rules.client import Guarded, Person
-
-_OTHER_TIME = "2026-01-01T00:00:00Z"
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +62,7 @@ def test_controls_that_are_refused(emulator: Guarded, operator: Person, name: st
 def test_the_time_of_controls(emulator: Guarded, operator: Person) -> None:
     """It is that of the request: not left out, not chosen, not left as it was."""
     owner = emulator.owner
-    for fields in ({}, {"last_updated": _OTHER_TIME}, {"last_updated": 7}):
+    for fields in ({}, {"last_updated": OTHER_TIME}, {"last_updated": 7}):
         owner.delete(CONTROLS)
         assert not operator.create(CONTROLS, fields, stamped=False)
         owner.create(CONTROLS, {})
@@ -111,36 +110,9 @@ def test_every_expression_is_tried_both_ways() -> None:
     with guarded_by(RULES) as emulator:
         for path, role in expected():
             measured(emulator, path, role)
-        operator = emulator.somebody(ROLES["operator"])
-        for fields in (*VALID.values(), *INVALID.values()):
-            operator.update(CONTROLS, fields)
-        operator.update(CONTROLS, {"last_updated": _OTHER_TIME}, stamped=False)
-        report = emulator.coverage()
-    (file,) = report["rules"]["files"]
-    source = file["content"]
-    assert source == RULES.read_text()
-    unevaluated, one_sided, number = [], [], 0
-    for expression in expressions(report["report"]):
-        number += 1
-        position = expression["sourcePosition"]
-        text = source[position["currentOffset"] : position["endOffset"] + 1]
-        where = f"line {position['line']}: {text}"
-        # Without a value: it was passed over, as what was before it had decided.
-        values = [each["value"] for each in expression.get("values", [])]
-        outcomes = [each for each in values if each and "undefined" not in each]
-        if not outcomes:
-            unevaluated.append(where)
-        # What has had other values as well (a field that is asked for its type) is no question.
-        truths = {each.get("boolValue", "another") for each in outcomes}
-        if truths <= {True, False} and len(truths) == 1:
-            one_sided.append(where)
-    assert number > 50
-    assert unevaluated == []
-    assert one_sided == []
-
-
-def expressions(report: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Give each expression of the report, those within others as well."""
-    for each in report:
-        yield each
-        yield from expressions(each.get("children", []))
+        try_controls(emulator)
+        covered = Covered.by(emulator.coverage())
+    assert covered.source == RULES.read_text()
+    assert covered.expressions > 50
+    assert covered.unevaluated == []
+    assert covered.one_sided == []
