@@ -13,8 +13,8 @@ BATCHES ?= 100
 ROUNDS ?= 50
 
 # Of `make deploy`: where to, and YES=1 not to be asked.
-PROJECT ?=
-YES ?=
+PROJECT =
+YES =
 
 RUN := .venv/bin/python -m
 CODE := $(wildcard shared/firestate functions tools tests benchmarks)
@@ -43,6 +43,7 @@ check: setup-python ## Lint, formatting, types; known vulnerabilities and secret
 
 deploy: python ## Deploy to Google Cloud: PROJECT=my-project; says what it touches, and asks
 	@test -n "$(PROJECT)" || { echo 'Which project? make deploy PROJECT=my-project' >&2; exit 2; }
+	@test -z "$(filter-out 1,$(YES))" || { echo 'YES=1 asks nothing; leave it out to be asked.' >&2; exit 2; }
 	@$(PYTHON) tools/setup.py deploy
 	@$(RUN) tools.deploy "$(PROJECT)" $(if $(YES),--yes)
 

@@ -9,6 +9,7 @@ around the deploy itself. Running them again changes nothing.
 
 from __future__ import annotations
 
+import re
 import sys
 from string import Template
 from typing import Any
@@ -25,6 +26,8 @@ from tools.processes import ROOT
 
 TABLE = ROOT / "functions" / "functions.yaml"
 DEAD_LETTERS = {STATE_TOPIC: STATE_DEAD_LETTER_TOPIC, EVENT_TOPIC: EVENT_DEAD_LETTER_TOPIC}
+
+_PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 
 ACK_SECONDS_MORE = 30
 """Above a function's time limit: else Pub/Sub would deliver again while it is still at work."""
@@ -44,10 +47,13 @@ export CLOUDSDK_CORE_PROJECT=%project CLOUDSDK_CORE_DISABLE_PROMPTS=1
 FUNCTIONS=firestate-functions@%project.iam.gserviceaccount.com
 AGENTS=firestate-agents@%project.iam.gserviceaccount.com
 there() { "$@" >/dev/null 2>&1; }
-# A new account takes some seconds until it can be given a role.
+# A new account takes some seconds until it can be given a role, a new service until it answers.
 again() { for _ in 1 2 3 4 5; do "$@" && return; sleep %pause; done; "$@"; }
 
-# What the deploy, the functions and the command line use.
+# What the functions run on (artifactregistry, cloudbuild, cloudfunctions, compute for the account
+# that builds them, run, storage), what calls them (cloudscheduler, eventarc, pubsub), what they
+# keep (firestore, firebaserules), who may do what (iam, cloudresourcemanager, iamcredentials for
+# agents on other machines, identitytoolkit for people).
 gcloud services enable artifactregistry.googleapis.com cloudbuild.googleapis.com \\
   cloudfunctions.googleapis.com cloudresourcemanager.googleapis.com \\
   cloudscheduler.googleapis.com compute.googleapis.com eventarc.googleapis.com \\
@@ -57,11 +63,16 @@ gcloud services enable artifactregistry.googleapis.com cloudbuild.googleapis.com
 
 # The database, where there is none. Its place cannot be changed later.
 there gcloud firestore databases describe --database='(default)' ||
-  gcloud firestore databases create --location=%region
+  again gcloud firestore databases create --location=%region
+database=$(gcloud firestore databases describe --database='(default)' --format="value(type)")
+if [ "$database" != FIRESTORE_NATIVE ]; then
+  echo "The database of %project is $database: Firestate needs one in native mode." >&2
+  exit 1
+fi
 
 # Agents publish to the first two topics, Pub/Sub itself to the others.
 for topic in %topics %dead_letters; do
-  there gcloud pubsub topics describe "$topic" || gcloud pubsub topics create "$topic"
+  there gcloud pubsub topics describe "$topic" || again gcloud pubsub topics create "$topic"
 done
 
 # Functions read and write Firestore, and receive events. Nothing else: no role on the project's
@@ -83,7 +94,7 @@ for topic in %topics; do
     --member="serviceAccount:$AGENTS" --role=roles/pubsub.publisher
 done
 
-# Functions are built as the project's default account, which in newer organisations has no role.
+# Functions are built as the default compute account, which in newer organisations has no role.
 NUMBER=$(gcloud projects describe %project --format="value(projectNumber)")
 again gcloud projects add-iam-policy-binding %project --condition=None --format=none \\
   --member="serviceAccount:$NUMBER-compute@developer.gserviceaccount.com" \\
@@ -128,14 +139,20 @@ configure() {
   fi
 }
 %configured
+# The sweep has no events: Cloud Scheduler calls it, which the Firebase CLI has set up.
 
-# At its first functions the Firebase CLI has given the default account of the project the right
-# to call all of them. Where no others rely on it (a project of its own), take that back:
+# At its first functions in a project the Firebase CLI has let the default compute account call all
+# of them, and Pub/Sub's own account make tokens of every account (needed only where that one is
+# older than April 2021). Where nothing else relies on it, take that back:
 #
+# NUMBER=$(gcloud projects describe %project --format="value(projectNumber)")
 # for role in roles/run.invoker roles/eventarc.eventReceiver; do
-#   gcloud projects remove-iam-policy-binding %project --condition=None --format=none \\
-#     --member="serviceAccount:$NUMBER-compute@developer.gserviceaccount.com" --role="$role"
+#   gcloud projects remove-iam-policy-binding %project --condition=None --role="$role" \\
+#     --member="serviceAccount:$NUMBER-compute@developer.gserviceaccount.com"
 # done
+# gcloud projects remove-iam-policy-binding %project --condition=None \\
+#   --role=roles/iam.serviceAccountTokenCreator \\
+#   --member="serviceAccount:service-$NUMBER@gcp-sa-pubsub.iam.gserviceaccount.com"
 """)
 
 
@@ -175,11 +192,26 @@ def _configured() -> list[str]:
     return lines
 
 
+def problem(project: str) -> str | None:
+    """Say why this cannot be the id of a project in the cloud, or None if it can."""
+    if not _PROJECT.fullmatch(project):
+        return f"{project!r} is no id of a project, such as my-project (the id, not the number)"
+    if project.startswith("demo-"):
+        return f"{project} is a name for emulators, which never reach the cloud: name a real one"
+    return None
+
+
 def main() -> int:
     """Print the script that is asked for."""
     match sys.argv[1:]:
         case ["before" | "after" as when, project]:
+            if found := problem(project):
+                print(found, file=sys.stderr)
+                return 2
             print(script(when, project), end="")
+            return 0
+        case ["-h" | "--help"]:
+            print(__doc__)
             return 0
     print(__doc__, file=sys.stderr)
     return 2

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import shutil
 import subprocess
 import sys
 import textwrap
 from dataclasses import dataclass
 
-from tools.cloud import DEAD_LETTERS, endpoints, region, script
+from tools.cloud import DEAD_LETTERS, endpoints, problem, region, script
 from tools.emulator_files import FIREBASE
 from tools.processes import ROOT
 
@@ -27,7 +26,6 @@ _ASKED_NOTHING = (
     "is not asked either: it REMOVES functions of Firestate's that are no longer in the\n"
     "table, and indexes of the database that are not in the file."
 )
-_PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 
 
 @dataclass(frozen=True)
@@ -59,11 +57,12 @@ def plan(project: str, *, unasked: bool = False) -> str:
         "make, where there are none": (
             f"the services of Google Cloud that it uses; the Firestore database; the topics "
             f"{' and '.join(DEAD_LETTERS)}, and for each one of dead letters; the accounts "
-            "firestate-functions and firestate-agents, with their roles"
+            "firestate-functions and firestate-agents, with their roles; a role for the default "
+            "compute account, which builds, and for Pub/Sub's own, which moves dead letters"
         ),
         "make or update": (
-            f"{len(functions)} functions ({', '.join(functions)}), who may call them, and how "
-            "their events are tried again"
+            f"{len(functions)} functions ({', '.join(functions)}) with their triggers and the "
+            "schedule, who may call them, and how their events are tried again"
         ),
         "REPLACE": "the security rules of the database",
         "make": (
@@ -77,7 +76,10 @@ This deploys Firestate to the project {project}, in {region()}. It will
 
 {lines}
 
-It touches no document. To read each line first: python -m tools.cloud before {project}
+It touches no document. To read each line first:
+  .venv/bin/python -m tools.cloud before {project}
+  .venv/bin/python -m tools.cloud after {project}
+
 The Firebase CLI {_ASKED_NOTHING if unasked else _ASKS}
 """
 
@@ -92,9 +94,11 @@ def _paragraph(what: str, which: str) -> str:
 def confirmed(project: str) -> bool:
     """Ask for the project's name: a plain yes is too easily given to the wrong one."""
     try:
-        return input(f"To go on, type the project's name ({project}): ").strip() == project
-    except EOFError:
-        return False
+        answer = input(f"To go on, type the project's name ({project}): ").strip()
+    except (EOFError, KeyboardInterrupt):
+        answer = ""
+        print()
+    return answer == project
 
 
 def run(every: list[Step]) -> int:
@@ -112,15 +116,6 @@ def run(every: list[Step]) -> int:
     return 0
 
 
-def problem(project: str) -> str | None:
-    """Say why this cannot be the name of a project to deploy to, or None if it can."""
-    if not _PROJECT.fullmatch(project):
-        return f"{project!r} is no project: make deploy PROJECT=my-project"
-    if project.startswith("demo-"):
-        return f"{project} is a name for emulators, which never reach the cloud: name a real one"
-    return None
-
-
 def main() -> int:
     """Say, ask, do; return the exit code."""
     parser = argparse.ArgumentParser(prog="make deploy", description="Deploy Firestate.")
@@ -131,9 +126,6 @@ def main() -> int:
         print(found, file=sys.stderr)
         return 2
     print(plan(arguments.project, unasked=arguments.yes))
-    if not arguments.yes and not confirmed(arguments.project):
-        print("Nothing was done.", file=sys.stderr)
-        return 1
     if missing := [name for name in ("gcloud", "bash") if not shutil.which(name)]:
         print(
             f"{' and '.join(missing)} cannot be found, nothing was done: install the Google Cloud "
@@ -142,6 +134,9 @@ def main() -> int:
             file=sys.stderr,
         )
         return 3
+    if not arguments.yes and not confirmed(arguments.project):
+        print(f"That is not {arguments.project}: nothing was done.", file=sys.stderr)
+        return 1
     code = run(steps(arguments.project, unasked=arguments.yes))
     if not code:
         print(f"Deployed. Look: .venv/bin/firestate system --project {arguments.project}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from firestate.audit.full import FullAudit
 from firestate.audit.repair import audit_and_repair
+from firestate.counters.contribution import CODE
 from firestate.errors import ConflictError
 from firestate.ingest.outcomes import Outcome
 from firestate.limits import SHARDS
@@ -199,7 +200,7 @@ class World:
 
     def _other_release(self) -> None:
         self.counted_differently = True
-        other_release(self.patch, self._draw.choice((0, 1, 2)))
+        other_release(self.patch, self._draw.choice((CODE - 1, CODE, CODE + 1)))
 
     def _damage(self) -> None:
         """Change a counter by hand, and repair it while others work."""

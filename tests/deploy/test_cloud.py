@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tools import deploy
-from tools.cloud import BEFORE, endpoints, script
-from tools.deploy import Step, plan, problem, run, steps
+from tools.cloud import BEFORE, endpoints, problem, script
+from tools.deploy import Step, plan, run, steps
 from tools.processes import ROOT
 
 if TYPE_CHECKING:
@@ -28,7 +28,14 @@ def test_the_scripts_are_shell(when: str) -> None:
     assert "%" not in text.replace("%%", "")
 
 
-def asked(tmp_path: Path, when: str, *, absent: bool = False, fails: str = "") -> list[list[str]]:
+def asked(
+    tmp_path: Path,
+    when: str,
+    *,
+    absent: bool = False,
+    fails: str = "",
+    database: str = "FIRESTORE_NATIVE",
+) -> list[list[str]]:
     """Run a script with a `gcloud` that does nothing; give what it was asked for.
 
     With `absent` it finds nothing that it is asked to describe; what holds `fails` does not work.
@@ -47,6 +54,8 @@ if {absent!r} and " describe " in line and not wanted or {fails!r} and {fails!r}
     sys.exit(1)
 if "projectNumber" in wanted:
     print(123)
+elif wanted.endswith("(type)"):
+    print({database!r})
 elif wanted:
     print("of-" + sys.argv[sys.argv.index("describe") + 1])
 """
@@ -56,7 +65,7 @@ elif wanted:
     done = subprocess.run(
         ["bash", "-c", script(when, "my-project", pause_seconds=0)], env=environment, check=False
     )
-    assert bool(done.returncode) == bool(fails)
+    assert bool(done.returncode) == (bool(fails) or database != "FIRESTORE_NATIVE")
     return [json.loads(line) for line in calls.read_text().splitlines()]
 
 
@@ -109,6 +118,8 @@ def test_what_fails_ends_a_script(tmp_path: Path) -> None:
     """Nothing after it is done; a role is tried again, since a new account takes a moment."""
     calls = asked(tmp_path, "before", fails="topics create agent-coordination", absent=True)
     assert calls[-1][:4] == ["pubsub", "topics", "create", "agent-coordination"]
+    calls = asked(tmp_path, "before", database="DATASTORE_MODE")
+    assert calls[-1][:3] == ["firestore", "databases", "describe"]
     calls = asked(tmp_path, "before", fails="datastore.user")
     assert ["datastore.user" in " ".join(call) for call in calls[-6:]] == [True] * 6
     assert granted(calls) == {("firestate-functions", "roles/datastore.user", "my-project")}
@@ -158,6 +169,28 @@ def test_each_is_printed() -> None:
     wrong = subprocess.run([*command, "x"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert wrong.returncode == 2
     assert "before PROJECT" in wrong.stderr
+    done = subprocess.run([*command, "-h"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "before PROJECT" in done.stdout
+
+
+@pytest.mark.parametrize("value", ["no", "0", "yes"])
+def test_only_one_word_is_a_yes(value: str) -> None:
+    """What might mean no is not taken for a yes, nor is a variable of the environment."""
+    command = ["make", "-n", "deploy", "PROJECT=my-project"]
+    done = subprocess.run(
+        ["make", "deploy", "PROJECT=my-project", f"YES={value}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "YES=1 asks nothing" in done.stderr
+    environment = os.environ | {"YES": "1"}
+    dry = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert "--yes" not in dry.stdout
 
 
 def test_what_will_be_touched_is_said() -> None:
@@ -172,11 +205,13 @@ def test_what_will_be_touched_is_said() -> None:
 
 
 @pytest.mark.parametrize("answer", ["", "y\n", "yes\n", "my-project-2\n"])
-def test_nothing_is_begun_unless_the_project_is_named(answer: str) -> None:
+def test_nothing_is_begun_unless_the_project_is_named(answer: str, tmp_path: Path) -> None:
     """A yes is not enough, and neither is no answer at all."""
+    (tmp_path / "gcloud").symlink_to("/bin/false")
     done = subprocess.run(
         [sys.executable, "-m", "tools.deploy", "my-project"],
         cwd=ROOT,
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
         input=answer,
         capture_output=True,
         text=True,
@@ -185,23 +220,24 @@ def test_nothing_is_begun_unless_the_project_is_named(answer: str) -> None:
     assert done.returncode == 1
     assert "REPLACE" in done.stdout
     assert "[1/" not in done.stdout
-    assert done.stderr == "Nothing was done.\n"
+    assert done.stderr == "That is not my-project: nothing was done.\n"
 
 
 @pytest.mark.parametrize("project", ["", "demo-x", "My-Project", "a b", "x; rm -rf /", "-p", "abc"])
 def test_what_is_no_project(project: str) -> None:
     """It is refused before anything is said."""
     assert problem(project)
-    done = subprocess.run(
-        [sys.executable, "-m", "tools.deploy", "--", project],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1
+    for module, arguments in (("deploy", ["--", project]), ("cloud", ["before", project])):
+        done = subprocess.run(
+            [sys.executable, "-m", f"tools.{module}", *arguments],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert len(done.stderr.splitlines()) == 1
 
 
 def test_once_it_is_named_the_steps_are_run(

@@ -39,6 +39,8 @@ shards = st.fixed_dictionaries(
     optional=OF_ROWS
     | {name: st.fixed_dictionaries({}, optional=group) for name, group in OF_EVENTS.items()},
 )
+CLOSED_OF_ROWS = ("by_status",)
+"""The same of rows: counts by words of ours."""
 CLOSED = ("by_type", "by_event_type")
 """Of events: counts by words of ours, of which there are five. All others are by users' words."""
 

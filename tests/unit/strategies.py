@@ -108,6 +108,19 @@ task_totals = st.fixed_dictionaries(
 )
 
 
+IN_USER_MAPS: dict[str, dict[str, SearchStrategy[Any]]] = {
+    "performance_metrics": {},
+    "agent_config": {},
+    "collaboration_context": {},
+}
+"""What the counting looks at in the maps of users, whose keys are their own. Today: nothing."""
+
+
+def _user_map(name: str, values: SearchStrategy[Any]) -> SearchStrategy[dict[str, Any]]:
+    known = st.fixed_dictionaries({}, optional=IN_USER_MAPS[name])
+    return st.builds(dict.__or__, st.dictionaries(words, values, max_size=2), known)
+
+
 names = st.sampled_from(["a_1", "b", "c_2"])
 ALWAYS_IN_STATES: dict[str, SearchStrategy[Any]] = {
     "agent_id": st.just("a_1"),
@@ -119,8 +132,8 @@ ALWAYS_IN_STATES: dict[str, SearchStrategy[Any]] = {
     "last_active": times,
     "memory_context": st.dictionaries(st.sampled_from("abcdef"), memories, max_size=5),
     "task_history": st.lists(tasks, max_size=6),
-    "performance_metrics": st.dictionaries(words, st.floats(0, 9), max_size=2),
-    "agent_config": st.dictionaries(words, scalars, max_size=2),
+    "performance_metrics": _user_map("performance_metrics", st.floats(0, 9)),
+    "agent_config": _user_map("agent_config", scalars),
     "tools_enabled": st.lists(words, max_size=3),
 }
 SOMETIMES_IN_STATES: dict[str, SearchStrategy[Any]] = {
@@ -128,7 +141,7 @@ SOMETIMES_IN_STATES: dict[str, SearchStrategy[Any]] = {
     "task_status": st.sampled_from(["pending", "in_progress", "completed", "failed", "cancelled"]),
     "parent_agent_id": names,
     "child_agent_ids": st.lists(names, max_size=3),
-    "collaboration_context": st.dictionaries(words, scalars, max_size=2),
+    "collaboration_context": _user_map("collaboration_context", scalars),
     "task_totals": task_totals,
 }
 """Whatever a state can hold, also what is not counted today: a test says if a field is missing."""

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from firestate.audit.recount import recount_row
 from firestate.counters import ledger
 from firestate.counters.contribution import contribution_of
 from firestate.counters.ledger import difference, is_newer, new_row, shard_of
@@ -191,9 +192,12 @@ def test_sums(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert subtracted(one, one) == {}
 
 
-def test_a_row_from_an_earlier_release() -> None:
-    """What its contribution did not have yet was nothing: the first that has it adds all of it."""
-    full = contribution_of(state_message(1, task_history=[])["state"] | {"created_at": NOW})
-    early = {name: full[name] for name in ("spawned", "current", "status")}
-    later = full | {"tasks": {"completed": 2, "failed": 0, "cancelled": 0}}
-    assert difference(IDENTITY, early, later) == {"tasks": {"completed": 2}}
+@pytest.mark.parametrize(
+    "early", [{"spawned": 1, "current": 1, "status": "idle"}, contribution_of({"deleted": True})]
+)
+def test_a_row_that_lacks_what_is_counted_today(early: dict[str, Any]) -> None:
+    """Of an earlier release, or of a deleted agent: it is taken for nothing, by both countings."""
+    full = contribution_of(state_message(1, task_history=[task(1)])["state"] | {"created_at": NOW})
+    step = difference(IDENTITY, early, full)
+    assert added(difference(IDENTITY, None, early), step) == difference(IDENTITY, None, full)
+    assert recount_row("Developer", "s1", early)["spawned",] == 1

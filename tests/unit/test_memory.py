@@ -27,7 +27,7 @@ from firestate.schema.documents import from_document
 from firestate.schema.models import AgentMemory
 from firestate.schema.values import stored_size
 from tests.unit.strategies import NOW, events, states, times
-from tests.unit.test_contribution import flat
+from tests.unit.test_contribution import flat, state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,8 +70,8 @@ def test_replacing_a_row_gives_what_folding_all_gives(
 def _replace_and_fold(history: list[tuple[Row, Any]]) -> None:
     rows: dict[str, Row] = {}
     part = RowsPart()
-    for state, at in history:
-        new = row(state, at)
+    for each, at in history:
+        new = row(each, at)
         old = rows.get(new["session_id"])
         rows[new["session_id"]] = new
         folded = fold_rows(rows.values())
@@ -205,17 +205,13 @@ def test_the_largest_memory_fits_a_document() -> None:
             }
             for n in range(2 * MAX_LABELS)
         ]
-        state = {
-            "session_id": f"{number:0400}",
-            "status": "active",
-            "created_at": NOW,
-            "memory_context": {
-                str(n): {"type": word(number * 100 + n), "importance": word(number * 100 + n)}
-                for n in range(2 * MAX_LABELS)
-            },
-            "task_history": history,
+        memories = {
+            str(n): {"type": word(number * 100 + n), "importance": word(number * 100 + n)}
+            for n in range(2 * MAX_LABELS)
         }
-        part = fold_or_fail(part, row(state, NOW))
+        session = f"{number:0400}"
+        large = state(session_id=session, memory_context=memories, task_history=history)
+        part = fold_or_fail(part, row(large, NOW))
     assert len(part.decisions) == MAX_DECISIONS
     assert len(part.sessions) == MAX_ACTIVITIES
     happened = EventsPart()

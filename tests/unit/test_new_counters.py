@@ -6,12 +6,16 @@ not hold, any two agree.
 
 from __future__ import annotations
 
+from io import StringIO
 from typing import Any
 
 from hypothesis import given
+from rich.console import Console
 
+from firestate.cli.system import system_table
 from firestate.counters.contribution import contribution_of
 from firestate.counters.events import event_counts
+from firestate.counters.labels import label
 from firestate.counters.ledger import difference
 from firestate.counters.totals import global_document
 from firestate.schema.ids import Identity
@@ -20,10 +24,12 @@ from tests.unit.random_shards import CLOSED, OF_EVENTS, OF_ROWS
 from tests.unit.strategies import (
     ALWAYS_IN_STATES,
     IN_CONTEXT,
+    IN_USER_MAPS,
     SOMETIMES_IN_STATES,
     events,
     states,
 )
+from tests.unit.test_contribution import flat
 
 IN_LEARNING_CONTEXT = {"sessions", "tasks"}
 NOT_DRAWN = {"session_id", "error_message", "target_agent_id", "target_agent_type"}
@@ -48,6 +54,19 @@ class Asked(dict[str, Any]):
 def test_random_states_have_every_field() -> None:
     """Each field of a state is drawn, counted today or not."""
     assert ALWAYS_IN_STATES.keys() | SOMETIMES_IN_STATES.keys() == AgentState.model_fields.keys()
+
+
+@given(states())
+def test_random_states_have_what_is_counted(document: dict[str, Any]) -> None:
+    """In the maps of users, each key that the counting looks at is drawn."""
+    maps = {name: Asked(document[name]) for name in IN_USER_MAPS if name in document}
+    contribution_of(document | maps)
+    missing = {
+        name: each.names - IN_USER_MAPS[name].keys()
+        for name, each in maps.items()
+        if not each.names <= IN_USER_MAPS[name].keys()
+    }
+    assert not missing, f"add these to IN_USER_MAPS in strategies.py: {missing}"
 
 
 @given(events)
@@ -83,6 +102,18 @@ def test_random_shards_have_what_rows_add(document: dict[str, Any]) -> None:
     assert not missing, f"add these to OF_ROWS in random_shards.py: {missing}"
 
 
+@given(states(), events)
+def test_users_words_are_bounded_and_escaped(
+    document: dict[str, Any], event: dict[str, Any]
+) -> None:
+    """What becomes a key of a counter is one that can be written, and no longer than it may be."""
+    identity = Identity("Father", "a", "s1")
+    for counts in (difference(identity, None, contribution_of(document)), event_counts(event)):
+        for path in flat(counts):
+            for key in path:
+                assert label(key, "") == key, f"{'.'.join(path)}: use counters.labels.label"
+
+
 def test_whatever_is_counted_is_shown() -> None:
     """Each figure of a shard is found in `global_config`."""
     wanted: dict[int, str] = {}
@@ -91,10 +122,9 @@ def test_whatever_is_counted_is_shown() -> None:
         wanted[1_000_003 + len(wanted)] = path
         return max(wanted)
 
-    words = {name: {"x": numbered(name)} for name in ("by_status", "by_type")}
     shard: dict[str, Any] = {
-        **{name: numbered(name) for name in OF_ROWS if name in ("spawned", "current")},
-        **words,
+        **{name: numbered(name) for name in ("spawned", "current")},
+        **{name: {"x": numbered(name)} for name in OF_ROWS if name.startswith("by_")},
         "tasks": {"completed": numbered("tasks")},
     }
     for group, members in OF_EVENTS.items():
@@ -118,3 +148,36 @@ def _numbers(value: Any) -> list[int]:
     if isinstance(value, dict):
         return [number for each in value.values() for number in _numbers(each)]
     return [value] if isinstance(value, int) else []
+
+
+def test_each_figure_has_a_line_for_people() -> None:
+    """`firestate system` shows each, and does without one that an earlier release did not have."""
+    shard = {
+        "spawned": 1,
+        "current": 1,
+        "sessions": {"s": {"agents": 1}},
+        **{name: {"x": 1} for name in OF_ROWS if name.startswith("by_")},
+        **{
+            group: {
+                name: {"x": {"total": 1}}
+                if (group, name) == ("coordination", "by_type")
+                else ({"x": 1} if name.startswith("by_") else 1)
+                for name in members
+            }
+            for group, members in OF_EVENTS.items()
+        },
+    }
+    data = global_document([shard], None, {})
+    whole = _rendered(data)
+    for part in ("system_metrics", "error_counts"):
+        for name in data[part]:
+            less = {key: value for key, value in data[part].items() if key != name}
+            assert _rendered(data | {part: less}) != whole, f"system_table does not show {name}"
+
+
+def _rendered(data: dict[str, Any]) -> str:
+    out = Console(width=200, file=StringIO())
+    out.print(system_table(data))
+    told = out.file
+    assert isinstance(told, StringIO)
+    return told.getvalue()

@@ -145,12 +145,14 @@ def _cloud_store(project: str | None) -> Store:
         raise ConfigurationError(message) from error
 
 
-def project_or_fail(project: str | None) -> str:
-    """Give the project; raise ConfigurationError where none is named."""
+def project_or_fail(
+    project: str | None,
+    what_to_do: str = "name one with --project or GOOGLE_CLOUD_PROJECT, or a local --file",
+) -> str:
+    """Give the project; raise ConfigurationError, with `what_to_do`, where none is named."""
     project = project or os.environ.get("GOOGLE_CLOUD_PROJECT")
     if not project:
-        message = "no project: name one with --project or GOOGLE_CLOUD_PROJECT, or a local --file"
-        raise ConfigurationError(message)
+        raise ConfigurationError(f"no project: {what_to_do}")
     return project
 
 

@@ -79,6 +79,13 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     return built
 
 
+def title(what: str, rows: Sequence[object], limit: int) -> str:
+    """Say how many there are, or that only the first are shown."""
+    if len(rows) < limit:
+        return f"{what} ({len(rows):,})"
+    return f"{what} (the first {limit:,}; --limit shows more)"
+
+
 def shown(value: Any) -> str:  # noqa: ANN401 - anything stored
     """Give a value as a cell of a table."""
     if value is None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from firestate.cli.connect import FileOption, ProjectOption, open_publisher, open_store
-from firestate.cli.output import JsonOption, console, notes, print_json, table
+from firestate.cli.output import JsonOption, console, notes, print_json, table, title
 from firestate.cli.quarantine_choice import (
     AllOption,
     CodeOption,
@@ -70,7 +70,7 @@ def list_kept(
     ]
     safe_rows = [[safe(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
     columns = ["id", "topic", "code", "problem", "bytes", "came", "last seen", "now"]
-    console().print(table(f"In quarantine ({len(rows)})", columns, safe_rows))
+    console().print(table(title("In quarantine", rows, limit), columns, safe_rows))
 
 
 app.command("show")(show)

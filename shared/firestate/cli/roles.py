@@ -11,12 +11,12 @@ import typer
 from firestate.cli.connect import ProjectOption, check_emulator, project_or_fail
 from firestate.cli.output import JsonOption, console, fail, print_json, table
 from firestate.errors import ConfigurationError, UnknownAccountError
-from firestate.schema.enums import Role  # noqa: TC001 - typer reads it at run time
+from firestate.schema.enums import Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from firestate.people.roles import Accounts
+    from firestate.people.roles import Account, Accounts
 
 app = typer.Typer(
     help="Say who of the people who sign in may look (viewer), and who may operate (operator).\n\n"
@@ -38,9 +38,12 @@ def grant(
         bool, typer.Option("--unverified", help="Also to an address that is not verified.")
     ] = False,
 ) -> None:
-    """Give somebody a role, in place of any other. It counts once they sign in again."""
+    """Give somebody a role, in place of any other. It counts from their next token on.
+
+    That is at once on signing in, else within the hour.
+    """
     with _accounts(project) as accounts:
-        account = accounts.find(who)
+        account = accounts.find(who.strip())
         if "@" in who and not (account.verified or unverified):
             # Whoever signs up first has the address: it need not be its owner.
             fail(
@@ -50,7 +53,9 @@ def grant(
             )
         accounts.grant(account.uid, role)
     console().print(
-        f"{account.email or account.uid} is {role.value}, from the next sign-in on.", markup=False
+        f"{account.email or account.uid} is {role.value}: at once on signing in, else within the "
+        "hour.",
+        markup=False,
     )
 
 
@@ -58,7 +63,7 @@ def grant(
 def revoke(who: WhoArgument, project: ProjectOption = None) -> None:
     """Take somebody's role away. What is signed in by now ends within the hour."""
     with _accounts(project) as accounts:
-        account = accounts.find(who)
+        account = accounts.find(who.strip())
         accounts.revoke(account.uid)
     had = account.role or "no role"
     console().print(
@@ -87,12 +92,7 @@ def list_roles(
         (
             one.email or "-",
             one.role,
-            ", ".join(
-                note
-                for note, true in (("unverified", not one.verified), ("disabled", one.disabled))
-                if true
-            )
-            or None,
+            _notes(one),
             one.uid,
         )
         for one in found
@@ -100,9 +100,19 @@ def list_roles(
     console().print(table(f"Roles ({len(rows)})", ["account", "role", "note", "uid"], rows))
 
 
+def _notes(account: Account) -> str | None:
+    known = [each.value for each in Role]
+    notes = {
+        "unverified": account.email is not None and not account.verified,
+        "disabled": account.disabled,
+        "allows nothing": account.role is not None and account.role not in known,
+    }
+    return ", ".join(note for note, true in notes.items() if true) or None
+
+
 @contextmanager
 def _accounts(project: str | None) -> Iterator[Accounts]:
-    name = project_or_fail(project)
+    name = project_or_fail(project, "name one with --project or GOOGLE_CLOUD_PROJECT")
     check_emulator("FIREBASE_AUTH_EMULATOR_HOST")
     try:
         from firestate.people.roles import Accounts

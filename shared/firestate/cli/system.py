@@ -38,24 +38,28 @@ def system(
 
 
 def system_table(data: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a rich table
-    """Give the counters of `global_config` as a table of name and value."""
+    """Give the counters of `global_config` as a table of name and value.
+
+    One that was written by an earlier release may lack any of them.
+    """
     metrics, errors = data["system_metrics"], data["error_counts"]
-    coordination = metrics["coordination"]
+    coordination = metrics.get("coordination", {})
+    by_type = {name: each["total"] for name, each in coordination.get("by_type", {}).items()}
     rows = [
         ("agents ever spawned", data["total_agents_spawned"]),
         ("agents now", data["current_agent_count"]),
-        ("  by status", counts_text(metrics["agents_by_status"])),
-        ("  by type", counts_text(metrics["agents_by_type"])),
+        ("  by status", counts_text(metrics.get("agents_by_status", {}))),
+        ("  by type", counts_text(metrics.get("agents_by_type", {}))),
         ("  stale", metrics.get("stale_agent_count")),
-        ("active sessions", metrics["active_session_count"]),
-        ("tasks", counts_text(metrics["tasks"])),
-        ("coordination events", coordination["total"]),
-        ("  succeeded", coordination["succeeded"]),
-        ("  by type", counts_text({k: v["total"] for k, v in coordination["by_type"].items()})),
-        ("errors by event type", counts_text(errors["by_event_type"])),
-        ("errors by error type", counts_text(errors["by_error_type"])),
+        ("active sessions", metrics.get("active_session_count")),
+        ("tasks", counts_text(metrics.get("tasks", {}))),
+        ("coordination events", coordination.get("total")),
+        ("  succeeded", coordination.get("succeeded")),
+        ("  by type", counts_text(by_type)),
+        ("errors by event type", counts_text(errors.get("by_event_type", {}))),
+        ("errors by error type", counts_text(errors.get("by_error_type", {}))),
         ("in quarantine", metrics.get("quarantine_count")),
         ("feature flags", counts_text(data.get("feature_flags", {}))),
-        ("folded", metrics["folded_at"]),
+        ("folded", metrics.get("folded_at")),
     ]
     return table("System", ["", "value"], [row for row in rows if row[1] not in (None, "-")])

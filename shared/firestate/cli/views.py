@@ -8,7 +8,7 @@ import typer
 from pydantic import BaseModel
 
 from firestate.cli.connect import FileOption, ProjectOption, open_store
-from firestate.cli.output import JsonOption, console, counts_text, fail, print_json, table
+from firestate.cli.output import JsonOption, console, counts_text, fail, print_json, table, title
 from firestate.cli.stored import look_up, read_all, read_one
 from firestate.errors import ConfigurationError
 from firestate.queries import (
@@ -68,7 +68,7 @@ def agents(
         for s in states
     ]
     columns = ["type", "agent", "session", "status", "task", "last active"]
-    console().print(table(f"Agents ({len(rows)})", columns, rows))
+    console().print(table(title("Agents, by session", rows, limit), columns, rows))
 
 
 def events(
@@ -118,7 +118,7 @@ def events(
         for event in found
     ]
     columns = ["when", "event", "source", "target", "outcome"]
-    console().print(table(f"Coordination events ({len(rows)})", columns, rows))
+    console().print(table(title("Coordination events", rows, limit), columns, rows))
 
 
 def memory(
@@ -138,9 +138,12 @@ def memory(
     """Show what agents have learned: all of them in short, or one in full."""
     store = open_store(project, file)
     if agent is not None:
-        own_type, _, own_id = agent.partition("_")
-        if problem := id_problem(own_type) or id_problem(own_id):
+        own_type, joint, own_id = agent.partition("_")
+        problem = id_problem(own_type) or id_problem(own_id) if joint else "write TYPE_ID"
+        if problem:
             raise ConfigurationError(f"{agent[:_MOST_ECHOED]!r} names no agent: {problem}")
+        if agent_type or most:
+            raise ConfigurationError("name an agent, or list with --type and --most: not both")
         stored = store.read(memory_path(own_type, own_id))
         if stored is None:
             fail(f"no memory of {agent[:_MOST_ECHOED]}: `firestate memory` lists those there are")
@@ -166,7 +169,7 @@ def memory(
         for one in memories
     ]
     columns = ["agent", "sessions", "memories", "tasks", "success", "best at", "last change"]
-    console().print(table(f"Agents' memories ({len(rows)})", columns, rows))
+    console().print(table(title("Agents' memories", rows, limit), columns, rows))
 
 
 def _print_memory(one: AgentMemory) -> None:

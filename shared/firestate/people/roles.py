@@ -1,9 +1,9 @@
 """The roles that people hold: the custom claim `role` of their account, which the rules ask for.
 
-A claim is in the tokens that are issued after it was set. A token lives for an hour
-(https://firebase.google.com/docs/auth/admin/manage-sessions): so a role that was taken away counts
-until then at the longest. The refresh tokens are revoked with it, so that no newer one is issued
-without signing in again.
+A claim is in the tokens that are issued after it was set: at once on signing in, else when the
+present one ends, after an hour (https://firebase.google.com/docs/auth/admin/manage-sessions). So
+long at most a role still counts that was taken away. The refresh tokens are revoked with it: no
+newer one is issued without signing in again.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from firestate.schema.enums import Role
 
 CLAIM = "role"
+_MOST_ECHOED = 80
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
 
@@ -125,9 +126,10 @@ def _translated(what: str) -> Iterator[None]:
         raise AccountError(f"{what}: {error}") from error
     except credentials.GoogleAuthError as error:
         message = (
-            f"no credentials for Google Cloud ({error}): run `gcloud auth application-default "
-            "login`, or set FIREBASE_AUTH_EMULATOR_HOST"
+            "no credentials for Google Cloud: run `gcloud auth application-default login`, or set "
+            "FIREBASE_AUTH_EMULATOR_HOST"
         )
         raise ConfigurationError(message) from error
-    except ValueError as error:  # what cannot be an address or a uid
-        raise AccountError(f"{what}: {error}") from error
+    except ValueError as error:
+        message = f"{what[:_MOST_ECHOED]!r} is no e-mail address and no uid: {error}"
+        raise ConfigurationError(message) from error
