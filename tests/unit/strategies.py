@@ -172,25 +172,22 @@ def states(
 
 
 IN_CONTEXT: dict[str, SearchStrategy[Any]] = {"error_type": st.one_of(words, st.integers())}
-events: SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
-    {
-        "event_id": st.uuids().map(str),
-        "event_type": st.sampled_from(
-            ["spawn", "handoff", "collaboration", "termination", "error"]
-        ),
-        "timestamp": times,
-        "source_agent_id": st.just("a_1"),
-        "source_agent_type": st.just("Developer"),
-        "context": st.fixed_dictionaries({}, optional=IN_CONTEXT),
-        "success": st.booleans(),
-        "task_context": st.dictionaries(words, scalars, max_size=2),
-    },
-    optional={
-        "error_message": words,
-        "target_agent_id": st.just("q"),
-        "target_agent_type": st.sampled_from(["QA", "Father", "other"]),
-        "session_id": st.sampled_from(["s1", "s2"]),
-        "duration_seconds": st.floats(0, 1e9),
-    },
-)
+ALWAYS_IN_EVENTS: dict[str, SearchStrategy[Any]] = {
+    "event_id": st.uuids().map(str),
+    "event_type": st.sampled_from(["spawn", "handoff", "collaboration", "termination", "error"]),
+    "timestamp": times,
+    "source_agent_id": st.just("a_1"),
+    "source_agent_type": st.just("Developer"),
+    "context": st.fixed_dictionaries({}, optional=IN_CONTEXT),
+    "success": st.booleans(),
+    "task_context": st.dictionaries(words, scalars, max_size=2),
+}
+SOMETIMES_IN_EVENTS: dict[str, SearchStrategy[Any]] = {
+    "error_message": words,
+    "target_agent_id": st.just("q"),
+    "target_agent_type": st.sampled_from(["QA", "Father", "other"]),
+    "session_id": st.sampled_from(["s1", "s2"]),
+    "duration_seconds": st.floats(0, 1e9),
+}
+events = st.fixed_dictionaries(ALWAYS_IN_EVENTS, optional=SOMETIMES_IN_EVENTS)
 """The fields of events as they are stored."""
