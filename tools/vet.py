@@ -2,8 +2,8 @@
 
 python -m tools.vet
 
-Each part says what it found, or in one line why it could not look (no network, no repository):
-that is no failure. What is found is one.
+Each part says what it found. That there is no network, or no repository, is told and is no failure;
+what is found is one, and so is a tool that does not work.
 """
 
 from __future__ import annotations
@@ -22,12 +22,17 @@ REQUIREMENTS = "tools/requirements.txt"
 _SECONDS = 300
 
 
+_NO_NETWORK = ("ConnectionError", "ConnectTimeout", "ReadTimeout", "ProxyError", "SSLError")
+"""What pip-audit ends with where it reaches no index."""
+
+
 @dataclass(frozen=True)
 class Verdict:
-    """What a part says in one line, and what it has found."""
+    """What a part says in one line, what it has found, and whether it did not work at all."""
 
     said: str
     found: tuple[str, ...] = ()
+    broken: bool = False
 
 
 def vulnerabilities(output: str, errors: str) -> Verdict:
@@ -35,8 +40,9 @@ def vulnerabilities(output: str, errors: str) -> Verdict:
     try:
         packages: list[dict[str, Any]] = json.loads(output)["dependencies"]
     except (ValueError, KeyError):
-        last = (errors.strip().splitlines() or ["it said nothing"])[-1]
-        return Verdict(f"vulnerabilities: could not be looked for ({last[:120]})")
+        said = _last_line(errors)
+        offline = any(name in said for name in _NO_NETWORK)
+        return Verdict(f"vulnerabilities: could not be looked for ({said})", broken=not offline)
     known = [each for each in packages if "skip_reason" not in each]
     found = tuple(
         f"{each['name']} {each['version']}: {one['id']}, "
@@ -59,14 +65,18 @@ def secrets(output: str, errors: str) -> Verdict:
     try:
         results: dict[str, list[dict[str, Any]]] = json.loads(output)["results"]
     except (ValueError, KeyError):
-        last = (errors.strip().splitlines() or ["it said nothing"])[-1]
-        return Verdict(f"secrets: could not be looked for ({last[:120]})")
+        said = _last_line(errors)
+        return Verdict(f"secrets: could not be looked for ({said})", broken=True)
     found = tuple(
         f"{path}:{each['line_number']}: {each['type']}"
         for path, listed in results.items()
         for each in listed
     )
     return Verdict(f"secrets: {len(found)} in the files of the repository", found)
+
+
+def _last_line(errors: str) -> str:
+    return (errors.strip().splitlines() or ["it said nothing"])[-1][:120]
 
 
 def _vulnerabilities() -> Verdict:
@@ -95,13 +105,13 @@ def _run(module: str, *arguments: str) -> tuple[str, str]:
 
 
 def main() -> int:
-    """Look for both; 1 if anything is found."""
+    """Look for both; 1 if anything is found, or could not be looked for by a fault of ours."""
     verdicts = [_vulnerabilities(), _secrets()]
     for verdict in verdicts:
         print(verdict.said)
         for each in verdict.found:
             print(f"  {each}")
-    return 1 if any(verdict.found for verdict in verdicts) else 0
+    return 1 if any(verdict.found or verdict.broken for verdict in verdicts) else 0
 
 
 if __name__ == "__main__":

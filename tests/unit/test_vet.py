@@ -37,8 +37,17 @@ def test_vulnerabilities(packages: list[object], said: str, found: tuple[str, ..
 
 def test_without_a_network() -> None:
     """The last line of what went wrong is told, and nothing counts as found."""
-    verdict = vulnerabilities("", "Traceback ...\nConnectionError: no route\n")
-    assert verdict.said == "vulnerabilities: could not be looked for (ConnectionError: no route)"
+    verdict = vulnerabilities("", "Traceback ...\nrequests.ConnectionError: no route\n")
+    assert verdict.said == (
+        "vulnerabilities: could not be looked for (requests.ConnectionError: no route)"
+    )
+    assert not verdict.broken
+
+
+def test_a_tool_that_does_not_work_is_a_failure() -> None:
+    """Else nobody would see that nothing is looked for any more."""
+    assert vulnerabilities("", "pip-audit: error: unrecognized arguments: --x\n").broken
+    assert secrets("", "No module named detect_secrets\n").broken
     assert secrets("", "").said == "secrets: could not be looked for (it said nothing)"
 
 
