@@ -124,6 +124,21 @@ def test_other_claims_stay(running: Suite) -> None:
     assert claims() == {"team": 7}
 
 
+def test_more_claims_than_an_account_can_have(running: Suite) -> None:
+    """An app that has used them up leaves no room for a role: that is told, and nothing is lost."""
+    uid = sign_up(running, "full@example.com")
+    full = json.dumps({"a": "x" * 985})
+    change = {"localId": uid, "customAttributes": full}
+    call(running, f"projects/{running.project}/accounts:update", change, owner=True)
+    done = roles(running, "grant", uid, "viewer")
+    assert done.returncode == 3
+    assert "1000" in done.stderr
+    found = call(
+        running, f"projects/{running.project}/accounts:lookup", {"localId": [uid]}, owner=True
+    )
+    assert found["users"][0]["customAttributes"] == full
+
+
 def test_an_address_that_anybody_may_have_taken(running: Suite) -> None:
     """A role goes to an unverified address only where that is said; to a uid always."""
     uid = sign_up(running, "eve@example.com", verified=False)

@@ -87,9 +87,13 @@ class Accounts:
 
     def _user(self, who: str) -> Any:  # noqa: ANN401 - the library has no types
         with _translated(who):
-            if "@" in who:
-                return auth.get_user_by_email(who, app=self._app)
-            return auth.get_user(who, app=self._app)
+            try:
+                if "@" in who:
+                    return auth.get_user_by_email(who, app=self._app)
+                return auth.get_user(who, app=self._app)
+            except ValueError as error:
+                message = f"{who[:_MOST_ECHOED]!r} is no e-mail address and no uid: {error}"
+                raise ConfigurationError(message) from error
 
 
 def _credential(project: str) -> Any:  # noqa: ANN401 - the library has no types
@@ -130,6 +134,5 @@ def _translated(what: str) -> Iterator[None]:
             "FIREBASE_AUTH_EMULATOR_HOST"
         )
         raise ConfigurationError(message) from error
-    except ValueError as error:
-        message = f"{what[:_MOST_ECHOED]!r} is no e-mail address and no uid: {error}"
-        raise ConfigurationError(message) from error
+    except ValueError as error:  # such as more claims than an account can have
+        raise AccountError(f"{what}: {error}") from error
