@@ -19,15 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from firestate.queries import SHAPES
-from firestate.schema.ids import EVENTS, MEMORIES, PARTS, QUARANTINE, SESSIONS, STATES, SYSTEM
+from firestate.schema.ids import EVENTS, STATES, SYSTEM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
     from firestate.queries import Shape
 
 FILE = Path(__file__).resolve().parent.parent / "firestore.indexes.json"
-COLLECTIONS = (STATES, EVENTS, MEMORIES, SESSIONS, SYSTEM, "shards", QUARANTINE, PARTS)
 EXPIRING = (STATES, EVENTS)
 """Their documents are removed some time after their `expire_at`."""
 
@@ -58,7 +57,7 @@ def needs(shape: Shape) -> list[Need]:
     return [Need(collection, scope, equal, each) for each in every if equal or each]
 
 
-def indexes(shapes: Iterable[Shape]) -> dict[str, Any]:
+def indexes(shapes: Collection[Shape]) -> dict[str, Any]:
     """Give the content of the file for these queries."""
     composite: list[dict[str, Any]] = []
     single: dict[tuple[str, str], list[dict[str, str]]] = {}
@@ -79,7 +78,9 @@ def indexes(shapes: Iterable[Shape]) -> dict[str, Any]:
                     "fields": [{"fieldPath": name, "order": order} for name, order in fields],
                 }
             )
-    overrides = [_override(name, "*", []) for name in COLLECTIONS]
+    # Nobody queries the documents of system_state: each is read by its name.
+    collections = {shape.collection.rpartition("/")[2] for shape in shapes} | {SYSTEM}
+    overrides = [_override(name, "*", []) for name in sorted(collections)]
     overrides += [_override(name, "expire_at", []) | {"ttl": True} for name in EXPIRING]
     overrides += [_override(*field, entries) for field, entries in sorted(single.items())]
     return {"indexes": composite, "fieldOverrides": overrides}

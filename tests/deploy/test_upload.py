@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 import venv
 from contextlib import contextmanager
 from pathlib import Path
@@ -157,7 +156,7 @@ class Deployed:
         kind = "cloudevent" if "eventTrigger" in endpoint else "http"
         with self._started(endpoint["entryPoint"], kind) as (url, log):
             answer = httpx.post(url, timeout=60, **request)
-            time.sleep(0.1)
+            # The line is written before the answer is given.
             lines = [line for line in log.read_text().splitlines() if line.startswith("{")]
         return answer.status_code, json.loads(lines[-1])
 

@@ -17,6 +17,7 @@ from firestate.counters.tasks import ended_task
 from firestate.limits import MAX_DOCUMENT_BYTES, MAX_LABEL_BYTES, MAX_LABELS, MAX_STATE_BYTES
 from firestate.schema.ids import Identity
 from firestate.schema.values import digest, stored_size
+from tests.harness import state_message
 from tests.unit.strategies import (
     NOW,
     events,
@@ -30,20 +31,9 @@ RECORDED = {1: "8e2ead5049dc98f9ae1fc6ed5e52895a"}  # pragma: allowlist secret -
 
 def state(**changes: Any) -> dict[str, Any]:
     """Give a live state as stored, with all the fields that each has."""
-    return {
-        "agent_id": "a_1",
-        "agent_type": "Developer",
-        "session_id": "s1",
-        "status": "active",
-        "created_at": NOW,
-        "last_updated": NOW,
-        "last_active": NOW,
-        "memory_context": {},
-        "task_history": [],
-        "performance_metrics": {},
-        "agent_config": {},
-        "tools_enabled": [],
-    } | changes
+    times = dict.fromkeys(("created_at", "last_updated", "last_active"), NOW)
+    found: dict[str, Any] = state_message(1, status="active")["state"] | times | changes
+    return found
 
 
 def flat(counts: dict[str, Any], path: tuple[str, ...] = ()) -> dict[tuple[str, ...], int]:
