@@ -1,11 +1,16 @@
 """Everything that Firestate raises, as one tree.
 
     FirestateError
-    ├── InvalidMessageError    a message that can never succeed: it goes to quarantine
+    ├── InvalidMessageError    can never succeed: refused by `save`, or kept in quarantine
     ├── SchemaTooNewError      written by a newer release than this one: upgrade, then try again
     ├── ContentionError        gave up after many conflicts: a passing fault, Pub/Sub tries again
     ├── UnexpectedError        nobody thought of it: the log says its type and where it was raised
     ├── ConfigurationError     a setting is missing or wrong: the message says which
+    ├── FencedError            another process has taken up this session: stop, or resume it
+    ├── EmergencyStopError     an operator has stopped all agents
+    ├── UnknownSessionError    there is no such session, or it was deleted
+    ├── OutboxError            the outbox cannot be used: nothing was kept
+    │   └── OutboxFullError        its bound is reached, or the disk is full
     ├── AccountError           Firebase Authentication did not do what was asked
     │   └── UnknownAccountError    there is no such account
     └── StoreError             the store did not do what was asked
@@ -67,6 +72,45 @@ class UnexpectedError(FirestateError):
 
 class ConfigurationError(FirestateError):
     """A setting is missing or cannot be used."""
+
+
+class FencedError(FirestateError):
+    """Another process has taken up this session: what this one saves would change nothing."""
+
+    def __init__(self, session: str) -> None:
+        """Name the session as its document is named."""
+        super().__init__(
+            f"{session} was taken up by another process: this one is fenced off, and nothing of it "
+            "is stored any more; resume the agent to go on"
+        )
+
+
+class EmergencyStopError(FirestateError):
+    """An operator has set the emergency stop; `reason` is theirs."""
+
+    def __init__(self, reason: str | None) -> None:
+        """Keep the reason."""
+        super().__init__(f"emergency stop: {reason or 'no reason given'}")
+        self.reason = reason
+
+
+class UnknownSessionError(FirestateError):
+    """There is no such session, or it was deleted."""
+
+
+class OutboxError(FirestateError):
+    """The outbox cannot be used; what was to be appended is not kept."""
+
+
+class OutboxFullError(OutboxError):
+    """The outbox holds as much as it may, or its disk is full; nothing was dropped but this."""
+
+    def __init__(self, outbox: str) -> None:
+        """Name the outbox."""
+        super().__init__(
+            f"the outbox ({outbox}) is full, or its disk: this message is not kept. `firestate outbox` "
+            "says what waits, and why; `outbox_bytes` of StateManager is the bound"
+        )
 
 
 class AccountError(FirestateError):

@@ -104,3 +104,13 @@ QUARANTINE_PART_BYTES = 900_000
 QUARANTINE_COMMIT_PARTS = 4
 """Parts of a refused message in one commit: with the document below 4 MiB, which is what the
 emulator takes in one request (Firestore: 10 MiB)."""
+
+MAX_HISTORY = 200
+"""Entries of its task history that an agent's state keeps; its task_totals count the rest."""
+
+SNAPSHOT_INTERVAL_SECONDS = 1.0
+"""Snapshots of one session go out at most so often: Firestore takes about one sustained write a
+second for a document."""
+
+MAX_OUTBOX_BYTES = 256_000_000
+"""Ours: what an outbox may hold, unless its agent says otherwise; some 80,000 events of 3 KB."""

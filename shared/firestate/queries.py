@@ -83,19 +83,30 @@ IN_SESSION = Shape(STATES, ("session_id",), order_by=("status",))
 IN_SESSION_BY_STATUS = Shape(STATES, ("session_id", "status"))
 BY_TYPE = Shape(STATES, ("agent_type", "status"), order_by=("last_active",), descending=True)
 BY_STATUS = Shape(STATES, ("status",), order_by=("last_active",), descending=True)
+OF_AGENT = Shape(
+    STATES, ("agent_type", "agent_id"), order_by=("last_active",), descending=True
+)
+FENCED = Shape(STATES, ("fenced_writer",))
 STALE = Shape(STATES, ("status",), within="last_active", order_by=("last_active",), descending=True)
 
 # coordination, the newest first
 ALL_EVENTS = Shape(EVENTS)
-BY_SOURCE = Shape(EVENTS, ("source_agent_id",), order_by=("timestamp",), descending=True)
+BY_SOURCE = Shape(
+    EVENTS, ("source_agent_id",), within="timestamp", order_by=("timestamp",), descending=True
+)
 BETWEEN_TYPES = Shape(
     EVENTS,
     ("source_agent_type", "target_agent_type"),
+    within="timestamp",
     order_by=("timestamp",),
     descending=True,
 )
-BY_SUCCESS = Shape(EVENTS, ("event_type", "success"), order_by=("timestamp",), descending=True)
-BY_EVENT_TYPE = Shape(EVENTS, ("event_type",), order_by=("timestamp",), descending=True)
+BY_SUCCESS = Shape(
+    EVENTS, ("event_type", "success"), within="timestamp", order_by=("timestamp",), descending=True
+)
+BY_EVENT_TYPE = Shape(
+    EVENTS, ("event_type",), within="timestamp", order_by=("timestamp",), descending=True
+)
 
 # agent_memory, and the ledger rows below it
 LATEST_MEMORIES = Shape(MEMORIES, order_by=("last_memory_sync",), descending=True)
@@ -140,7 +151,7 @@ SHAPES = {name: each for name, each in list(globals().items()) if isinstance(eac
 # How people look things up: of each, the first that has all its fields asked for is used, and what
 # else was asked for is filtered out of what it finds. So any filters can be combined, and where
 # they are, no more is read than the documents of one parent, session, agent, or pair of types.
-LOOK_UP_AGENTS = (BY_PARENT, IN_SESSION_BY_STATUS, IN_SESSION, BY_TYPE, BY_STATUS)
+LOOK_UP_AGENTS = (OF_AGENT, BY_PARENT, IN_SESSION_BY_STATUS, IN_SESSION, BY_TYPE, BY_STATUS)
 LOOK_UP_EVENTS = (BY_SOURCE, BETWEEN_TYPES, BY_SUCCESS, BY_EVENT_TYPE)
 LOOK_UP_MEMORIES = (MEMORIES_OF_TYPE, LATEST_MEMORIES)
 LOOK_UP_LARGEST = (LARGEST_OF_TYPE, LARGEST_MEMORIES)

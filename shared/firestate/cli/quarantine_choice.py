@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from firestate.cli.output import fail, notes, progress
-from firestate.cli.stored import look_up
+from firestate.stores.look_up import look_up
 from firestate.errors import ConfigurationError, DamagedDocumentError, FirestateError
 from firestate.queries import ALL_KEPT, KEPT_WITH_ID, LOOK_UP_KEPT, WAITING_OR_NOT
 from firestate.schema.ids import QUARANTINE, quarantine_path

@@ -1,11 +1,10 @@
-"""Finding and reading what is stored for people.
+"""Reading what is stored for people.
 
 What cannot be read is named, and hides nothing else.
 """
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -13,46 +12,15 @@ from pydantic import BaseModel, ValidationError
 from firestate.cli.output import notes
 from firestate.cli.safe_text import safe_lines
 from firestate.errors import DamagedDocumentError, SchemaTooNewError
-from firestate.queries import first_that_fits
 from firestate.schema.documents import from_document
 from firestate.schema.messages import problems_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator
 
-    from firestate.queries import Shape
-    from firestate.stores.protocol import Store, Stored
+    from firestate.stores.protocol import Stored
 
 M = TypeVar("M", bound=BaseModel)
-
-
-def look_up(
-    store: Store,
-    shapes: Sequence[Shape],
-    wanted: Mapping[str, object],
-    *,
-    limit: int | None = None,
-    fields: Sequence[str] | None = None,
-) -> Iterator[Stored]:
-    """Give the documents whose fields are as `wanted` (None: anything; a list: any of these).
-
-    Asked of the store is the first of `shapes` that fits; what that leaves open is filtered here.
-    """
-    asked = {name: value for name, value in wanted.items() if value is not None}
-    shape = first_that_fits(shapes, asked)
-    rest = {name: value for name, value in asked.items() if name not in shape.equal}
-    if not rest:
-        return store.query(shape.query(asked, limit=limit, fields=fields))
-    masked = None if fields is None else [*fields, *rest]
-    found = store.query(shape.query(asked, fields=masked))
-    return islice((each for each in found if _is(each, rest)), limit)
-
-
-def _is(document: Stored, wanted: Mapping[str, object]) -> bool:
-    return all(
-        document.data.get(name) in (value if isinstance(value, list) else [value])
-        for name, value in wanted.items()
-    )
 
 
 def read_one(model: type[M], stored: Stored) -> M:

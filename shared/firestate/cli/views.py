@@ -9,7 +9,8 @@ from pydantic import BaseModel
 
 from firestate.cli.connect import FileOption, ProjectOption, open_store
 from firestate.cli.output import JsonOption, console, counts_text, fail, print_json, table, title
-from firestate.cli.stored import look_up, read_all, read_one
+from firestate.cli.stored import read_all, read_one
+from firestate.stores.look_up import look_up
 from firestate.errors import ConfigurationError
 from firestate.queries import (
     EVERY_EVENT_TYPE,

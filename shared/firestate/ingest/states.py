@@ -158,6 +158,9 @@ def _document(
         "digests": digests,
         "contribution": contribution,
     }
+    if head is not None and head.data["writer"] != message.writer:
+        # By this the former writer, which watches for its own name, learns that it is fenced off.
+        document["fenced_writer"] = head.data["writer"]
     if fields.get("deleted") or fields.get("status") == "terminated":
         document["expire_at"] = now + STATE_LIFETIME
     return document

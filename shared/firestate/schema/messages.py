@@ -116,16 +116,16 @@ def parse_state_message(data: bytes) -> StateMessage | TombstoneMessage:
     """Read a message of `agent-state`; raise InvalidMessageError with a problem for each field."""
     raw = _parse_object(data)
     if "deleted" in raw:
-        _check_size("deleted", raw["deleted"], MAX_STATE_BYTES)
+        check_size("deleted", raw["deleted"], MAX_STATE_BYTES)
         return _validated(TombstoneMessage, raw)
-    _check_size("state", raw.get("state"), MAX_STATE_BYTES)
+    check_size("state", raw.get("state"), MAX_STATE_BYTES)
     return _validated(StateMessage, raw)
 
 
 def parse_event_message(data: bytes) -> EventMessage:
     """Read a message of `agent-coordination`; raise InvalidMessageError like the above."""
     raw = _parse_object(data)
-    _check_size("event", raw.get("event"), MAX_EVENT_BYTES)
+    check_size("event", raw.get("event"), MAX_EVENT_BYTES)
     return _validated(EventMessage, raw)
 
 
@@ -180,7 +180,8 @@ def _printable(field: str) -> str:
     return field.encode("utf-8", "backslashreplace").decode()
 
 
-def _check_size(field: str, value: object, most: int) -> None:
+def check_size(field: str, value: object, most: int) -> None:
+    """Raise InvalidMessageError for a value that takes more than `most` bytes, or has too many."""
     # Before anything else: each mistake that pydantic finds takes a thousand bytes of memory.
     size, values = extent(value)
     if size > most:

@@ -39,12 +39,13 @@ def bounds_problem(data: bytes, most: int) -> str | None:
     quotes = data.count(b'"')
     if parting >= most or parting + opening > 2 * most or quotes > 2 * most:
         return f"holds more values than fit into {most:,} bytes, however short each is"
-    if opening > MAX_NESTING and _depth(data) > MAX_NESTING:
+    if opening > MAX_NESTING and depth_of(data) > MAX_NESTING:
         return f"nests deeper than {MAX_NESTING} levels"
     return None
 
 
-def _depth(data: bytes) -> int:
+def depth_of(data: bytes) -> int:
+    """Give how deep maps and arrays nest in the bytes of JSON."""
     # Without escapes, each second piece between quotes lies outside of all texts. What is not
     # JSON is understood up to where it stops to be that, and the parser comes no further.
     plain = data.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_STEPS, delete=_PLAIN)

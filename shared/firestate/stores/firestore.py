@@ -37,9 +37,16 @@ _REFUSALS = (gcp.InvalidArgument, gcp.RequestRangeNotSatisfiable)
 class FirestoreStore:
     """Firestate's store on one Firestore database."""
 
-    def __init__(self, client: firestore.Client) -> None:
-        """Take a client; it says which project and, by its environment, which emulator."""
+    def __init__(self, client: firestore.Client, *, timeout_seconds: float | None = None) -> None:
+        """Take a client; it says which project and, by its environment, which emulator.
+
+        With a timeout, a read that takes longer raises UnavailableError, and none is tried twice;
+        without, Google's client goes on trying for minutes, as is right for a function.
+        """
         self._client = client
+        self._limits: dict[str, Any] = (
+            {} if timeout_seconds is None else {"timeout": timeout_seconds, "retry": None}
+        )
 
     @property
     def project(self) -> str:
@@ -51,7 +58,9 @@ class FirestoreStore:
     ) -> Stored | None:
         """Read a document, or only some of its top-level fields; None where there is none."""
         with translated(path):
-            snapshot = self._client.document(path).get(field_paths=fields, read_time=at)
+            snapshot = self._client.document(path).get(
+                field_paths=fields, read_time=at, **self._limits
+            )
         return stored(snapshot) if snapshot.exists else None
 
     def commit(self, writes: Sequence[Write]) -> datetime:
@@ -72,13 +81,13 @@ class FirestoreStore:
     def query(self, query: Query, *, at: datetime | None = None) -> Iterator[Stored]:
         """Give the documents found one by one, in bounded memory."""
         with translated(query.collection, condition=False):
-            for snapshot in self._query(query).stream(read_time=at):
+            for snapshot in self._query(query).stream(read_time=at, **self._limits):
                 yield stored(snapshot)
 
     def snapshot(self, query: Query) -> Snapshot:
         """Give the documents found and the time as of which they were so."""
         with translated(query.collection, condition=False):
-            found = list(self._query(query).stream())
+            found = list(self._query(query).stream(**self._limits))
         if not found:
             # The time comes with each document: where there is none, it is asked for a known time.
             at = self.now()
@@ -95,16 +104,20 @@ class FirestoreStore:
             for name in query.sums
         }
 
+    def structured(self, query: Query) -> Any:  # noqa: ANN401 - a StructuredQuery
+        """Give a query as it goes over the wire, for a stream of changes."""
+        return self._query(query)._to_protobuf()  # noqa: SLF001 - the client's own watches do so
+
     def _aggregated(self, aggregation: Any, query: Query, at: datetime | None) -> int:  # noqa: ANN401 - the client's own types are loose here
         with translated(query.collection, condition=False):
-            ((result,),) = aggregation.get(read_time=at)
+            ((result,),) = aggregation.get(read_time=at, **self._limits)
         return int(result.value or 0)
 
     def now(self) -> datetime:
         """Give the store's own present: the read time of a document that need not exist."""
         with translated("system_state/global_config"):
             snapshot = self._client.document("system_state/global_config").get(
-                field_paths=["__name__"]
+                field_paths=["__name__"], **self._limits
             )
         return cast("datetime", snapshot.read_time)
 

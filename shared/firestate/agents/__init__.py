@@ -1,0 +1,1 @@
+"""What an agent's developer touches: StateManager, and the agents that it hands out."""

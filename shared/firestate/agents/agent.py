@@ -1,0 +1,294 @@
+"""One agent in one session, as the process that runs it holds it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self, Unpack
+
+from firestate.agents.carrying import merged
+from firestate.agents.changes import Changes
+from firestate.agents.desk import now
+from firestate.agents.fields import Fields
+from firestate.agents.history import Former, trimmed
+from firestate.agents.partners import Partners
+from firestate.agents.values import plain
+from firestate.errors import FencedError
+from firestate.outbox.forking import ForkSafe
+from firestate.schema.enums import AgentStatus, TaskStatus
+from firestate.schema.ids import Identity
+from firestate.schema.messages import Order
+from firestate.schema.values import time_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from firestate.agents.desk import Desk
+    from firestate.agents.roster import Roster
+    from firestate.schema.models import AgentState
+
+_ENDED = ("completed", "failed", "cancelled")
+
+
+class Agent(Partners, ForkSafe):
+    """Made by `StateManager.start`, `resume` and `take_up`. Any thread may call it.
+
+    Each call that changes something saves the whole state: it is on the disk when the call returns,
+    and goes out in the background. Where the call raises, nothing has changed.
+    """
+
+    def __init__(
+        self, desk: Desk, roster: Roster, state: AgentState, *, epoch: int
+    ) -> None:
+        """Hold `state` from `epoch` on; nothing is saved yet."""
+        super().__init__()
+        self._desk = desk
+        self._roster = roster
+        self._lock = threading.RLock()
+        self._fields = Fields.of(state)
+        self._order = Order(epoch, 0)
+        self._fenced = False
+        self._on_fenced: list[Callable[[Agent], None]] = []
+        self.identity = Identity(state.agent_type, state.agent_id, state.session_id)
+        self.fresh = True
+        """Whether it has all that was stored of it: False until a resumed one could read that."""
+        self.is_above = False
+        """Whether its epoch is known to stand above what is stored of its session."""
+
+    def after_fork(self) -> None:
+        """In a child it is fenced off: the parent goes on with it, and two writers cannot."""
+        self._lock = threading.RLock()
+        self._fenced = True
+
+    @property
+    def state(self) -> AgentState:
+        """The state as it was saved last."""
+        return self._fields.state()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that this process writes in."""
+        return self._order.epoch
+
+    @property
+    def fenced(self) -> bool:
+        """Whether another process has taken up this session."""
+        return self._fenced
+
+    def on_fenced(self, listener: Callable[[Agent], None]) -> None:
+        """Call `listener`, on a thread of ours, when another process takes up this session."""
+        with self._lock:
+            self._on_fenced.append(listener)
+            already = self._fenced
+        if already:
+            listener(self)
+
+    def update(self, **changes: Unpack[Changes]) -> Self:
+        """Change fields of the state, and save it.
+
+        `memory_context`, `performance_metrics`, ... are replaced as a whole; `remember`, `measure`
+        and `task` change what is in them. Values are taken as Python has them: enums, UUIDs, times,
+        sets, dataclasses, pydantic models. Raises InvalidMessageError for what Firestore would
+        refuse or bend, with the field and, for one too large, its size; FencedError; OutboxError.
+        """
+        with self._lock:
+            self._save(changes)
+        return self
+
+    def save(self) -> Self:
+        """Save the state as it is: a heartbeat, which says that the agent is alive."""
+        return self.update()
+
+    def remember(self, key: str, value: Any) -> Self:  # noqa: ANN401 - whatever the agent wants to keep
+        """Set one entry of the memory context; one with `type` and `importance` is counted by them."""
+        with self._lock:
+            memory = {**self._fields["memory_context"], key: self._own(value)}
+            self._save({"memory_context": memory})
+        return self
+
+    def forget(self, key: str) -> Self:
+        """Remove one entry of the memory context, if it is there."""
+        with self._lock:
+            memory = {k: v for k, v in self._fields["memory_context"].items() if k != key}
+            self._save({"memory_context": memory})
+        return self
+
+    def measure(self, **metrics: float) -> Self:
+        """Set entries of the performance metrics."""
+        with self._lock:
+            self._save({"performance_metrics": self._fields["performance_metrics"] | metrics})
+        return self
+
+    def begin_task(self, task_id: str, kind: str, **details: Any) -> Self:  # noqa: ANN401 - the user's own
+        """Put a task into the history as in progress; the agent is busy with it."""
+        entry = {
+            **details,
+            "task_id": task_id,
+            "kind": kind,
+            "status": TaskStatus.IN_PROGRESS,
+            "session_id": self.identity.session_id,
+            "started_at": now(),
+        }
+        with self._lock:
+            self._save(
+                {
+                    "status": AgentStatus.BUSY.value,
+                    "current_task": task_id,
+                    "task_status": TaskStatus.IN_PROGRESS.value,
+                    "task_history": [*self._fields["task_history"], plain(entry)],
+                }
+            )
+        return self
+
+    def end_task(self, task_id: str, status: str = "completed", **details: Any) -> Self:  # noqa: ANN401 - the user's own
+        """Say how a task ended: completed, failed or cancelled; once it has, it counts.
+
+        One that was never begun is put into the history as it is.
+        """
+        if status not in _ENDED:
+            message = f"a task ends as {', '.join(_ENDED)}, not {status!r}"
+            raise ValueError(message)
+        with self._lock:
+            history = list(self._fields["task_history"])
+            places = range(len(history) - 1, -1, -1)
+            place = next((n for n in places if self._runs(history[n], task_id)), None)
+            begun = history[place] if place is not None else {"task_id": task_id}
+            ended = {
+                **begun,
+                **details,
+                "status": status,
+                "session_id": self.identity.session_id,
+                "ended_at": now(),
+            }
+            if place is None:
+                history.append(plain(ended))
+            else:
+                history[place] = plain(ended)
+            changes: dict[str, Any] = {"task_history": history}
+            if self._fields["current_task"] == task_id:
+                changes |= {"status": AgentStatus.ACTIVE.value, "task_status": status}
+            self._save(changes)
+        return self
+
+    @contextmanager
+    def task(self, task_id: str, kind: str, **details: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - the user's own
+        """Time a task: it completes with the block, or fails with what the block raises.
+
+        What is put into the map that the block gets is kept in the history's entry.
+        """
+        self.begin_task(task_id, kind, **details)
+        more: dict[str, Any] = {}
+        started = time.monotonic()
+        try:
+            yield more
+        except BaseException as error:
+            more = {"error": f"{type(error).__name__}: {error}", **more}
+            self.end_task(task_id, "failed", duration_seconds=time.monotonic() - started, **more)
+            raise
+        self.end_task(task_id, "completed", duration_seconds=time.monotonic() - started, **more)
+
+    def terminate(self) -> Self:
+        """Save that the agent has ended in this session; its memory stays."""
+        self.update(status=AgentStatus.TERMINATED)
+        self._roster.let_go(self)
+        return self
+
+    def spawn(
+        self,
+        agent_type: str,
+        agent_id: str,
+        *,
+        session_id: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        **given: Unpack[Changes],
+    ) -> Agent:
+        """Make another agent, a child of this one in its session, and record that.
+
+        Raises EmergencyStopError while all agents are to stop: then nothing is made.
+        """
+        self._desk.controls.check()
+        child = self._roster.new(
+            agent_type,
+            agent_id,
+            session_id or self.identity.session_id,
+            **{**given, "parent_agent_id": self.identity.agent_id},
+        )
+        self.spawned(child, context=context)
+        children = self._fields["child_agent_ids"]
+        if agent_id not in children:
+            self.update(child_agent_ids=[*children, agent_id])
+        return child
+
+    def delete(self) -> None:
+        """Delete the state of this session; that it was spawned stays counted."""
+        with self._lock:
+            self._check()
+            order = Order(self._order.epoch, self._order.revision + 1)
+            self._desk.put_tombstone(self.identity, order)
+            self._order = order
+        self._roster.let_go(self)
+
+    def carry_on(self, taken: Mapping[str, Any]) -> None:
+        """Take along what a former session had, below what this one has by now, and save."""
+        with self._lock:
+            self._save(merged(taken, self._fields), whole=True)
+            self.fresh = True
+
+    def replace(self, state: Mapping[str, Any]) -> Self:
+        """Save a whole state, with the times that it names."""
+        with self._lock:
+            self._save(state, whole=True)
+        return self
+
+    def fence(self) -> None:
+        """Take it that another process has this session now."""
+        with self._lock:
+            listeners = [] if self._fenced else list(self._on_fenced)
+            self._fenced = True
+        for listener in listeners:
+            listener(self)
+
+    def rise_above(self, epoch: int) -> None:
+        """Begin above `epoch`, which was stored before this process began, and save anew."""
+        with self._lock:
+            self._order = Order(self._desk.new_epoch(self.identity, epoch), self._order.revision)
+            self._put(self._fields)
+
+    def _save(self, changes: Mapping[str, Any], *, whole: bool = False) -> None:
+        self._check()
+        checked: tuple[str, ...] = ()
+        if not whole:
+            time_now = time_text(now())
+            changes = {**changes, "last_updated": time_now, "last_active": time_now}
+            checked = ("last_updated", "last_active")
+        fields = self._fields.changed(changes, checked=checked, whole=whole)
+        if "task_history" in changes or "task_totals" in changes:
+            former = Former(self._fields["task_history"], self._fields["task_totals"])
+            history, session_id = fields["task_history"], self.identity.session_id
+            counted = trimmed(history, fields["task_totals"], former, session_id)
+            fields = fields.changed(counted, checked=counted)
+        self._put(fields)
+
+    def _put(self, fields: Fields) -> None:
+        order = Order(self._order.epoch, self._order.revision + 1)
+        try:
+            self._desk.put_state(self.identity, fields.body(), order)
+        except FencedError:
+            self.fence()
+            raise
+        self._order, self._fields = order, fields
+
+    def _check(self) -> None:
+        if self._fenced:
+            raise FencedError(self.identity.state_path)
+
+    def _own(self, value: Any) -> Any:  # noqa: ANN401 - as it came
+        """Name the session that made a memory, so that it counts there and nowhere else."""
+        if isinstance(value, dict):
+            return {"session_id": self.identity.session_id, **value}
+        return value
+
+    @staticmethod
+    def _runs(entry: Mapping[str, Any], task_id: str) -> bool:
+        return entry.get("task_id") == task_id and entry.get("status") not in _ENDED

@@ -1,0 +1,127 @@
+"""The cloud as agents use it: Pub/Sub to publish, Firestore to read and to watch.
+
+Whatever fails is thrown away, connection and all, and made anew at the next try: a connection that
+hangs is never waited for. No call here is made on an agent's own thread.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.api_core import exceptions as gcp
+from google.auth import exceptions as auth
+from google.cloud import firestore
+from google.pubsub_v1 import PublisherClient, PubsubMessage
+from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
+
+from firestate.agents.cloud_watch import Stream
+from firestate.errors import ConfigurationError, UnavailableError
+from firestate.outbox.connection import Line
+from firestate.outbox.forking import ForkSafe
+from firestate.stores.firestore import FirestoreStore
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from firestate.agents.watch import Watch
+
+_SEND_SECONDS = 5.0
+
+
+class InTheCloud(ForkSafe):
+    """A project of Google Cloud, or the emulators that the environment names."""
+
+    is_near = False
+
+    def __init__(self, project: str, *, patience_seconds: float) -> None:
+        """Connect to nothing yet; a read that takes longer than the patience has failed."""
+        super().__init__()
+        self._project = project
+        self._patience_seconds = patience_seconds
+        self.publishing = Line("Pub/Sub")
+        self.reading = Line("Firestore")
+        self._watches: list[Watch] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._publisher: Any = None
+        self._store: FirestoreStore | None = None
+        self._stream: Stream | None = None
+
+    def after_fork(self) -> None:
+        """Leave the connections to the parent, and make others."""
+        self.leak((self._publisher, self._store, self._stream))
+        watches = self._watches
+        self._begin()
+        self._watches = []
+        for each in watches:
+            self.watch(each)
+
+    def send(self, topic: str, messages: Sequence[bytes]) -> None:
+        """Publish them in one request.
+
+        Raises UnavailableError where that failed for now, ConfigurationError where it will go on
+        failing until somebody does something.
+        """
+        try:
+            if self._publisher is None:
+                self._publisher = _publisher()
+            path = f"projects/{self._project}/topics/{topic}"
+            self._publisher.publish(
+                topic=path,
+                messages=[PubsubMessage(data=data) for data in messages],
+                timeout=_SEND_SECONDS,
+                retry=None,
+            )
+        except auth.GoogleAuthError as error:
+            self._publisher = None
+            raise ConfigurationError(f"no credentials for Google Cloud: {error}") from error
+        except (gcp.NotFound, gcp.Forbidden, gcp.Unauthorized, gcp.BadRequest) as error:
+            raise ConfigurationError(f"Pub/Sub takes nothing for {path}: {error}") from error
+        except (gcp.GoogleAPICallError, gcp.RetryError, grpc.RpcError, ValueError) as error:
+            # ValueError: the channel was closed by a fork of another thread.
+            self._publisher = None
+            raise UnavailableError(f"Pub/Sub cannot be reached: {error}") from error
+
+    def store(self) -> FirestoreStore:
+        """Give a store whose reads fail after the patience; raise ConfigurationError."""
+        with self._lock:
+            if self._store is None:
+                try:
+                    client = firestore.Client(project=self._project)
+                except auth.GoogleAuthError as error:
+                    raise ConfigurationError(f"no credentials for Google Cloud: {error}") from error
+                self._store = FirestoreStore(client, timeout_seconds=self._patience_seconds)
+            return self._store
+
+    def broken(self, reason: str) -> None:
+        """Drop the store's connection; the stream tells when there is a way again."""
+        with self._lock:
+            self._store = None
+        self.reading.lost(reason)
+        if self._stream is not None:
+            self._stream.again()
+
+    def watch(self, watch: Watch) -> None:
+        """Watch it on the one stream of this process."""
+        self._watches.append(watch)
+        with self._lock:
+            if self._stream is None:
+                self._stream = Stream(self._project, self.reading)
+        self._stream.add(watch)
+
+    def close(self) -> None:
+        """End the stream; other connections end with the process."""
+        if self._stream is not None:
+            self._stream.close()
+
+
+def _publisher() -> PublisherClient:
+    address = os.environ.get("PUBSUB_EMULATOR_HOST")
+    if not address:
+        return PublisherClient()
+    return PublisherClient(transport=PublisherGrpcTransport(channel=grpc.insecure_channel(address)))

@@ -1,0 +1,143 @@
+"""What a StateManager works on: somewhere to send to, a store to read, and changes to be told of."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from typing import TYPE_CHECKING, Protocol
+
+from firestate.client.outgoing import Outgoing
+from firestate.errors import FirestateError
+from firestate.local.engine import LocalEngine
+from firestate.outbox.connection import Line
+from firestate.outbox.forking import ForkSafe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from firestate.agents.watch import Watch
+    from firestate.stores.protocol import Store
+
+_LOG = logging.getLogger("firestate.watch")
+_LOOK_SECONDS = 0.2
+
+
+class Engine(Protocol):
+    """The cloud, or the local engine."""
+
+    is_near: bool
+    """Whether a read is one of this machine: then the caller's own thread does it."""
+    publishing: Line
+    reading: Line
+
+    def send(self, topic: str, messages: Sequence[bytes]) -> None:
+        """Send messages in this order; raise a FirestateError where they may not have arrived."""
+        ...
+
+    def store(self) -> Store:
+        """Give what to read from."""
+        ...
+
+    def broken(self, reason: str) -> None:
+        """Say that a read failed: the way is closed until it is found open again."""
+        ...
+
+    def watch(self, watch: Watch) -> None:
+        """Tell `watch` what there is and what changes, from now on."""
+        ...
+
+    def close(self) -> None:
+        """End all threads and connections."""
+        ...
+
+
+class OnThisMachine(ForkSafe):
+    """The local engine, over a file or memory; always there."""
+
+    is_near = True
+
+    def __init__(self, path: Path | None) -> None:
+        """Open the file `path`, or memory; raise ConfigurationError where that cannot be done."""
+        super().__init__()
+        self._path = path
+        self.publishing = Line("the local engine's file")
+        self.reading = Line("the local engine's file")
+        self._watches: list[Watch] = []
+        self._open()
+
+    def _open(self) -> None:
+        self._engine = LocalEngine(self._path)
+        self._engine.start()
+        self._closing = threading.Event()
+        self._watcher: threading.Thread | None = None
+        self.reading.back()
+
+    def after_fork(self) -> None:
+        """Open the file anew; what was in memory is the parent's, and empty here."""
+        self.leak(self._engine)
+        self._open()
+        if self._watches:
+            self._watch_on()
+
+    @property
+    def engine(self) -> LocalEngine:
+        """The engine itself: to settle it in tests, to look into its store."""
+        return self._engine
+
+    def send(self, topic: str, messages: Sequence[bytes]) -> None:
+        """Ingest them, one after the other."""
+        for data in messages:
+            self._engine.publish(Outgoing(topic, data))
+
+    def store(self) -> Store:
+        """Give the engine's store."""
+        return self._engine.store
+
+    def broken(self, reason: str) -> None:
+        """Log it: a file does not go away and come back."""
+        _LOG.error("the local engine's file cannot be read: %s", reason)
+
+    def watch(self, watch: Watch) -> None:
+        """Look at it now, so that it is current, and then again and again."""
+        self._look(watch)
+        self._watches.append(watch)
+        self._watch_on()
+
+    def _watch_on(self) -> None:
+        if self._watcher is None:
+            self._watcher = threading.Thread(
+                target=self._run, name="firestate-watcher", daemon=True
+            )
+            self._watcher.start()
+
+    def _run(self) -> None:
+        while not self._closing.wait(_LOOK_SECONDS):
+            self._watches = [each for each in self._watches if not each.is_over]
+            for each in self._watches:
+                try:
+                    self._look(each)
+                except FirestateError as error:
+                    self.broken(str(error))
+
+    def _look(self, watch: Watch) -> None:
+        store = self._engine.store
+        watch.begin()
+        if isinstance(watch.target, str):
+            one = store.read(watch.target)
+            found = [one] if one is not None else []
+        else:
+            found = list(store.query(watch.target))
+        for each in found:
+            watch.found(each.path, each.data, each.token)
+        watch.current()
+
+    def close(self) -> None:
+        """Count what is to be counted, as far as that is quick, and close the file."""
+        self._closing.set()
+        if self._watcher is not None:
+            self._watcher.join()
+        with contextlib.suppress(FirestateError):
+            self._engine.settle(timeout_seconds=2.0)  # the queue keeps what is left
+        self._engine.close()

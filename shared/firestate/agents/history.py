@@ -1,0 +1,93 @@
+"""What a state carries of its past: the newest entries of its task history, and totals of all.
+
+A history of up to 200 entries counts by itself. One that would grow longer is cut, and from then on
+the state carries `task_totals`, which are counted in its place: each task that ended, once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from firestate.counters.tasks import EndedTask, ended_task
+from firestate.limits import MAX_HISTORY, MAX_NAMES
+from firestate.schema.values import time_text, utc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    Entry = Mapping[str, Any]
+
+
+class Former(NamedTuple):
+    """What was saved before, of the same session."""
+
+    history: list[Any]
+    totals: Mapping[str, Any] | None
+
+
+_COUNTS = ("tries", "successes", "cancelled", "duration_ms", "timed")
+_REST = "other"
+
+
+def trimmed(
+    history: list[Any], totals: Mapping[str, Any] | None, former: Former, session_id: str
+) -> dict[str, Any]:
+    """Give the fields to be saved in place of a new `history` and `totals`, if others are needed.
+
+    Where no totals are given, the history is taken for whole. Where they are those saved before,
+    what has ended since is added. Others are the agent's own, and stay.
+    """
+    changes: dict[str, Any] = {}
+    if totals is None and len(history) > MAX_HISTORY:
+        changes["task_totals"] = added({}, _ended(history, session_id))
+    elif totals is not None and totals == former.totals:
+        new, old = _apart(history, former.history)
+        if ended := Counter(_ended(new, session_id)) - Counter(_ended(old, session_id)):
+            changes["task_totals"] = added(totals, ended.elements())
+    if len(history) > MAX_HISTORY:
+        changes["task_history"] = history[-MAX_HISTORY:]
+    return changes
+
+
+def added(totals: Mapping[str, Any], ended: Iterable[EndedTask]) -> dict[str, Any]:
+    """Give `task_totals` with tasks counted that have ended."""
+    kinds, tools = dict(totals.get("kinds", {})), dict(totals.get("tools", {}))
+    for task in ended:
+        _add(kinds, task.kind, task)
+        for tool in task.tools:
+            _add(tools, tool, task)
+    return {"kinds": kinds, "tools": tools}
+
+
+def _apart(one: list[Any], other: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Leave out the entries that are the very same objects in both, most of the time nearly all."""
+    shared = {id(entry) for entry in one} & {id(entry) for entry in other}
+    return ([e for e in one if id(e) not in shared], [e for e in other if id(e) not in shared])
+
+
+def _ended(history: Iterable[Any], session_id: str) -> list[EndedTask]:
+    entries = (entry for entry in history if isinstance(entry, dict))
+    return [task for entry in entries if (task := ended_task(entry, session_id))]
+
+
+def _add(group: dict[str, Any], name: str, task: EndedTask) -> None:
+    if name not in group and len(group) >= MAX_NAMES - 1:
+        name = _REST
+    known = group.get(name, {})
+    counts = {key: known.get(key) or 0 for key in _COUNTS}
+    counts["timed"] = known["timed"] if known.get("timed") is not None else counts["tries"]
+    one = {
+        "tries": 1,
+        "successes": int(task.outcome == "completed"),
+        "cancelled": int(task.outcome == "cancelled"),
+        "duration_ms": task.duration_ms or 0,
+        "timed": int(task.duration_ms is not None),
+    }
+    before = known.get("last_seen")
+    seen = [utc(datetime.fromisoformat(before))] if before is not None else []
+    latest = max([*seen, *([task.ended_at] if task.ended_at else [])], default=None)
+    group[name] = {key: counts[key] + one[key] for key in _COUNTS} | {
+        "last_seen": latest and time_text(latest)
+    }

@@ -1,0 +1,82 @@
+"""What reads are told: what is stored, and over it what this machine has written since."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from firestate.queries import first_that_fits
+from firestate.schema.documents import to_document
+from firestate.schema.messages import EventMessage, StateMessage
+from firestate.stores.look_up import is_wanted
+from firestate.stores.sqlite_values import sort_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from firestate.agents.answers import Document, LookUp
+
+
+def state_document(data: bytes) -> Document:
+    """Give the document that a state message or a tombstone of ours becomes."""
+    raw: dict[str, Any] = json.loads(data)
+    order = {name: raw[name] for name in ("epoch", "revision", "writer")}
+    if "deleted" in raw:
+        return {**raw["deleted"], **order, "deleted": True}
+    return to_document(StateMessage.model_validate(raw).state) | order
+
+
+def event_document(data: bytes) -> Document:
+    """Give the document that an event message of ours becomes."""
+    return to_document(EventMessage.model_validate_json(data).event)
+
+
+def is_later(one: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
+    """Whether `one` replaces `other`; an event replaces nothing, since it is the same."""
+    if other is None:
+        return True
+    if "epoch" not in one:
+        return False
+    return (one["epoch"], one["revision"]) > (other.get("epoch", 0), other.get("revision", 0))
+
+
+def overlaid(
+    found: Mapping[str, Document], own: Mapping[str, Document], look_up: LookUp
+) -> dict[str, Document]:
+    """Give the documents of a LookUp, by path: `found` with `own` that are later on top."""
+    merged = {path: data for path, data in found.items() if not is_later(own.get(path, {}), data)}
+    merged |= {
+        path: data
+        for path, data in own.items()
+        if is_later(data, found.get(path)) and is_asked_for(data, look_up)
+    }
+    if len(merged) == len(found) and merged.keys() == found.keys() and not (merged.keys() & own):
+        return dict(found)
+    return dict(in_order(merged.items(), look_up)[: look_up.limit])
+
+
+def is_asked_for(data: Document, look_up: LookUp) -> bool:
+    """Whether a document is one that a LookUp finds."""
+    wanted = {name: value for name, value in look_up.wanted.items() if value is not None}
+    if not is_wanted(data, wanted):
+        return False
+    fields = first_that_fits(look_up.shapes, wanted).order_by
+    if any(name not in data for name in fields):
+        return False
+    if look_up.until is not None and data[fields[0]] >= look_up.until:
+        return False
+    return look_up.since is None or data[fields[0]] >= look_up.since
+
+
+def in_order(
+    documents: Iterable[tuple[str, Document]], look_up: LookUp
+) -> list[tuple[str, Document]]:
+    """Sort documents as the store would."""
+    wanted = {name for name, value in look_up.wanted.items() if value is not None}
+    shape = first_that_fits(look_up.shapes, dict.fromkeys(wanted))
+
+    def key(each: tuple[str, Document]) -> tuple[Any, ...]:
+        path, data = each
+        return (*(sort_key(data, name) or (-1, None) for name in shape.order_by), path)
+
+    return sorted(documents, key=key, reverse=shape.descending)

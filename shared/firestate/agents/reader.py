@@ -1,0 +1,172 @@
+"""Asking the store without waiting for it: an answer comes from there, or from what is known."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import OrderedDict
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+from firestate.agents.answers import Document, LookUp, Question
+from firestate.agents.overlay import (
+    event_document,
+    in_order,
+    is_asked_for,
+    is_later,
+    overlaid,
+    state_document,
+)
+from firestate.errors import FirestateError, UnavailableError
+from firestate.outbox.forking import ForkSafe
+from firestate.schema.ids import EVENTS, STATES
+from firestate.stores.look_up import look_up as looked_up
+
+if TYPE_CHECKING:
+    from firestate.agents.engines import Engine
+    from firestate.outbox.file import Outbox
+
+T = TypeVar("T")
+Found = dict[str, Document]
+
+_LOG = logging.getLogger("firestate.reader")
+_THREADS = 4
+_MOST_KNOWN = 2_000
+
+
+class Reader(ForkSafe):
+    """Asks for agents, from any thread; what it has read it remembers, up to 2,000 documents."""
+
+    def __init__(self, engine: Engine, outbox: Outbox, *, patience_seconds: float) -> None:
+        """Take where to read, and what lies over it; no read takes longer than the patience."""
+        super().__init__()
+        self._engine = engine
+        self._outbox = outbox
+        self._patience_seconds = patience_seconds
+        self._known: OrderedDict[str, Document] = OrderedDict()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def after_fork(self) -> None:
+        """Begin anew: the threads are the parent's."""
+        self._begin()
+
+    def ask(self, question: Question[T]) -> T:
+        """Ask the store, or, where it does not answer in time, what is known."""
+        if self._engine.is_near:
+            return self._answer(question, self._read_here(question.find))
+        if (asked := self._asked(question.find)) is None:
+            return self._answer(question, None)
+        try:
+            found = asked.result(self._patience_seconds)
+        except TimeoutError:
+            found = self._too_slow()
+        return self._answer(question, found)
+
+    async def ask_aio(self, question: Question[T]) -> T:
+        """Do the same, and let other tasks run meanwhile."""
+        if self._engine.is_near:
+            return await asyncio.to_thread(self.ask, question)
+        if (asked := self._asked(question.find)) is None:
+            return self._answer(question, None)
+        try:
+            found = await asyncio.wait_for(asyncio.wrap_future(asked), self._patience_seconds)
+        except TimeoutError:
+            found = self._too_slow()
+        return self._answer(question, found)
+
+    def close(self) -> None:
+        """Ask nothing more."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _asked(self, find: str | LookUp) -> Future[Found | None] | None:
+        if self._engine.reading.is_lost:
+            return None
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="firestate-reader")
+        return self._pool.submit(self._read, find)
+
+    def _too_slow(self) -> None:
+        self._engine.broken(f"a read took longer than {self._patience_seconds:g} s")
+
+    def _read_here(self, find: str | LookUp) -> Found | None:
+        try:
+            return self._read(find)
+        except FirestateError as error:
+            self._engine.broken(str(error))
+            return None
+
+    def _read(self, find: str | LookUp) -> Found | None:
+        try:
+            store = self._engine.store()
+            if isinstance(find, str):
+                one = store.read(find)
+                found = {} if one is None else {find: one.data}
+            else:
+                documents = looked_up(
+                    store,
+                    find.shapes,
+                    find.wanted,
+                    low=find.since,
+                    high=find.until,
+                    limit=find.limit,
+                )
+                found = {each.path: each.data for each in documents}
+        except UnavailableError as error:
+            self._engine.broken(str(error))
+            return None
+        except FirestateError as error:
+            # Not the network: a missing right, a missing index. Trying again would not help.
+            _LOG.error("the store refuses a read: %s", error)  # noqa: TRY400 - the trace says no more
+            return None
+        self._remember(found)
+        return found
+
+    def _remember(self, found: Found) -> None:
+        with self._lock:
+            for path, data in found.items():
+                self._known[path] = data
+                self._known.move_to_end(path)
+            while len(self._known) > _MOST_KNOWN:
+                self._known.popitem(last=False)
+
+    def _answer(self, question: Question[T], found: Found | None) -> T:
+        find = question.find
+        if isinstance(find, str):
+            documents = self._one(find, found)
+        else:
+            base = self._known_of(find) if found is None else found
+            collection = find.shapes[0].collection
+            documents = list(overlaid(base, self._own(collection), find).values())
+        return question.make(documents, found is not None)
+
+    def _one(self, path: str, found: Found | None) -> list[Document]:
+        with self._lock:
+            stored = self._known.get(path) if found is None else found.get(path)
+        if path.startswith(f"{STATES}/") and (data := self._outbox.snapshot(path)) is not None:
+            own = state_document(data)
+            if is_later(own, stored):
+                return [own]
+        return [stored] if stored is not None else []
+
+    def _own(self, collection: str) -> Found:
+        if collection == STATES:
+            written = self._outbox.newest(snapshots=True)
+            return {path: state_document(data) for path, data in written.items()}
+        if collection == EVENTS:
+            written = self._outbox.newest(snapshots=False)
+            return {path: event_document(data) for path, data in written.items()}
+        return {}
+
+    def _known_of(self, find: LookUp) -> Found:
+        prefix = f"{find.shapes[0].collection}/"
+        with self._lock:
+            known = [(p, d) for p, d in self._known.items() if p.startswith(prefix)]
+        fitting = [(path, data) for path, data in known if is_asked_for(data, find)]
+        return dict(in_order(fitting, find)[: find.limit])

@@ -1,0 +1,170 @@
+"""The agents that this process holds, and how it comes to hold one."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+from firestate.agents.agent import Agent
+from firestate.agents.carrying import carried, ended_as
+from firestate.agents.changes import new_fields
+from firestate.agents.desk import now
+from firestate.agents.messages import checked_state
+from firestate.agents.values import plain
+from firestate.agents.watch import Watch
+from firestate.outbox.forking import ForkSafe
+from firestate.queries import FENCED
+from firestate.schema.ids import Identity
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from firestate.agents.answers import Document
+    from firestate.agents.desk import Desk
+    from firestate.agents.engines import Engine
+    from firestate.agents.errands import Errands
+    from firestate.agents.watch import Change
+    from firestate.schema.models import AgentState
+
+_LOG = logging.getLogger("firestate.agents")
+
+
+class Roster(ForkSafe):
+    """Holds agents, makes sure that each stands above what is stored, and learns who is fenced."""
+
+    def __init__(self, desk: Desk, engine: Engine, errands: Errands) -> None:
+        """Hold none yet."""
+        super().__init__()
+        self._desk = desk
+        self._engine = engine
+        self._errands = errands
+        engine.reading.on_change(lambda way: self._look_again() if way.open else None)
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Hold none: they are the parent's."""
+        self._lock = threading.Lock()
+        self._held: dict[str, Agent] = {}
+        self._watch: Watch | None = None
+
+    def new(self, agent_type: str, agent_id: str, session_id: str, **given: Any) -> Agent:  # noqa: ANN401 - fields of a state
+        """Hold a new session, and save it."""
+        identity = Identity(agent_type, agent_id, session_id)
+        fields = new_fields(**identity._asdict(), **plain(given))
+        agent = self._made(fields, self._desk.new_epoch(identity))
+        self._hold(agent.save())
+        self._errands.do(agent.identity.state_path, lambda found: self._compare(agent, found))
+        return agent
+
+    def took_up(self, stored: AgentState, document: Document) -> Agent:
+        """Hold a session as it is stored, above whoever had it, and say that it is alive."""
+        identity = Identity(stored.agent_type, stored.agent_id, stored.session_id)
+        agent = Agent(
+            self._desk, self, stored, epoch=self._desk.new_epoch(identity, document["epoch"])
+        )
+        agent.is_above = True
+        if stored.status == "terminated":
+            agent.update(status="active")
+        return self._hold(agent.save())
+
+    def resumed(self, former: AgentState, document: Document, session_id: str) -> Agent:
+        """Hold a new session that takes along what `former` had, and end that one.
+
+        The new one is saved first, whole: a crash in between leaves one to go on with.
+        """
+        agent = self.new(former.agent_type, former.agent_id, session_id, **carried(former))
+        self._end(former, document, session_id)
+        return agent
+
+    def resumed_late(self, agent: Agent, former: AgentState, document: Document) -> None:
+        """Let an agent that has begun without its past take that along now."""
+        agent.carry_on(carried(former))
+        self._end(former, document, agent.identity.session_id)
+
+    def _end(self, former: AgentState, document: Document, session_id: str) -> None:
+        old = Identity(former.agent_type, former.agent_id, former.session_id)
+        ended = Agent(
+            self._desk, self, former, epoch=self._desk.new_epoch(old, document["epoch"])
+        )
+        ended.replace(ended_as(former, session_id, now()))
+        held = self._held.get(old.state_path)
+        if held is not None:
+            self._drop(held)
+            held.fence()
+
+    def saved(self, fields: Mapping[str, Any]) -> Agent:
+        """Save a whole state of plain `fields`, of an agent that is held or is held from now on."""
+        identity = Identity(*(str(fields.get(name, "")) for name in Identity._fields))
+        agent = self._held.get(identity.state_path)
+        if agent is not None:
+            return agent.replace(fields)
+        state = checked_state(fields)
+        agent = Agent(self._desk, self, state, epoch=self._desk.new_epoch(identity))
+        self._hold(agent.replace(fields))
+        self._errands.do(identity.state_path, lambda found: self._compare(agent, found))
+        return agent
+
+    def let_go(self, agent: Agent) -> None:
+        """Hold it no more: it has ended."""
+        self._drop(agent)
+
+    def _made(self, fields: Mapping[str, Any], epoch: int) -> Agent:
+        time = now()
+        whole = {"created_at": time, "last_updated": time, "last_active": time, **fields}
+        return Agent(self._desk, self, checked_state(plain(whole)), epoch=epoch)
+
+    def _hold(self, agent: Agent) -> Agent:
+        with self._lock:
+            former = self._held.get(agent.identity.state_path)
+            self._held[agent.identity.state_path] = agent
+            first, self._watch = self._watch is None, self._watch or self._new_watch()
+        if former is not None and former is not agent:
+            former.fence()
+        if first:
+            self._engine.watch(self._watch)
+        return agent
+
+    def _drop(self, agent: Agent) -> None:
+        with self._lock:
+            if self._held.get(agent.identity.state_path) is agent:
+                del self._held[agent.identity.state_path]
+
+    def _new_watch(self) -> Watch:
+        # Nothing of this process is ever found by it: watching costs nothing until it is fenced.
+        return Watch(FENCED.query({"fenced_writer": self._desk.writer}), self._changed)
+
+    def _changed(self, change: Change) -> None:
+        agent = self._held.get(change.path)
+        if agent is not None and change.data is not None:
+            self._compare(agent, dict(change.data))
+
+    def _compare(self, agent: Agent, stored: Document | None) -> None:
+        """Hold an agent against what is stored of its session, as soon as that can be read.
+
+        stored             agent                     it is
+        nothing, its own   any                       above
+        an earlier epoch   any                       above
+        a later one        has been above before     fenced off: somebody has taken it up since
+        a later one        has not been yet          behind a clock that is ahead: it rises above
+        """
+        if stored is None or stored["writer"] == self._desk.writer or (
+            stored["epoch"] < agent.epoch
+        ):
+            agent.is_above = True
+        elif agent.is_above:
+            _LOG.warning(
+                "%s was taken up by %s: this process is fenced off",
+                agent.identity.state_path,
+                stored["writer"],
+            )
+            self._drop(agent)
+            agent.fence()
+        else:
+            agent.rise_above(stored["epoch"])
+
+    def _look_again(self) -> None:
+        # Of two that took it up one after the other while nothing could be read, the first is
+        # the one that `fenced_writer` names now.
+        for path, agent in list(self._held.items()):
+            self._errands.do(path, lambda found, agent=agent: self._compare(agent, found))  # type: ignore[misc]

@@ -1,0 +1,175 @@
+"""Emptying the outbox in the background, whatever the network does."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from firestate.errors import FirestateError
+from firestate.outbox.forking import ForkSafe
+from firestate.outbox.lock import SendersLock
+from firestate.outbox.rounds import choose, rounds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from firestate.outbox.connection import Line
+    from firestate.outbox.file import Outbox, Waiting
+
+_LOG = logging.getLogger("firestate.outbox")
+_MOST_WAITING = 1_000
+"""Pub/Sub: messages in one request (https://cloud.google.com/pubsub/quotas#resource_limits)."""
+_MOST_BYTES = 8_000_000
+"""Pub/Sub: 10 MB in one request; the rest is for what it adds."""
+_CONFIRMED_AT_ONCE = 100  # an append waits for at most so many
+_LOOK_SECONDS = 0.25  # other processes append to the same file: they cannot call
+_GATHER_SECONDS = 0.01
+_LEAST_PAUSE, _MOST_PAUSE = 0.1, 2.0
+_TIDY_EVERY_SECONDS = 1.0
+_MOST_SESSIONS = 10_000
+
+
+class Destination(Protocol):
+    """Where messages go: Pub/Sub, or the local engine."""
+
+    def send(self, topic: str, messages: Sequence[bytes]) -> None:
+        """Send messages of one topic, in this order; return when all are safe there.
+
+        Raises a FirestateError where that is not known to be so: then all of them come again.
+        """
+        ...
+
+
+class Sender(ForkSafe):
+    """A thread that sends what waits in an outbox, as long as no other process does so."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        destination: Destination,
+        line: Line,
+        *,
+        interval_seconds: float,
+    ) -> None:
+        """Take where from and where to; `line` is told how it goes."""
+        super().__init__()
+        self._outbox = outbox
+        self._destination = destination
+        self._line = line
+        self._interval_seconds = interval_seconds
+        self._lock = SendersLock(outbox.path)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._appended = threading.Event()
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+        self._sent_at: dict[str, float] = {}
+        self._pause = 0.0
+        self._tidied_at = 0.0
+
+    def after_fork(self) -> None:
+        """Begin anew: the thread is the parent's. It starts with the child's first append."""
+        self._begin()
+
+    def wake(self) -> None:
+        """Say that something was appended."""
+        if self._thread is None:
+            self.start()
+        if not self._appended.is_set():
+            self._appended.set()
+
+    def start(self) -> None:
+        """Begin to send, until `close`."""
+        with self._starting:
+            if self._thread is None and not self._closing.is_set():
+                self._thread = threading.Thread(
+                    target=self._run, name="firestate-sender", daemon=True
+                )
+                self._thread.start()
+
+    def close(self) -> None:
+        """End after what is under way."""
+        self._closing.set()
+        self._appended.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._lock.release()
+
+    def flush(self, timeout_seconds: float) -> bool:
+        """Wait until nothing waits any more; False if the time was up before."""
+        deadline = time.monotonic() + timeout_seconds
+        while self._outbox.waiting(1):
+            if time.monotonic() >= deadline:
+                return False
+            self.wake()
+            time.sleep(0.01)
+        return True
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            try:
+                pause = self._turn()
+            except FirestateError as error:
+                self._closing.wait(self._failed(str(error)))
+            except Exception as error:
+                # Whatever it is: nothing else would send what waits.
+                _LOG.exception("the outbox cannot be sent for now")
+                self._closing.wait(self._failed(f"{type(error).__name__}: {error}"))
+            else:
+                # What comes within the next moment goes in one request, and in one turn of this
+                # thread: the agents' own threads want the processor as well.
+                self._appended.wait(pause)
+                self._closing.wait(min(pause, _GATHER_SECONDS))
+
+    def _failed(self, reason: str) -> float:
+        self._line.lost(reason)
+        self._tidy()
+        self._pause = min(max(2 * self._pause, _LEAST_PAUSE), _MOST_PAUSE)
+        return self._pause * random.uniform(0.5, 1.0)  # noqa: S311 - a wait, no secret
+
+    def _turn(self) -> float:
+        """Send what is due; give the seconds after which to look again."""
+        self._appended.clear()
+        if not self._lock.acquire():
+            self._line.unknown()
+            return _LOOK_SECONDS
+        choice = choose(
+            self._outbox.waiting(_MOST_WAITING),
+            self._sent_at,
+            time.monotonic(),
+            interval_seconds=self._interval_seconds,
+            most_bytes=_MOST_BYTES,
+        )
+        self._tidy()
+        if choice.chosen:
+            self._send(choice.chosen)
+            self._pause = 0.0
+            self._line.back()
+            return 0.0
+        return _LOOK_SECONDS if choice.again_in is None else min(choice.again_in, _LOOK_SECONDS)
+
+    def _send(self, chosen: list[Waiting]) -> None:
+        data = self._outbox.data(chosen)
+        for each_round in rounds(chosen):
+            for topic, listed in each_round.items():
+                # One that was replaced since then goes as its successor, which waits its second.
+                there = [each for each in listed if each.seq in data]
+                self._destination.send(topic, [data[each.seq] for each in there])
+                now = time.monotonic()
+                self._sent_at |= {each.document: now for each in there if each.is_snapshot}
+                for first in range(0, len(there), _CONFIRMED_AT_ONCE):
+                    self._outbox.confirm(there[first : first + _CONFIRMED_AT_ONCE])
+        if len(self._sent_at) > _MOST_SESSIONS:
+            limit = time.monotonic() - self._interval_seconds
+            self._sent_at = {name: at for name, at in self._sent_at.items() if at > limit}
+
+    def _tidy(self) -> None:
+        now = time.monotonic()
+        if now - self._tidied_at > _TIDY_EVERY_SECONDS:
+            self._outbox.tidy()
+            self._tidied_at = now
