@@ -61,5 +61,5 @@ python:
 	  { echo 'Firestate needs Python 3.11 or newer: install it, or name one, as in make PYTHON=python3.12 test.' >&2; exit 1; }
 
 clean: ## Remove everything that make has made
-	@rm -rf .venv .cache node_modules functions/venv functions/firestate
+	@rm -rf .venv .venv-frameworks .cache node_modules functions/venv functions/firestate
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

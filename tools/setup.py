@@ -37,6 +37,7 @@ def main(arguments: Sequence[str]) -> None:
             _node_modules()
         if not {"python", "deploy"} & set(arguments):
             _functions_environment()
+            _frameworks_environment()
             _emulators()
 
 
@@ -56,6 +57,15 @@ def _functions_environment() -> None:
     with _when_changed(ROOT / "functions/venv", wanted, lock, package) as python:
         if python:
             _install(python, "-r", str(wanted), "-c", str(lock))
+            _install(python, "--no-deps", "-e", str(package.parent))
+
+
+def _frameworks_environment() -> None:
+    # Apart from `.venv`, whose OpenTelemetry and watchdog are newer than the frameworks allow.
+    lock, package = ROOT / "tools/requirements-frameworks.txt", ROOT / "shared/pyproject.toml"
+    with _when_changed(ROOT / ".venv-frameworks", lock, package) as python:
+        if python:
+            _install(python, "-r", str(lock))
             _install(python, "--no-deps", "-e", str(package.parent))
 
 
