@@ -108,8 +108,8 @@ class OutboxFullError(OutboxError):
     def __init__(self, outbox: str) -> None:
         """Name the outbox."""
         super().__init__(
-            f"the outbox ({outbox}) is full, or its disk: this message is not kept. `firestate outbox` "
-            "says what waits, and why; `outbox_bytes` of StateManager is the bound"
+            f"the outbox ({outbox}) is full, or its disk: this message is not kept. `firestate "
+            "outbox` says what waits, and why; `outbox_bytes` of StateManager is the bound"
         )
 
 

@@ -83,9 +83,7 @@ IN_SESSION = Shape(STATES, ("session_id",), order_by=("status",))
 IN_SESSION_BY_STATUS = Shape(STATES, ("session_id", "status"))
 BY_TYPE = Shape(STATES, ("agent_type", "status"), order_by=("last_active",), descending=True)
 BY_STATUS = Shape(STATES, ("status",), order_by=("last_active",), descending=True)
-OF_AGENT = Shape(
-    STATES, ("agent_type", "agent_id"), order_by=("last_active",), descending=True
-)
+OF_AGENT = Shape(STATES, ("agent_type", "agent_id"), order_by=("last_active",), descending=True)
 FENCED = Shape(STATES, ("fenced_writer",))
 STALE = Shape(STATES, ("status",), within="last_active", order_by=("last_active",), descending=True)
 

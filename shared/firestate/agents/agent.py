@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from firestate.agents.carrying import merged
-from firestate.agents.changes import Changes
 from firestate.agents.desk import now
 from firestate.agents.fields import Fields
 from firestate.agents.history import Former, trimmed
@@ -24,6 +23,7 @@ from firestate.schema.values import time_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from firestate.agents.changes import Changes
     from firestate.agents.desk import Desk
     from firestate.agents.roster import Roster
     from firestate.schema.models import AgentState
@@ -38,9 +38,7 @@ class Agent(Partners, ForkSafe):
     and goes out in the background. Where the call raises, nothing has changed.
     """
 
-    def __init__(
-        self, desk: Desk, roster: Roster, state: AgentState, *, epoch: int
-    ) -> None:
+    def __init__(self, desk: Desk, roster: Roster, state: AgentState, *, epoch: int) -> None:
         """Hold `state` from `epoch` on; nothing is saved yet."""
         super().__init__()
         self._desk = desk
@@ -101,7 +99,7 @@ class Agent(Partners, ForkSafe):
         return self.update()
 
     def remember(self, key: str, value: Any) -> Self:  # noqa: ANN401 - whatever the agent wants to keep
-        """Set one entry of the memory context; one with `type` and `importance` is counted by them."""
+        """Set one entry of the memory context; its `type` and `importance` are counted."""
         with self._lock:
             memory = {**self._fields["memory_context"], key: self._own(value)}
             self._save({"memory_context": memory})

@@ -1,7 +1,7 @@
 """Questions to the store, and the answers that agents get.
 
-A method that reads is written once, and called in two ways: `manager.active()` waits for its answer,
-`await manager.active.aio()` lets other tasks run meanwhile.
+A method that reads is written once, and called in two ways: `manager.active()` waits for its
+answer, `await manager.active.aio()` lets other tasks run meanwhile.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ Document = dict[str, Any]
 class Answer(Generic[T]):
     """What a read found.
 
-    `fresh`: it is what is stored, with this machine's own writes on top. If not, the store could not
-    be asked, and it is what this process knows: its own writes, and what it has read before.
+    `fresh`: it is what is stored, with this machine's own writes on top. If not, the store could
+    not be asked, and it is what this process knows: its own writes, and what it has read before.
     """
 
     value: T

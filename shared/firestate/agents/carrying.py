@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from firestate.agents.fields import Fields
     from firestate.schema.models import AgentState
 
 _TAKEN = (
@@ -47,7 +48,7 @@ def carried(former: AgentState) -> dict[str, Any]:
     return taken
 
 
-def merged(taken: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+def merged(taken: Mapping[str, Any], own: Fields) -> dict[str, Any]:
     """Give the changes that put what an agent takes along before, or below, what it has by now."""
     result: dict[str, Any] = {}
     for name in ("memory_context", "performance_metrics", "agent_config", "collaboration_context"):

@@ -1,8 +1,8 @@
 """One stream of changes from Firestore for all that a process watches.
 
 Google's own `on_snapshot` takes a stream and three threads for each watch, and while Firestore is
-away it tries again without a pause. This is the same protocol (`google.firestore.v1.Firestore.Listen`)
-with one stream for all watches, which begins anew, with pauses, whenever it breaks.
+away it tries again without a pause. This is the same protocol (`Listen` of google.firestore.v1) with
+one stream for all watches, which begins anew, with pauses, whenever it breaks.
 """
 
 from __future__ import annotations
@@ -91,8 +91,7 @@ class Stream:
                 reason = str(error)
             except _ERRORS as error:
                 reason = str(error)
-            except Exception as error:
-                # Whatever it is: nobody else would tell the watches.
+            except Exception as error:  # noqa: BLE001 - whatever it is: nobody else would tell the watches
                 _LOG.exception("changes cannot be followed for now")
                 reason = type(error).__name__
             if self._closing.is_set():
@@ -129,7 +128,7 @@ class Stream:
             requests.put(None)  # ends the thread that sends
             with self._lock:
                 self._client = None
-            client.close()
+            client.close()  # type: ignore[no-untyped-call] # Google's
 
     def _take(self, response: Any) -> bool:  # noqa: ANN401 - a ListenResponse
         """Tell the watches; True where one of them has become current."""
@@ -139,7 +138,7 @@ class Stream:
         if kind == "document_change":
             change = response.document_change
             path = self._path(change.document.name)
-            data = _helpers.decode_dict(change.document.fields, self._client)
+            data: Any = _helpers.decode_dict(change.document.fields, self._client)
             for watch in self._of(change.target_ids):
                 watch.found(path, data, change.document.update_time)
             for watch in self._of(change.removed_target_ids):

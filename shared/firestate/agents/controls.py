@@ -82,7 +82,7 @@ class Controls(ForkSafe):
         self._watch.close()
 
     def _now(self) -> Mapping[str, Any]:
-        """Give them; waits only until they have been seen once, or Firestore is known to be away."""
+        """Give them; waits only until they were seen once, or Firestore is known to be away."""
         deadline = time.monotonic() + self._patience_seconds
         while not (self._watch.is_current.is_set() or self._engine.reading.is_lost):
             left = deadline - time.monotonic()
@@ -107,5 +107,5 @@ class Controls(ForkSafe):
         for call in calls:
             try:
                 call()
-            except Exception:
+            except Exception:  # noqa: BLE001 - the user's own
                 _LOG.exception("a callback on the controls failed")

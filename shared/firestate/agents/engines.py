@@ -1,4 +1,4 @@
-"""What a StateManager works on: somewhere to send to, a store to read, and changes to be told of."""
+"""What a StateManager works on: somewhere to send to, a store to read, changes to be told of."""
 
 from __future__ import annotations
 

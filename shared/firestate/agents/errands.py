@@ -78,7 +78,6 @@ class Errands(ForkSafe):
         if fresh:
             try:
                 done(found[0] if found else None)
-            except Exception:
-                # It is done, whatever it has led to; others wait behind it.
+            except Exception:  # noqa: BLE001 - it is done, whatever it has led to; others wait
                 _LOG.exception("what was read in the background could not be taken")
         return fresh

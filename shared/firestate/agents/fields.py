@@ -39,7 +39,7 @@ _SUSPECT = (
     b"Infinity",
 )
 _LONG_NUMBER = b"0" * 19  # 64 bits hold 18 digits for certain
-_DIGITS = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else byte for byte in range(256))
+_DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _LONG_TEXT = b"x" * (MAX_KEY_BYTES + 1)
 _TEXTS = bytes(byte if byte == ord('"') else ord("x") for byte in range(256))
 

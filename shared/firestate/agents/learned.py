@@ -132,9 +132,7 @@ def _sentence(what: str, pattern: Pattern) -> str:
         if pattern.mean_duration_ms is None
         else f", {pattern.mean_duration_ms / 1000:.1f} s on average"
     )
-    return (
-        f"{what} {pattern.name!r}: {pattern.successes} of {pattern.tries} tries succeeded{took}"
-    )
+    return f"{what} {pattern.name!r}: {pattern.successes} of {pattern.tries} tries succeeded{took}"
 
 
 def _decision(each: Mapping[str, Any]) -> str:

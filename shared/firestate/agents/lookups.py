@@ -132,9 +132,7 @@ def first_state(found: list[Document]) -> AgentState | None:
     return states[0] if states else None
 
 
-def _events(
-    hours: float, event_type: str | None, agent_id: str | None, limit: int
-) -> LookUp:
+def _events(hours: float, event_type: str | None, agent_id: str | None, limit: int) -> LookUp:
     wanted: dict[str, object] = {"event_type": event_type, "source_agent_id": agent_id}
     if event_type is None and agent_id is None:
         wanted["event_type"] = EVERY_EVENT_TYPE
@@ -152,5 +150,5 @@ def _all(model: type[M], found: list[Document]) -> list[M]:
         try:
             read.append(from_document(model, data))
         except (ValidationError, SchemaTooNewError) as error:
-            _LOG.error("a document cannot be read as %s: %s", model.__name__, error)  # noqa: TRY400 - the trace says no more
+            _LOG.error("a document cannot be read as %s: %s", model.__name__, error)
     return read

@@ -24,7 +24,7 @@ from firestate.limits import MAX_OUTBOX_BYTES, SNAPSHOT_INTERVAL_SECONDS
 from firestate.outbox.connection import Connection
 from firestate.outbox.file import open_outbox
 from firestate.outbox.sender import Sender
-from firestate.queries import BY_PARENT, CURRENT_STATUSES, EVERY_STATUS, STALE
+from firestate.queries import BY_PARENT, EVERY_STATUS, STALE
 from firestate.schema.ids import Identity
 from firestate.schema.messages import Order
 
@@ -100,7 +100,9 @@ class StateManager(LookUps):
     @classmethod
     def in_memory(cls, **options: Any) -> Self:  # noqa: ANN401 - those of the class
         """Make one that keeps nothing: for tests of your agents. `settle` waits for its counters."""
-        environment = {name: os.environ.pop(name, None) for name in ("GOOGLE_CLOUD_PROJECT", *_EMULATORS)}
+        environment = {
+            name: os.environ.pop(name, None) for name in ("GOOGLE_CLOUD_PROJECT", *_EMULATORS)
+        }
         try:
             return cls(folder=None, **options)
         finally:
@@ -247,7 +249,9 @@ class StateManager(LookUps):
         What is left waits in the outbox for the next process; one in memory says what is lost.
         """
         if not self.flush(timeout_seconds) and self._outbox.path is None:
-            _LOG.error("%d messages are lost with the outbox in memory", self._outbox.depth().messages)
+            _LOG.error(
+                "%d messages are lost with the outbox in memory", self._outbox.depth().messages
+            )
         self._errands.close()
         self._sender.close()
         self.controls.close()

@@ -84,25 +84,33 @@ class Partners:
         )
 
     def handed_off(
-        self, target: Partners | Name | tuple[str, str], **details: Any  # noqa: ANN401 - those of `record`
+        self,
+        target: Partners | Name | tuple[str, str],
+        **details: Any,  # noqa: ANN401 - those of `record`
     ) -> CoordinationEvent:
         """Record that work was handed over; details as for `record`."""
         return self.record(CoordinationEventType.HANDOFF, target, **details)
 
     def collaborated(
-        self, target: Partners | Name | tuple[str, str], **details: Any  # noqa: ANN401 - those of `record`
+        self,
+        target: Partners | Name | tuple[str, str],
+        **details: Any,  # noqa: ANN401 - those of `record`
     ) -> CoordinationEvent:
         """Record that two agents worked together; details as for `record`."""
         return self.record(CoordinationEventType.COLLABORATION, target, **details)
 
     def spawned(
-        self, target: Partners | Name | tuple[str, str], **details: Any  # noqa: ANN401 - those of `record`
+        self,
+        target: Partners | Name | tuple[str, str],
+        **details: Any,  # noqa: ANN401 - those of `record`
     ) -> CoordinationEvent:
         """Record that this agent has made another; `StateManager.spawn` does so by itself."""
         return self.record(CoordinationEventType.SPAWN, target, **details)
 
     def ended(
-        self, target: Partners | Name | tuple[str, str] | None = None, **details: Any  # noqa: ANN401 - those of `record`
+        self,
+        target: Partners | Name | tuple[str, str] | None = None,
+        **details: Any,  # noqa: ANN401 - those of `record`
     ) -> CoordinationEvent:
         """Record that an agent, this one if no other is named, has ended."""
         return self.record(CoordinationEventType.TERMINATION, target or self, **details)

@@ -64,7 +64,8 @@ class Reader(ForkSafe):
         try:
             found = asked.result(self._patience_seconds)
         except TimeoutError:
-            found = self._too_slow()
+            found = None
+            self._too_slow()
         return self._answer(question, found)
 
     async def ask_aio(self, question: Question[T]) -> T:
@@ -76,7 +77,8 @@ class Reader(ForkSafe):
         try:
             found = await asyncio.wait_for(asyncio.wrap_future(asked), self._patience_seconds)
         except TimeoutError:
-            found = self._too_slow()
+            found = None
+            self._too_slow()
         return self._answer(question, found)
 
     def close(self) -> None:
@@ -123,7 +125,7 @@ class Reader(ForkSafe):
             return None
         except FirestateError as error:
             # Not the network: a missing right, a missing index. Trying again would not help.
-            _LOG.error("the store refuses a read: %s", error)  # noqa: TRY400 - the trace says no more
+            _LOG.error("the store refuses a read: %s", error)
             return None
         self._remember(found)
         return found

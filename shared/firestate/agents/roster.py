@@ -84,9 +84,7 @@ class Roster(ForkSafe):
 
     def _end(self, former: AgentState, document: Document, session_id: str) -> None:
         old = Identity(former.agent_type, former.agent_id, former.session_id)
-        ended = Agent(
-            self._desk, self, former, epoch=self._desk.new_epoch(old, document["epoch"])
-        )
+        ended = Agent(self._desk, self, former, epoch=self._desk.new_epoch(old, document["epoch"]))
         ended.replace(ended_as(former, session_id, now()))
         held = self._held.get(old.state_path)
         if held is not None:
@@ -148,8 +146,10 @@ class Roster(ForkSafe):
         a later one        has been above before     fenced off: somebody has taken it up since
         a later one        has not been yet          behind a clock that is ahead: it rises above
         """
-        if stored is None or stored["writer"] == self._desk.writer or (
-            stored["epoch"] < agent.epoch
+        if (
+            stored is None
+            or stored["writer"] == self._desk.writer
+            or (stored["epoch"] < agent.epoch)
         ):
             agent.is_above = True
         elif agent.is_above:

@@ -72,6 +72,5 @@ class Watch:
             return
         try:
             self._tell(change)
-        except Exception:
-            # The user's own; others watch on the same thread.
+        except Exception:  # noqa: BLE001 - the user's own; others watch on the same thread
             _LOG.exception("a callback failed on %s", change.path)

@@ -21,13 +21,13 @@ from firestate.cli.quarantine_choice import (
 from firestate.cli.quarantine_show import show
 from firestate.cli.safe_text import cut, safe, safe_json
 from firestate.cli.stored import read_all
-from firestate.stores.look_up import look_up
 from firestate.cli.views import LimitOption  # noqa: TC001 - typer reads it at run time
 from firestate.pipeline.quarantined import drop
 from firestate.queries import LOOK_UP_KEPT, WAITING_OR_NOT
 from firestate.replay.quarantined import replay_quarantined
 from firestate.schema.documents import to_json
 from firestate.schema.quarantined import Quarantined
+from firestate.stores.look_up import look_up
 
 app = typer.Typer(help="Look at messages that were refused; publish them again, or drop them.")
 

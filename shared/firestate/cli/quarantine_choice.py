@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from firestate.cli.output import fail, notes, progress
-from firestate.stores.look_up import look_up
 from firestate.errors import ConfigurationError, DamagedDocumentError, FirestateError
 from firestate.queries import ALL_KEPT, KEPT_WITH_ID, LOOK_UP_KEPT, WAITING_OR_NOT
 from firestate.schema.ids import QUARANTINE, quarantine_path
+from firestate.stores.look_up import look_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,7 +10,6 @@ from pydantic import BaseModel
 from firestate.cli.connect import FileOption, ProjectOption, open_store
 from firestate.cli.output import JsonOption, console, counts_text, fail, print_json, table, title
 from firestate.cli.stored import read_all, read_one
-from firestate.stores.look_up import look_up
 from firestate.errors import ConfigurationError
 from firestate.queries import (
     EVERY_EVENT_TYPE,
@@ -27,6 +26,7 @@ from firestate.schema.enums import (  # typer reads them at run time
 )
 from firestate.schema.ids import id_problem, memory_path
 from firestate.schema.models import AgentMemory, AgentState, CoordinationEvent
+from firestate.stores.look_up import look_up
 
 _MOST_ECHOED = 80
 

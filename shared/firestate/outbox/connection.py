@@ -101,5 +101,5 @@ class Line(ForkSafe):
         for listener in self._listeners:
             try:
                 listener(self._way)
-            except Exception:
+            except Exception:  # noqa: BLE001 - the user's own
                 _LOG.exception("a callback on the connection failed")

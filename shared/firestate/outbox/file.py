@@ -1,8 +1,8 @@
 """The outbox: what an agent's process has to say, on its disk until Pub/Sub has confirmed it.
 
-One SQLite file in WAL mode, which all processes of a folder share. An append is one statement, which
-a `kill -9` finds done or not done; with `synchronous=NORMAL` it does not wait for the disk, so that
-only a machine that loses its power can lose the last appends.
+One SQLite file in WAL mode, which all processes of a folder share. An append is one statement,
+which a `kill -9` finds done or not done; with `synchronous=NORMAL` it does not wait for the disk,
+so that only a machine that loses its power can lose the last appends.
 
 A snapshot (an agent's whole state, or that it is deleted) takes the place of the former one of its
 session, wherever that has come to; events stay, each. What was sent is kept for a while: until it
@@ -150,9 +150,9 @@ class Outbox(ForkSafe):
                 values = (message.document, *message.order, seq, message.agent, message.topic)
                 return self._connection.execute(_PUT_SNAPSHOT, (*values, message.data)).rowcount > 0
             while True:
-                values = (seq, message.document, message.agent, message.topic)
+                event = (seq, message.document, message.agent, message.topic)
                 try:
-                    self._connection.execute(_PUT_EVENT, (*values, message.data))
+                    self._connection.execute(_PUT_EVENT, (*event, message.data))
                 except sqlite3.IntegrityError:
                     self._last = seq = seq + 1  # another process has put one in this nanosecond
                 else:
@@ -287,7 +287,7 @@ def open_outbox(path: Path | None, *, most_bytes: int) -> Outbox:
         if isinstance(error.__cause__, sqlite3.DatabaseError) and _is_damaged(error.__cause__):
             aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
             path.rename(aside)
-            _LOG.error("%s; it lies in %s now, and a new one begins", error, aside)  # noqa: TRY400 - the trace says no more
+            _LOG.error("%s; it lies in %s now, and a new one begins", error, aside)
             return Outbox(path, most_bytes=most_bytes)
         _LOG.warning("%s; it is kept in memory, and a crash of the process loses it", error)
         return Outbox(None, most_bytes=most_bytes)

@@ -116,8 +116,7 @@ class Sender(ForkSafe):
                 pause = self._turn()
             except FirestateError as error:
                 self._closing.wait(self._failed(str(error)))
-            except Exception as error:
-                # Whatever it is: nothing else would send what waits.
+            except Exception as error:  # noqa: BLE001 - whatever it is: nothing else would send
                 _LOG.exception("the outbox cannot be sent for now")
                 self._closing.wait(self._failed(f"{type(error).__name__}: {error}"))
             else:

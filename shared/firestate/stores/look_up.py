@@ -26,8 +26,8 @@ def look_up(
 ) -> Iterator[Stored]:
     """Give the documents whose fields are as `wanted` (None: anything; a list: any of these).
 
-    Asked of the store is the first of `shapes` that fits, where it has a range from `low` to below `high`; what
-    that leaves open is filtered here.
+    Asked of the store is the first of `shapes` that fits, where it has a range from `low` to below
+    `high`; what that leaves open is filtered here.
     """
     asked = {name: value for name, value in wanted.items() if value is not None}
     shape = first_that_fits(shapes, asked)
