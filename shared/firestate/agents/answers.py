@@ -112,7 +112,7 @@ class reads(Generic[P, T]):  # noqa: N801 - a decorator
     def __init__(self, method: Callable[Concatenate[Any, P], Question[T]]) -> None:
         """Take the method."""
         self._method = method
-        update_wrapper(self, method)  # type: ignore[arg-type] # for people's `help`
+        update_wrapper(self, method)  # for people's `help`
 
     @overload
     def __get__(self, instance: None, owner: type) -> Self: ...

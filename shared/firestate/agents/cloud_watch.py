@@ -1,8 +1,8 @@
 """One stream of changes from Firestore for all that a process watches.
 
 Google's own `on_snapshot` takes a stream and three threads for each watch, and while Firestore is
-away it tries again without a pause. This is the same protocol (`Listen` of google.firestore.v1) with
-one stream for all watches, which begins anew, with pauses, whenever it breaks.
+away it tries again without a pause. This is the same protocol (`Listen` of google.firestore.v1)
+with one stream for all watches, which begins anew, with pauses, whenever it breaks.
 """
 
 from __future__ import annotations

@@ -101,8 +101,8 @@ class Controls(ForkSafe):
         if told or before != stopped:
             _LOG.warning("emergency stop %s: %s", "set" if stopped else "lifted", reason)
         calls: list[Callable[[], None]] = [
-            *(lambda each=each: each(stopped, reason) for each in told),  # type: ignore[misc]
-            *(lambda each=each: each(change.data or {}) for each in self._listeners),  # type: ignore[misc]
+            *(lambda each=each: each(stopped, reason) for each in told),
+            *(lambda each=each: each(change.data or {}) for each in self._listeners),
         ]
         for call in calls:
             try:

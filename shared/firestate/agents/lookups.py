@@ -116,7 +116,7 @@ class LookUps:
 
         def make(found: list[Document]) -> SystemState:
             states = _all(SystemState, found)
-            return states[0] if states else SystemState(last_updated=now(), **_NOTHING)  # type: ignore[arg-type] # read as from a document
+            return states[0] if states else SystemState(last_updated=now(), **_NOTHING)
 
         return question(GLOBAL_CONFIG, make)
 

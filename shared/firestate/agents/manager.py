@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from firestate.agents.answers import Document, LookUp, Question, reads
+from firestate.agents.answers import Answer, Document, LookUp, Question, reads
 from firestate.agents.controls import Controls
 from firestate.agents.desk import Desk, WhenFull, now
 from firestate.agents.engines import Engine, OnThisMachine
@@ -33,19 +33,20 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from firestate.agents.agent import Agent
-    from firestate.agents.answers import Answer
     from firestate.agents.changes import Changes
     from firestate.agents.watch import Change
     from firestate.schema.models import AgentState
 
 _LOG = logging.getLogger("firestate.agents")
 _EMULATORS = ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST")
+LOCAL = ""
+"""Given as the project: this machine, whatever the environment names."""
 FOLDER = Path(".firestate")
 """Where a process keeps its outbox and, without a project, the local engine's file."""
 
 
 class StateManager(LookUps):
-    """Keeps the state of agents: in a project of Google Cloud, or, where none is named, on this machine.
+    """Keeps the state of agents: in a project of Google Cloud or, without one, on this machine.
 
     The project is the argument, or GOOGLE_CLOUD_PROJECT; FIRESTORE_EMULATOR_HOST and
     PUBSUB_EMULATOR_HOST name emulators. Without a project it works on the local engine, in the file
@@ -70,8 +71,8 @@ class StateManager(LookUps):
         bytes the outbox refuses, or a call waits (`when_full="wait"`), but nothing is dropped.
         Raises ConfigurationError where the local engine's file cannot be used.
         """
-        project = project or os.environ.get("GOOGLE_CLOUD_PROJECT")
-        if not project and (named := [name for name in _EMULATORS if os.environ.get(name)]):
+        project = os.environ.get("GOOGLE_CLOUD_PROJECT") if project is None else project
+        if project is None and (named := [name for name in _EMULATORS if os.environ.get(name)]):
             message = f"{named[0]} names an emulator, but no project is named: GOOGLE_CLOUD_PROJECT"
             raise ConfigurationError(message)
         where = None if folder is None else Path(folder).absolute()
@@ -99,14 +100,8 @@ class StateManager(LookUps):
 
     @classmethod
     def in_memory(cls, **options: Any) -> Self:  # noqa: ANN401 - those of the class
-        """Make one that keeps nothing: for tests of your agents. `settle` waits for its counters."""
-        environment = {
-            name: os.environ.pop(name, None) for name in ("GOOGLE_CLOUD_PROJECT", *_EMULATORS)
-        }
-        try:
-            return cls(folder=None, **options)
-        finally:
-            os.environ.update({k: v for k, v in environment.items() if v is not None})
+        """Make one that keeps nothing on any disk, nor in a cloud: for tests of your agents."""
+        return cls(LOCAL, folder=None, **options)
 
     def __enter__(self) -> Self:
         """Give itself."""
@@ -249,9 +244,8 @@ class StateManager(LookUps):
         What is left waits in the outbox for the next process; one in memory says what is lost.
         """
         if not self.flush(timeout_seconds) and self._outbox.path is None:
-            _LOG.error(
-                "%d messages are lost with the outbox in memory", self._outbox.depth().messages
-            )
+            left = self._outbox.depth().messages
+            _LOG.error("%d messages are lost with the outbox in memory", left)
         self._errands.close()
         self._sender.close()
         self.controls.close()

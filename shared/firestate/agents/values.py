@@ -7,17 +7,20 @@ become what pydantic's own JSON makes of them: a time ISO 8601 text, a set a lis
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from firestate.errors import FieldProblem, InvalidMessageError
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
 _FAULTS = (PydanticSerializationError, UnicodeError, RecursionError, ValueError)
 _MOST_LEVELS = 200
 
 
-def plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+def plain(fields: Mapping[str, Any] | BaseModel) -> dict[str, Any]:
     """Give `fields` in plain values; raise InvalidMessageError that names what has no JSON form."""
     try:
         found: dict[str, Any] = to_jsonable_python(fields, inf_nan_mode="constants")
@@ -26,12 +29,12 @@ def plain(fields: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def not_json(fields: Mapping[str, Any], error: Exception) -> InvalidMessageError:
+def not_json(fields: object, error: Exception) -> InvalidMessageError:
     """Give the error that names which value of `fields` has no JSON form."""
     return InvalidMessageError("schema", [_problem(fields, error)])
 
 
-def _problem(fields: Mapping[str, Any], error: Exception) -> FieldProblem:
+def _problem(fields: object, error: Exception) -> FieldProblem:
     """Find the first value that has no JSON form, for people to see where it is."""
     path: list[str] = []
     value: Any = fields
