@@ -95,7 +95,7 @@ class Bound(Generic[P, T]):
         """Take the method, and whom to ask."""
         self._method = method
         self._asker = asker
-        update_wrapper(self, method)  # type: ignore[arg-type] # for people's `help`
+        update_wrapper(self, method)  # for people's `help`
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Ask, and wait for the answer."""
@@ -112,7 +112,7 @@ class reads(Generic[P, T]):  # noqa: N801 - a decorator
     def __init__(self, method: Callable[Concatenate[Any, P], Question[T]]) -> None:
         """Take the method."""
         self._method = method
-        update_wrapper(self, method)  # for people's `help`
+        update_wrapper(self, method)  # type: ignore[arg-type] # for people's `help`
 
     @overload
     def __get__(self, instance: None, owner: type) -> Self: ...
