@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from firestate.agents.carrying import merged
@@ -12,26 +10,24 @@ from firestate.agents.desk import now
 from firestate.agents.fields import Fields
 from firestate.agents.history import Former, trimmed
 from firestate.agents.partners import Partners
-from firestate.agents.values import plain
+from firestate.agents.tasks import Tasks
 from firestate.errors import FencedError
 from firestate.outbox.forking import ForkSafe
-from firestate.schema.enums import AgentStatus, TaskStatus
+from firestate.schema.enums import AgentStatus
 from firestate.schema.ids import Identity
 from firestate.schema.messages import Order
 from firestate.schema.values import time_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from firestate.agents.changes import Changes
     from firestate.agents.desk import Desk
     from firestate.agents.roster import Roster
     from firestate.schema.models import AgentState
 
-_ENDED = ("completed", "failed", "cancelled")
 
-
-class Agent(Partners, ForkSafe):
+class Agent(Tasks, Partners, ForkSafe):
     """Made by `StateManager.start`, `resume` and `take_up`. Any thread may call it.
 
     Each call that changes something saves the whole state: it is on the disk when the call returns,
@@ -117,74 +113,6 @@ class Agent(Partners, ForkSafe):
         with self._lock:
             self._save({"performance_metrics": self._fields["performance_metrics"] | metrics})
         return self
-
-    def begin_task(self, task_id: str, kind: str, **details: Any) -> Self:  # noqa: ANN401 - the user's own
-        """Put a task into the history as in progress; the agent is busy with it."""
-        entry = {
-            **details,
-            "task_id": task_id,
-            "kind": kind,
-            "status": TaskStatus.IN_PROGRESS,
-            "session_id": self.identity.session_id,
-            "started_at": now(),
-        }
-        with self._lock:
-            self._save(
-                {
-                    "status": AgentStatus.BUSY.value,
-                    "current_task": task_id,
-                    "task_status": TaskStatus.IN_PROGRESS.value,
-                    "task_history": [*self._fields["task_history"], plain(entry)],
-                }
-            )
-        return self
-
-    def end_task(self, task_id: str, status: str = "completed", **details: Any) -> Self:  # noqa: ANN401 - the user's own
-        """Say how a task ended: completed, failed or cancelled; once it has, it counts.
-
-        One that was never begun is put into the history as it is.
-        """
-        if status not in _ENDED:
-            message = f"a task ends as {', '.join(_ENDED)}, not {status!r}"
-            raise ValueError(message)
-        with self._lock:
-            history = list(self._fields["task_history"])
-            places = range(len(history) - 1, -1, -1)
-            place = next((n for n in places if self._runs(history[n], task_id)), None)
-            begun = history[place] if place is not None else {"task_id": task_id}
-            ended = {
-                **begun,
-                **details,
-                "status": status,
-                "session_id": self.identity.session_id,
-                "ended_at": now(),
-            }
-            if place is None:
-                history.append(plain(ended))
-            else:
-                history[place] = plain(ended)
-            changes: dict[str, Any] = {"task_history": history}
-            if self._fields["current_task"] == task_id:
-                changes |= {"status": AgentStatus.ACTIVE.value, "task_status": status}
-            self._save(changes)
-        return self
-
-    @contextmanager
-    def task(self, task_id: str, kind: str, **details: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - the user's own
-        """Time a task: it completes with the block, or fails with what the block raises.
-
-        What is put into the map that the block gets is kept in the history's entry.
-        """
-        self.begin_task(task_id, kind, **details)
-        more: dict[str, Any] = {}
-        started = time.monotonic()
-        try:
-            yield more
-        except BaseException as error:
-            more = {"error": f"{type(error).__name__}: {error}", **more}
-            self.end_task(task_id, "failed", duration_seconds=time.monotonic() - started, **more)
-            raise
-        self.end_task(task_id, "completed", duration_seconds=time.monotonic() - started, **more)
 
     def terminate(self) -> Self:
         """Save that the agent has ended in this session; its memory stays."""
@@ -286,7 +214,3 @@ class Agent(Partners, ForkSafe):
         if isinstance(value, dict):
             return {"session_id": self.identity.session_id, **value}
         return value
-
-    @staticmethod
-    def _runs(entry: Mapping[str, Any], task_id: str) -> bool:
-        return entry.get("task_id") == task_id and entry.get("status") not in _ENDED

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from firestate.agents.controls import Controls
-    from firestate.agents.reader import Reader
     from firestate.outbox.file import Outbox
     from firestate.outbox.sender import Sender
     from firestate.schema.ids import Identity
@@ -49,7 +48,6 @@ class Desk(ForkSafe):
         self,
         outbox: Outbox,
         sender: Sender,
-        reader: Reader,
         controls: Controls,
         *,
         when_full: WhenFull,
@@ -57,7 +55,6 @@ class Desk(ForkSafe):
         """Take them; `when_full` says what a call does at the outbox's bound."""
         super().__init__()
         self.outbox = outbox
-        self.reader = reader
         self.controls = controls
         self._sender = sender
         self._when_full = when_full

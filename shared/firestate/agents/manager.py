@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import logging
-import os
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from firestate.agents.answers import Answer, Document, LookUp, Question, reads
-from firestate.agents.controls import Controls
-from firestate.agents.desk import Desk, WhenFull, now
-from firestate.agents.engines import Engine, OnThisMachine
-from firestate.agents.errands import Errands
+from firestate.agents.desk import WhenFull, now
 from firestate.agents.lookups import LookUps, first_state, newest_of
+from firestate.agents.office import LOCAL, Office, named_project
 from firestate.agents.partners import Name, new_id
-from firestate.agents.reader import Reader
-from firestate.agents.roster import Roster
 from firestate.agents.values import plain
 from firestate.agents.watch import Watch
-from firestate.errors import ConfigurationError, UnknownSessionError
+from firestate.errors import UnknownSessionError
 from firestate.limits import MAX_OUTBOX_BYTES, SNAPSHOT_INTERVAL_SECONDS
-from firestate.outbox.connection import Connection
-from firestate.outbox.file import open_outbox
-from firestate.outbox.sender import Sender
 from firestate.queries import BY_PARENT, EVERY_STATUS, STALE
 from firestate.schema.ids import Identity
 from firestate.schema.messages import Order
@@ -35,12 +27,10 @@ if TYPE_CHECKING:
     from firestate.agents.agent import Agent
     from firestate.agents.changes import Changes
     from firestate.agents.watch import Change
+    from firestate.outbox.connection import Connection
     from firestate.schema.models import AgentState
 
 _LOG = logging.getLogger("firestate.agents")
-_EMULATORS = ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST")
-LOCAL = ""
-"""Given as the project: this machine, whatever the environment names."""
 FOLDER = Path(".firestate")
 """Where a process keeps its outbox and, without a project, the local engine's file."""
 
@@ -71,32 +61,19 @@ class StateManager(LookUps):
         bytes the outbox refuses, or a call waits (`when_full="wait"`), but nothing is dropped.
         Raises ConfigurationError where the local engine's file cannot be used.
         """
-        project = os.environ.get("GOOGLE_CLOUD_PROJECT") if project is None else project
-        if project is None and (named := [name for name in _EMULATORS if os.environ.get(name)]):
-            message = f"{named[0]} names an emulator, but no project is named: GOOGLE_CLOUD_PROJECT"
-            raise ConfigurationError(message)
-        where = None if folder is None else Path(folder).absolute()
-        self._engine = _engine(project, where, patience_seconds)
-        self._outbox = open_outbox(
-            where and where / (f"outbox-{project}.db" if project else "outbox.db"),
-            most_bytes=outbox_bytes,
+        self._office = Office(
+            named_project(project),
+            None if folder is None else Path(folder).absolute(),
+            snapshot_interval_seconds=snapshot_interval_seconds,
+            patience_seconds=patience_seconds,
+            outbox_bytes=outbox_bytes,
+            when_full=when_full,
         )
-        self._reader = Reader(self._engine, self._outbox, patience_seconds=patience_seconds)
-        self.controls = Controls(self._engine, patience_seconds=patience_seconds)
+        self._reader = self._office.reader
+        self._roster = self._office.roster
+        self.controls = self._office.controls
         """Feature flags and the emergency stop, as operators have set them."""
-        self._sender = Sender(
-            self._outbox,
-            self._engine,
-            self._engine.publishing,
-            interval_seconds=snapshot_interval_seconds,
-        )
-        self._desk = Desk(
-            self._outbox, self._sender, self._reader, self.controls, when_full=when_full
-        )
-        self._errands = Errands(self._engine, self._reader)
-        self._roster = Roster(self._desk, self._engine, self._errands)
         self._watches: list[Watch] = []
-        self._sender.start()
 
     @classmethod
     def in_memory(cls, **options: Any) -> Self:  # noqa: ANN401 - those of the class
@@ -216,44 +193,29 @@ class StateManager(LookUps):
     @property
     def connection(self) -> Connection:
         """How the ways to the cloud are, and what waits."""
-        depth = self._outbox.depth()
-        since = None if depth.since is None else datetime.fromtimestamp(depth.since, UTC)
-        return Connection(
-            self._engine.publishing.way, self._engine.reading.way, depth.messages, since
-        )
+        return self._office.connection()
 
     def on_connection(self, listener: Callable[[Connection], None]) -> None:
         """Call `listener` whenever a way opens or closes."""
-        for line in (self._engine.publishing, self._engine.reading):
+        for line in self._office.lines:
             line.on_change(lambda _: listener(self.connection))
 
     def flush(self, timeout_seconds: float = 10.0) -> bool:
         """Wait until Pub/Sub has all that was saved; False if the time was up before."""
-        return self._sender.flush(timeout_seconds)
+        return self._office.flush(timeout_seconds)
 
     def settle(self, timeout_seconds: float = 30.0) -> bool:
         """Flush and, on the local engine, wait until all is counted: for tests."""
-        flushed = self.flush(timeout_seconds)
-        if isinstance(self._engine, OnThisMachine):
-            self._engine.engine.settle(timeout_seconds)
-        return flushed
+        return self._office.settle(timeout_seconds)
 
     def close(self, timeout_seconds: float = 5.0) -> None:
         """Send what waits, as far as that goes in time, and end all threads.
 
         What is left waits in the outbox for the next process; one in memory says what is lost.
         """
-        if not self.flush(timeout_seconds) and self._outbox.path is None:
-            left = self._outbox.depth().messages
-            _LOG.error("%d messages are lost with the outbox in memory", left)
-        self._errands.close()
-        self._sender.close()
-        self.controls.close()
         for watch in self._watches:
             watch.close()
-        self._reader.close()
-        self._engine.close()
-        self._outbox.close()
+        self._office.close(timeout_seconds)
 
     def _later(self, agent: Agent, find: str | LookUp) -> Agent:
         agent.fresh = False
@@ -265,23 +227,15 @@ class StateManager(LookUps):
                 self._roster.resumed_late(agent, former, found)
             agent.fresh = True
 
-        self._errands.do(find, done)
+        self._office.errands.do(find, done)
         return agent
 
     def _delete(self, identity: Identity, found: list[Document]) -> None:
         stored = found[0]["epoch"] if found else 0
-        self._desk.put_tombstone(identity, Order(self._desk.new_epoch(identity, stored), 1))
+        desk = self._office.desk
+        desk.put_tombstone(identity, Order(desk.new_epoch(identity, stored), 1))
 
     def _watched(self, watch: Watch) -> Watch:
         self._watches = [each for each in self._watches if not each.is_over] + [watch]
-        self._engine.watch(watch)
+        self._office.engine.watch(watch)
         return watch
-
-
-def _engine(project: str | None, folder: Path | None, patience_seconds: float) -> Engine:
-    if not project:
-        return OnThisMachine(folder and folder / "state.db")
-    # Google's libraries take longer to load than all the rest: only where they are used.
-    from firestate.agents.cloud import InTheCloud  # noqa: PLC0415 - see above
-
-    return InTheCloud(project, patience_seconds=patience_seconds)

@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import os
 import weakref
+from abc import ABC, abstractmethod
 
 _ALIVE: weakref.WeakSet[ForkSafe] = weakref.WeakSet()
 _LEAKED: list[object] = []
 
 
-class ForkSafe:
+class ForkSafe(ABC):
     """Something that is open, and is opened anew in a child."""
 
     def __init__(self) -> None:
         """Be told of forks from now on, as long as it lives."""
         _ALIVE.add(self)
 
+    @abstractmethod
     def after_fork(self) -> None:
         """Make it usable in the child, where it is called before anything else."""
-        raise NotImplementedError
 
     @staticmethod
     def leak(parents: object) -> None:
