@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from firestate.agents.carrying import merged
 from firestate.agents.desk import now
 from firestate.agents.fields import Fields
-from firestate.agents.history import Former, trimmed
+from firestate.agents.history import Former, is_short, trimmed
 from firestate.agents.partners import Partners
 from firestate.agents.tasks import Tasks
 from firestate.errors import FencedError
@@ -190,11 +190,16 @@ class Agent(Tasks, Partners, ForkSafe):
             checked = ("last_updated", "last_active")
         fields = self._fields.changed(changes, checked=checked, whole=whole)
         if "task_history" in changes or "task_totals" in changes:
-            former = Former(self._fields["task_history"], self._fields["task_totals"])
-            history, session_id = fields["task_history"], self.identity.session_id
-            counted = trimmed(history, fields["task_totals"], former, session_id)
-            fields = fields.changed(counted, checked=counted)
+            fields = self._trimmed(fields)
         self._put(fields)
+
+    def _trimmed(self, fields: Fields) -> Fields:
+        if fields.raw("task_totals") == b"null" and is_short(fields.raw("task_history")):
+            return fields
+        former = Former(self._fields["task_history"], self._fields["task_totals"])
+        history, session_id = fields["task_history"], self.identity.session_id
+        changes = trimmed(history, fields["task_totals"], former, session_id)
+        return fields.changed(changes, checked=changes)
 
     def _put(self, fields: Fields) -> None:
         order = Order(self._order.epoch, self._order.revision + 1)

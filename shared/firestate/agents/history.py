@@ -31,6 +31,11 @@ _COUNTS = ("tries", "successes", "cancelled", "duration_ms", "timed")
 _REST = "other"
 
 
+def is_short(encoded: bytes) -> bool:
+    """Whether the JSON of a history surely has no more entries than are kept, looked at quickly."""
+    return encoded.count(b"{") <= MAX_HISTORY
+
+
 def trimmed(
     history: list[Any], totals: Mapping[str, Any] | None, former: Former, session_id: str
 ) -> dict[str, Any]:

@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS snapshots (
     agent TEXT NOT NULL,
     topic TEXT NOT NULL,
     data BLOB NOT NULL
-) WITHOUT ROWID;
+);
 CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY,
     sent_at REAL,

@@ -46,11 +46,16 @@ def bounds_problem(data: bytes, most: int) -> str | None:
 
 def depth_of(data: bytes) -> int:
     """Give how deep maps and arrays nest in the bytes of JSON."""
-    # Without escapes, each second piece between quotes lies outside of all texts. What is not
-    # JSON is understood up to where it stops to be that, and the parser comes no further.
-    plain = data.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_STEPS, delete=_PLAIN)
-    outside = b"".join(plain.split(b'"')[::2])
-    return max(accumulate(memoryview(outside).cast("b")), default=0)
+    # Without escapes, a text is what lies between two quotes. What is not JSON is understood up to
+    # where it stops to be that, and the parser comes no further.
+    if b"\\" in data:
+        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    marks = data.translate(None, _PLAIN)
+    outside = marks.replace(b'""', b"")  # most texts hold no bracket
+    if b'"' in outside:
+        # One does: before the first of those, an odd number of quotes stands between two brackets.
+        outside = b"".join(marks.split(b'"')[::2])
+    return max(accumulate(memoryview(outside.translate(_STEPS)).cast("b")), default=0)
 
 
 def parse_json(data: bytes) -> Any:  # noqa: ANN401 - JSON can be anything, the schema says what
