@@ -85,7 +85,8 @@ class Asker(Protocol):
 
 
 class _HasReader(Protocol):
-    _reader: Asker
+    @property
+    def _reader(self) -> Asker: ...
 
 
 class Bound(Generic[P, T]):

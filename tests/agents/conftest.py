@@ -1,0 +1,44 @@
+"""The cloud of these tests: the whole pipeline on emulators, once for all of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.agents.worlds import World, world
+from tests.load.runner import PROJECT, Runner, runner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    with runner(tmp_path_factory.mktemp("pipeline")) as running:
+        yield running
+
+
+@pytest.fixture
+def cloud(pipeline: Runner, monkeypatch: pytest.MonkeyPatch) -> Runner:
+    """Have this process find the pipeline, as its environment says."""
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", pipeline.firestore_host)
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pipeline.pubsub_host)
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", PROJECT)
+    return pipeline
+
+
+@pytest.fixture(params=["memory", "file", "cloud"])
+def here(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    """Give each world in turn."""
+    if request.param == "cloud":
+        request.getfixturevalue("cloud")
+        with world("cloud", tmp_path, snapshot_interval_seconds=0.1) as made:
+            yield made
+    elif request.param == "file":
+        with world("file", tmp_path, project="", snapshot_interval_seconds=0.1) as made:
+            yield made
+    else:
+        with world("memory", None, snapshot_interval_seconds=0.1) as made:
+            yield made
