@@ -3,6 +3,9 @@
 CHAOS_SEEDS    first..last, or one seed: which histories, and the seed of the first batch
 CHAOS_BATCHES  batches through the runner
 CHAOS_ROUNDS   rounds with a frozen process
+CHAOS_KILLS    kills of a process of agents, 50 saves and events between two of them
+CHAOS_TAKEN    times that one process takes a session from another
+CHAOS_SECONDS  how long a way is cut off, and agents save as fast as they are told to
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import re
 import sys
 
 _SEEDS, _BATCHES, _ROUNDS = "0..19", "20", "6"
+_KILLS, _TAKEN, _SECONDS = "12", "8", "5"
 _RANGE = re.compile(r"(\d+)(?:\.\.(\d+))?")
 
 
@@ -33,6 +37,21 @@ def batches() -> int:
 def rounds() -> int:
     """Give how many times to freeze a process."""
     return _number("CHAOS_ROUNDS", _ROUNDS)
+
+
+def kills() -> int:
+    """Give how many times to kill the process of agents."""
+    return _number("CHAOS_KILLS", _KILLS)
+
+
+def taken() -> int:
+    """Give how many times to take a session from another process."""
+    return _number("CHAOS_TAKEN", _TAKEN)
+
+
+def seconds() -> int:
+    """Give how long a way is cut off, and how long agents save flat out."""
+    return _number("CHAOS_SECONDS", _SECONDS)
 
 
 def tell(line: str) -> None:
