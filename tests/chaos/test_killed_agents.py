@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
     from tests.load.runner import Runner
 
-AGENTS = [Identity("Developer", f"agent-{number}", "session") for number in range(5)]
+AGENTS = [Identity("Developer", f"agent-{number}", "session") for number in range(20)]
 _CALLS_BETWEEN_KILLS = 50
 _PAUSE_SECONDS = 0.004
 _LONGEST_LIFE_SECONDS = 0.5
+_LONGEST_A_CALL_SECONDS = 0.1  # until it is counted, on a busy machine
 
 
 def work_on(log: Log, folder: Path, total: int) -> None:
@@ -78,6 +79,7 @@ def test_what_has_returned_takes_effect_once(tmp_path: Path) -> None:
                     killed += 1
             child.join()
         assert not [line["broken"] for line in log.lines() if "broken" in line]
+        pipeline.wait_quiet(60 + total * _LONGEST_A_CALL_SECONDS)
         told = _compared(pipeline, log)
         pipeline.wait_quiet(60)
         assert FullAudit(pipeline.store).run().drift == 0

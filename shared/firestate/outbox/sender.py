@@ -158,6 +158,8 @@ class Sender(ForkSafe):
             for topic, listed in each_round.items():
                 # One that was replaced since then goes as its successor, which waits its second.
                 there = [each for each in listed if each.seq in data]
+                if not there:
+                    continue
                 self._destination.send(topic, [data[each.seq] for each in there])
                 now = time.monotonic()
                 self._sent_at |= {each.document: now for each in there if each.is_snapshot}
