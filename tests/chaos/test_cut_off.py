@@ -1,0 +1,202 @@
+"""Agents whose way to the cloud is cut off: they go on, and what they did arrives later."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from firestate import StateManager
+from firestate.audit.full import FullAudit
+from firestate.queries import BY_SOURCE
+from tests.chaos.cutting import Cut, Cuttable
+from tests.chaos.processes import environment_of
+from tests.chaos.settings import seconds, tell
+from tests.load.runner import Runner, runner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from firestate.agents.agent import Agent
+
+_AGENTS = 10
+_ROUND_SECONDS = 0.1
+_ARRIVES_WITHIN_SECONDS = 10.0
+_MOST_RATIO = 2.0
+_LEAST_P99_SECONDS = 0.001
+"""Below this the agents' own threads, and not the network, are what is measured."""
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    with runner(tmp_path_factory.mktemp("pipeline")) as running:
+        yield running
+
+
+@pytest.fixture
+def ways(pipeline: Runner, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Cuttable]]:
+    environment = environment_of(pipeline)
+    with contextlib.ExitStack() as stack:
+        ways = []
+        for name in ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"):
+            ways.append(stack.enter_context(Cuttable(environment[name])))
+            environment[name] = ways[-1].address
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        yield ways
+
+
+class Fleet:
+    """Agents at work in threads of their own; notes how long each call takes, and what it said."""
+
+    def __init__(self, manager: StateManager, name: str) -> None:
+        self._manager = manager
+        self._agents = [manager.start("Developer", f"{name}-{n}") for n in range(_AGENTS)]
+        self._took: dict[str, list[float]] = defaultdict(list)
+        self._ending = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(a,)) for a in self._agents]
+        self.raised: list[BaseException] = []
+        self.events: dict[Agent, list[str]] = defaultdict(list)
+        self.last: dict[Agent, int] = {}
+        self.answers: list[bool] = []
+        for thread in self._threads:
+            thread.start()
+
+    def took(self) -> dict[str, list[float]]:
+        """Give how long calls took since the last time this was asked."""
+        took, self._took = self._took, defaultdict(list)
+        return took
+
+    def end(self) -> None:
+        self._ending.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, agent: Agent) -> None:
+        number = 0
+        while not self._ending.wait(_ROUND_SECONDS):
+            try:
+                self._round(agent, number)
+            except BaseException as error:
+                self.raised.append(error)
+                raise
+            number += 1
+
+    def _round(self, agent: Agent, number: int) -> None:
+        self._timed("save", lambda: agent.measure(number=number))
+        self.last[agent] = number
+        event = self._timed("event", lambda: agent.handed_off(("QA", "q"), context={"n": number}))
+        self.events[agent].append(event.event_id)
+        self._timed("flag", lambda: self._manager.controls.flag("any"))
+        answer = self._timed("load", lambda: self._manager.load(*agent.identity))
+        assert answer.value is not None
+        assert answer.value.performance_metrics["number"] == number
+        self.answers.append(answer.fresh)
+
+    def _timed(self, what: str, call: Callable[[], Any]) -> Any:
+        begin = time.perf_counter()
+        try:
+            return call()
+        finally:
+            self._took[what].append(time.perf_counter() - begin)
+
+
+@pytest.mark.parametrize("how", ["frozen", "refused", "unreachable"])
+@pytest.mark.timeout(300)
+def test_cut_off_in_the_middle(
+    how: Cut, ways: list[Cuttable], pipeline: Runner, tmp_path: Path
+) -> None:
+    """No call raises or takes longer, reads say what they are, and all arrives within 10 s."""
+    heard: list[Any] = []
+    with StateManager(folder=tmp_path / "outbox") as manager:
+        manager.on_connection(heard.append)
+        fleet = Fleet(manager, how)
+        time.sleep(seconds())
+        before = fleet.took()
+        fleet.answers.clear()
+        for way in ways:
+            way.cut(how)
+        time.sleep(seconds())
+        during, answers = fleet.took(), list(fleet.answers)
+        assert manager.connection.publishing.open is False
+        assert manager.connection.reading.open is False
+        assert manager.connection.waiting > 0
+        fleet.end()
+        for way in ways:
+            way.mend()
+        arrived = _arrived_after(pipeline, fleet)
+        assert fleet.raised == []
+        assert not any(answers[len(answers) // 2 :])
+        back = time.monotonic() + _ARRIVES_WITHIN_SECONDS
+        while not (manager.connection.publishing.open and manager.connection.reading.open):
+            assert time.monotonic() < back
+            time.sleep(0.05)
+        agent = manager.load(*next(iter(fleet.last)).identity)
+        assert agent.fresh
+    shown = []
+    for what in before:
+        p99, then = _p99(during[what]), _p99(before[what])
+        shown.append(f"{what} {1000 * then:.2f} to {1000 * p99:.2f} ms")
+        assert p99 <= _MOST_RATIO * max(then, _LEAST_P99_SECONDS), shown
+    assert len(heard) >= 4
+    pipeline.wait_quiet(60)
+    assert FullAudit(pipeline.store).run().drift == 0
+    tell(f"{how} for {seconds()} s: p99 {', '.join(shown)}; all there after {arrived:.1f} s")
+
+
+@pytest.mark.parametrize("how", ["frozen", "refused", "unreachable"])
+@pytest.mark.timeout(300)
+def test_absent_at_the_start(
+    how: Cut, ways: list[Cuttable], pipeline: Runner, tmp_path: Path
+) -> None:
+    """Agents begin, are resumed, work and end without the cloud; all arrives when it comes."""
+    for way in ways:
+        way.cut(how)
+    with StateManager(folder=tmp_path / "outbox") as manager:
+        fleet = Fleet(manager, f"absent-{how}")
+        resumed = manager.resume("Developer", f"never-{how}")
+        assert not resumed.fresh
+        assert manager.active().value
+        assert manager.system().value.total_agents_spawned >= 0
+        time.sleep(seconds())
+        fleet.end()
+        assert fleet.raised == []
+        assert not any(fleet.answers)
+        for way in ways:
+            way.mend()
+        arrived = _arrived_after(pipeline, fleet)
+        deadline = time.monotonic() + _ARRIVES_WITHIN_SECONDS
+        while not resumed.fresh:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    tell(f"{how} at the start: all there after {arrived:.1f} s")
+
+
+def _arrived_after(pipeline: Runner, fleet: Fleet) -> float:
+    begin = time.monotonic()
+    while missing := _missing(pipeline, fleet):
+        assert time.monotonic() < begin + _ARRIVES_WITHIN_SECONDS, missing
+        time.sleep(0.1)
+    return time.monotonic() - begin
+
+
+def _missing(pipeline: Runner, fleet: Fleet) -> list[str]:
+    found = []
+    for agent, number in fleet.last.items():
+        stored = pipeline.store.read(agent.identity.state_path)
+        if stored is None or stored.data["performance_metrics"] != {"number": number}:
+            found.append(f"the newest state of {agent.identity.agent_id}")
+        query = BY_SOURCE.query({"source_agent_id": agent.identity.agent_id}, fields=["event_id"])
+        there = {each.data["event_id"] for each in pipeline.store.query(query)}
+        if left := set(fleet.events[agent]) - there:
+            found.append(f"{len(left)} events of {agent.identity.agent_id}")
+    return found
+
+
+def _p99(times: list[float]) -> float:
+    return sorted(times)[int(len(times) * 0.99)]
