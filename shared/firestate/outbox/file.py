@@ -21,6 +21,7 @@ from firestate.outbox.forking import ForkSafe
 from firestate.outbox.sqlite import (
     DEPTH,
     FORGET_EVENTS,
+    NOTE,
     PAGE_BYTES,
     PUT_EVENT,
     PUT_SNAPSHOT,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _KEPT_SENT_SECONDS = 600
 _KEPT_SENT = 1_000
+_MOST_REASON = 1_000  # characters: with them the note stays within its page, also in a full file
 
 
 class Waiting(NamedTuple):
@@ -175,6 +177,14 @@ class Outbox(ForkSafe):
         ((pages,),) = self._rows("PRAGMA page_count")
         ((free,),) = self._rows("PRAGMA freelist_count")
         return int(pages - free) * PAGE_BYTES
+
+    def note(self, reason: str | None) -> None:
+        """Note why nothing goes out, for `firestate outbox`; None: something has gone out."""
+        if reason is None:
+            self._rows("DELETE FROM sender")
+        else:
+            text = reason.encode("utf-8", "backslashreplace").decode()[:_MOST_REASON]
+            self._rows(NOTE, (text, time.time()))
 
     def tidy(self) -> None:
         """Forget what was sent long ago, and write the journal back into the file.

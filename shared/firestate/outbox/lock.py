@@ -19,7 +19,7 @@ class SendersLock(ForkSafe):
     def __init__(self, outbox: Path | None) -> None:
         """Take the outbox's own path."""
         super().__init__()
-        self._path = outbox and outbox.with_name(f"{outbox.name}.lock")
+        self._path = outbox and _beside(outbox)
         self._handle: int | None = None
 
     def acquire(self) -> bool:
@@ -50,3 +50,27 @@ class SendersLock(ForkSafe):
         if handle is not None:
             with contextlib.suppress(OSError):
                 os.close(handle)
+
+
+def is_held(outbox: Path) -> bool:
+    """Whether some process empties an outbox now. Makes nothing, and keeps nothing.
+
+    Raises OSError where that cannot be found out.
+    """
+    try:
+        handle = os.open(_beside(outbox), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        # Shared, so that two that look do not take each other for a sender. A sender that begins
+        # in this very moment tries again within its next look.
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _beside(outbox: Path) -> Path:
+    return outbox.with_name(f"{outbox.name}.lock")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import threading
@@ -30,6 +31,7 @@ _GATHER_SECONDS = 0.01
 _LEAST_PAUSE, _MOST_PAUSE = 0.1, 2.0
 _TIDY_EVERY_SECONDS = 1.0
 _MOST_SESSIONS = 10_000
+_UNKNOWN = ""  # what an earlier sender, or that of another process, has noted
 
 
 class Destination(Protocol):
@@ -71,6 +73,7 @@ class Sender(ForkSafe):
         self._sent_at: dict[str, float] = {}
         self._pause = 0.0
         self._tidied_at = 0.0
+        self._noted: str | None = _UNKNOWN
 
     def after_fork(self) -> None:
         """Begin anew: the thread is the parent's. It starts with the child's first append."""
@@ -127,7 +130,10 @@ class Sender(ForkSafe):
 
     def _failed(self, reason: str) -> float:
         self._line.lost(reason)
-        self._tidy()
+        self._note(reason)
+        # What is wrong may be the outbox itself: this thread goes on all the same.
+        with contextlib.suppress(FirestateError):
+            self._tidy()
         self._pause = min(max(2 * self._pause, _LEAST_PAUSE), _MOST_PAUSE)
         return self._pause * random.uniform(0.5, 1.0)  # noqa: S311 - a wait, no secret
 
@@ -136,6 +142,7 @@ class Sender(ForkSafe):
         self._appended.clear()
         if not self._lock.acquire():
             self._line.unknown()
+            self._noted = _UNKNOWN
             return _LOOK_SECONDS
         choice = choose(
             self._outbox.waiting(_MOST_WAITING),
@@ -149,6 +156,7 @@ class Sender(ForkSafe):
             self._send(choice.chosen)
             self._pause = 0.0
             self._line.back()
+            self._note(None)
             return 0.0
         return _LOOK_SECONDS if choice.again_in is None else min(choice.again_in, _LOOK_SECONDS)
 
@@ -168,6 +176,13 @@ class Sender(ForkSafe):
         if len(self._sent_at) > _MOST_SESSIONS:
             limit = time.monotonic() - self._interval_seconds
             self._sent_at = {name: at for name, at in self._sent_at.items() if at > limit}
+
+    def _note(self, reason: str | None) -> None:
+        """Note it beside the messages where it is another than before; else it costs nothing."""
+        if reason != self._noted:
+            with contextlib.suppress(FirestateError):
+                self._outbox.note(reason)
+                self._noted = reason
 
     def _tidy(self) -> None:
         now = time.monotonic()

@@ -34,6 +34,11 @@ CREATE TABLE IF NOT EXISTS events (
     topic TEXT NOT NULL,
     data BLOB NOT NULL
 );
+CREATE TABLE IF NOT EXISTS sender (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    reason TEXT NOT NULL,
+    at REAL NOT NULL
+);
 """
 
 # Their order in the same statement: of two processes that hold one session, the former must not put
@@ -63,6 +68,8 @@ FORGET_EVENTS = """
 DELETE FROM events WHERE sent_at IS NOT NULL AND (sent_at < ?1 OR seq <= (
     SELECT seq FROM events WHERE sent_at IS NOT NULL ORDER BY seq DESC LIMIT 1 OFFSET ?2))
 """
+# `at` stays: since when nothing has gone out, whatever else has gone wrong since.
+NOTE = "INSERT INTO sender VALUES (1, ?1, ?2) ON CONFLICT (id) DO UPDATE SET reason = ?1"
 
 
 def connect(path: Path | None) -> sqlite3.Connection:
