@@ -67,6 +67,10 @@ MAX_COUNT = 10**12
 MAX_DURATION_SECONDS = 10**9
 """Ours: sums of these stay far below 64 bits, where Firestore's increments stop growing."""
 
+MAX_REASON = 1_000
+"""Ours: characters of the reason of an emergency stop, as firestore.rules has it: in UTF-16, where
+an emoji is two."""
+
 MAX_DECISIONS = 100
 MAX_ACTIVITIES = 50
 """Newest decisions and activities that an agent's memory shows."""
