@@ -61,6 +61,13 @@ def print_json(value: Any) -> None:  # noqa: ANN401 - anything stored
     sys.stdout.write(safe_lines(text) + os.linesep)
 
 
+def print_json_line(value: Any) -> None:  # noqa: ANN401 - anything stored
+    """Print JSON on one line, at once: whoever reads it may be waiting."""
+    text = json.dumps(value, ensure_ascii=False, default=_json_value, sort_keys=True)
+    sys.stdout.write(safe(text) + os.linesep)
+    sys.stdout.flush()
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
     """Build a table; numbers stand to the right, times are shown as how long ago."""
     built = Table(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rich.text import Text
+
 from firestate.cli.connect import FileOption, ProjectOption, open_store
 from firestate.cli.output import JsonOption, console, counts_text, fail, print_json, table
+from firestate.cli.safe_text import safe
 from firestate.cli.stored import read_one
 from firestate.pipeline.sweep import swept_figures
 from firestate.schema.documents import to_json
@@ -33,8 +36,13 @@ def system(
     out = console()
     out.print(system_table(stored.data))
     if state.emergency_stop:
-        reason = state.emergency_reason or "no reason given"
-        out.print(f"EMERGENCY STOP: {reason}", style="bold red", markup=False)
+        out.print(emergency_text(stored.data))
+
+
+def emergency_text(data: Mapping[str, Any]) -> Text:
+    """Give the line that says that all agents are to stop, and why."""
+    reason = data.get("emergency_reason") or "no reason given"
+    return Text(safe(f"EMERGENCY STOP: {reason}"), style="bold red")
 
 
 def system_table(data: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a rich table
