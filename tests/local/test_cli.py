@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -21,17 +20,6 @@ if TYPE_CHECKING:
     from tests.conftest import Run
 
 FIRESTATE = Path(sys.executable).parent / "firestate"
-
-
-@pytest.fixture
-def run(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run `firestate` in an empty folder; give its exit code, output and notes."""
-    for name in list(os.environ):
-        if "EMULATOR" in name or "PROJECT" in name or name.startswith("FIRESTATE"):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-
-    return run
 
 
 @pytest.fixture

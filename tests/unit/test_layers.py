@@ -60,6 +60,7 @@ ARROWS = {
         "demo",
         "local",
         "people",
+        "outbox",
     },
 }
 # Also pure: nothing of Google, nothing that waits, reads or prints.

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from firestate.cli import audit, demo, quarantine, replay, roles, system, views
+from firestate.cli import (
+    audit,
+    demo,
+    emergency,
+    flags,
+    outbox,
+    quarantine,
+    replay,
+    roles,
+    system,
+    views,
+    watch,
+)
 from firestate.cli.connect import close_engines
 from firestate.cli.output import fail
 from firestate.errors import ConfigurationError, FirestateError
@@ -19,6 +31,7 @@ app = typer.Typer(
     "is a file of the local engine instead: no account, no emulators. Exit codes: 0 all is well, "
     "1 something is off, 2 the command or a setting is wrong, 3 it could not be done.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -26,6 +39,10 @@ app.command("system")(system.system)
 app.command("agents")(views.agents)
 app.command("events")(views.events)
 app.command("memory")(views.memory)
+app.command("watch")(watch.watch)
+app.command("outbox")(outbox.outbox)
+app.add_typer(flags.app, name="flags")
+app.command("emergency-stop")(emergency.emergency_stop)
 app.command("replay")(replay.replay)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(roles.app, name="roles")
