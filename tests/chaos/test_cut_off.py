@@ -28,8 +28,8 @@ _AGENTS = 10
 _ROUND_SECONDS = 0.1
 _ARRIVES_WITHIN_SECONDS = 10.0
 _MOST_RATIO = 2.0
-_LEAST_P99_SECONDS = 0.001
-"""Below this the agents' own threads, and not the network, are what is measured."""
+_LEAST_P99_SECONDS = 0.01
+"""Below this it is Python's threads, which take turns of 5 ms each, and not the network."""
 
 
 @pytest.fixture(scope="module")

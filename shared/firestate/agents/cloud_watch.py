@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from google.api_core import exceptions as gcp
 from google.auth import exceptions as auth
-from google.cloud import firestore
 from google.cloud.firestore_v1 import _helpers
 from google.cloud.firestore_v1.types import ListenRequest, Target, TargetChange
 
+from firestate.agents.channels import firestore_client
 from firestate.stores.firestore import FirestoreStore
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Stream:
             except _Broken as error:
                 reason = str(error)
             except _ERRORS as error:
-                reason = str(error)
+                reason = error.details() if isinstance(error, grpc.Call) else str(error)
             except Exception as error:  # noqa: BLE001 - whatever it is: nobody else would tell the watches
                 _LOG.exception("changes cannot be followed for now")
                 reason = type(error).__name__
@@ -101,7 +101,7 @@ class Stream:
             self._closing.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - a wait, no secret
 
     def _listen(self) -> None:
-        client = firestore.Client(project=self._project)
+        client = firestore_client(self._project)
         requests: queue.SimpleQueue[ListenRequest | None] = queue.SimpleQueue()
         with self._lock:
             self._client, self._requests = client, requests
@@ -109,11 +109,10 @@ class Stream:
             for number, watch in self._watches.items():
                 watch.begin()
                 requests.put(self._added(number, watch))
-        api = client._firestore_api  # noqa: SLF001 - the client's own, as its `on_snapshot` uses it
-        self._call = api.listen(
-            iter(requests.get, None),
-            metadata=client._rpc_metadata,  # noqa: SLF001 - the same
-        )
+        # The bare call, as the client's own `on_snapshot` makes it: the one around it would try
+        # again by itself, and give nothing to cancel before the first answer is there.
+        listen = client._firestore_api.transport.listen  # noqa: SLF001 - see above
+        self._call = listen(iter(requests.get, None), metadata=client._rpc_metadata)  # noqa: SLF001
         # A connection that hangs gives no answer at all, not even an error.
         late = threading.Timer(_FIRST_ANSWER_SECONDS, self._call.cancel)
         late.daemon = True

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("firestate.outbox")
 _MOST_WAITING = 1_000
 """Pub/Sub: messages in one request (https://cloud.google.com/pubsub/quotas#resource_limits)."""
+_FIRST_AGAIN = 10
+"""After a failure: what it costs to make a whole request would be lost with each try."""
 _MOST_BYTES = 8_000_000
 """Pub/Sub: 10 MB in one request; the rest is for what it adds."""
 _CONFIRMED_AT_ONCE = 100  # an append waits for at most so many
@@ -145,7 +147,7 @@ class Sender(ForkSafe):
             self._noted = _UNKNOWN
             return _LOOK_SECONDS
         choice = choose(
-            self._outbox.waiting(_MOST_WAITING),
+            self._outbox.waiting(_FIRST_AGAIN if self._pause else _MOST_WAITING),
             self._sent_at,
             time.monotonic(),
             interval_seconds=self._interval_seconds,
