@@ -34,6 +34,7 @@ ARROWS = {
         "outbox",
         "local",
     },
+    "adapters": {"schema", "agents"},
     "replay": {"schema", "client", "ingest", "pipeline", "stores.protocol"},
     "people": {"schema"},
     "demo": {"schema", "client"},

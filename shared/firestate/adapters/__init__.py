@@ -1,0 +1,1 @@
+"""From agent frameworks: what their agents do, as states and events of Firestate."""

@@ -1,0 +1,156 @@
+"""What all adapters share: what the agents of a framework do, put down through a StateManager.
+
+An agent is known by the framework's name, in a session. It is busy while it runs, then idle, or
+`error` where it failed; with a session that cannot be gone on with, it is terminated.
+
+A hand-over is recorded when it is known how it went: as a success when the agent that took over
+has ended its run or handed on, as a failure when it failed; its duration is that of the run.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+from firestate.adapters.failures import Failure
+from firestate.adapters.held import Held
+from firestate.adapters.names import fit_id, fit_type
+from firestate.adapters.quiet import Troubles, quietly
+from firestate.adapters.run import Run
+from firestate.agents.partners import new_id
+from firestate.errors import EmergencyStopError, UnknownSessionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from firestate.agents.agent import Agent
+    from firestate.agents.manager import StateManager
+
+
+class Session(NamedTuple):
+    """Where agents run together; `lasts` where it can be gone on with, because others name it."""
+
+    id: str
+    lasts: bool
+
+
+class Recorder:
+    """Keeps one Agent for each agent of a framework in each session. Any thread may call it.
+
+    Trouble of Firestate's own is logged, and never raised into the framework; EmergencyStopError
+    is: while the emergency stop is set, no agent and no tool begins.
+    """
+
+    def __init__(
+        self, manager: StateManager, session_id: str | None = None, *, framework: str = ""
+    ) -> None:
+        """Record through `manager`; a session that is named here takes the place of all others."""
+        self.troubles = Troubles()
+        self.lock = threading.RLock()
+        self._manager = manager
+        self._framework = framework
+        self._named = None if session_id is None else Session(fit_id(session_id), lasts=True)
+        self._held: dict[tuple[Session, str], Held] = {}
+
+    def session(self, name: str | None = None, *, own: str | None = None) -> Session:
+        """Give the session that is named here, or `name` of the framework's, or a new one.
+
+        A new one has the id `own`, which nobody else may use, and ends with `close`.
+        """
+        if self._named is not None:
+            return self._named
+        return Session(fit_id(name), True) if name else Session(own or new_id(), False)  # noqa: FBT003 - a named tuple
+
+    def check(self) -> None:
+        """Raise EmergencyStopError while all agents are to stop."""
+        self._look_at_controls()
+
+    def begin(
+        self,
+        session: Session,
+        name: str,
+        *,
+        parents: Sequence[str] = (),
+        sources: Iterable[str] = (),
+    ) -> Run:
+        """Begin a run of the agent `name`, after `sources` have handed over to it.
+
+        Where it is new in the session, the first of `parents` has made it, that one the next.
+        Raises EmergencyStopError while all agents are to stop; then the hand-overs have failed.
+        """
+        run = Run(self, session, name, [each for each in sources if each != name])
+        try:
+            self.check()
+            self._begin(run, parents)
+        except EmergencyStopError as error:
+            for source in run.sources:
+                self.hand_over(session, source, name, Failure.of(error))
+            raise
+        return run
+
+    @quietly
+    def make(self, session: Session, name: str, parents: Sequence[str] = ()) -> None:
+        """See to it that an agent is there, without a run."""
+        with self.lock:
+            self._get(session, (name, *parents))
+
+    @quietly
+    def hand_over(
+        self,
+        session: Session,
+        source: str,
+        target: str,
+        failure: Failure | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        """Record that one agent has handed over to another, and how that went."""
+        with self.lock:
+            agent = self._get(session, (source,)).agent
+        agent.handed_off(
+            (fit_type(target), fit_id(target)),
+            success=failure is None,
+            error_message=failure and failure.message,
+            context={"error_type": failure.kind} if failure else {},
+            duration_seconds=seconds,
+        )
+
+    @quietly
+    def close(self, session: Session) -> None:
+        """Say that a session is over: its agents end, unless it can be gone on with."""
+        if session.lasts:
+            return
+        with self.lock:
+            for key in [key for key in self._held if key[0] == session]:
+                self._held.pop(key).let_go()
+
+    @quietly
+    def _look_at_controls(self) -> None:
+        self._manager.controls.check()
+
+    @quietly
+    def _begin(self, run: Run, parents: Sequence[str]) -> None:
+        with self.lock:
+            held = self._get(run.session, (run.name, *parents))
+            held.begin()
+            run.held = held
+
+    def _get(self, session: Session, names: Sequence[str]) -> Held:
+        """Give the agent of the first name, made by that of the second, and so on."""
+        key = (session, names[0])
+        held = self._held.get(key)
+        if held is None or held.agent.fenced:
+            held = self._held[key] = Held(self._find(session, names))
+        return held
+
+    def _find(self, session: Session, names: Sequence[str]) -> Agent:
+        agent_type, agent_id = fit_type(names[0]), fit_id(names[0])
+        if session.lasts:  # another process may have had it, or this one before
+            try:
+                return self._manager.take_up(agent_type, agent_id, session.id)
+            except UnknownSessionError:
+                pass
+        config = {"framework": self._framework} if self._framework else {}
+        if len(names) == 1:
+            return self._manager.start(agent_type, agent_id, session.id, agent_config=config)
+        parent = self._get(session, names[1:]).agent
+        return parent.spawn(agent_type, agent_id, session_id=session.id, agent_config=config)
