@@ -38,6 +38,15 @@ class _Place(NamedTuple):
     agent: str
 
 
+class _Active(NamedTuple):
+    """A run of an agent, with the object `usage`: as long as it lives, its id is nobody else's."""
+
+    run: Run
+    usage: object
+    errors: dict[str, Exception]
+    """What tools have raised, by their calls."""
+
+
 class FirestateHooks(RunHooks[Any]):
     """Records the agents of runs: give it as `hooks=`, and run inside its `with` block."""
 
@@ -46,9 +55,7 @@ class FirestateHooks(RunHooks[Any]):
         self._recorder = Recorder(manager, session_id, framework="openai-agents")
         self.troubles = self._recorder.troubles
         self._session = self._recorder.session()
-        # With the object `usage` beside each: as long as it lives, its id is nobody else's.
-        self._runs: dict[_Place, tuple[Run, object]] = {}
-        self._errors: dict[str, Exception] = {}
+        self._active: dict[_Place, _Active] = {}
 
     def __enter__(self) -> Self:
         """Begin a session, unless one was named."""
@@ -69,7 +76,7 @@ class FirestateHooks(RunHooks[Any]):
 
     async def on_agent_start(self, context: RunContextWrapper[Any], agent: Agent[Any]) -> None:
         """Begin a run of the agent, unless a hand-over has begun it."""
-        self._run(context, agent)
+        self._begin(context, agent)
 
     async def on_agent_end(
         self, context: RunContextWrapper[Any], agent: Agent[Any], output: object
@@ -82,16 +89,16 @@ class FirestateHooks(RunHooks[Any]):
     ) -> None:
         """End the run of the one, begin that of the other."""
         self._end(context, from_agent)
-        self._run(context, to_agent, from_agent)
+        self._begin(context, to_agent, from_agent)
 
     async def on_tool_start(
         self, context: RunContextWrapper[Any], agent: Agent[Any], tool: Tool
     ) -> None:
         """Put a tool's call into the agent's history, and ask to be told of its error."""
-        run = self._run(context, agent)
-        if run is not None:
-            run.begin_tool(_call(context, tool), tool.name)
-        self._listen(context)
+        active = self._begin(context, agent)
+        if active is not None:
+            active.run.begin_tool(_call(context, tool), tool.name)
+            self._listen(context, active.errors)
 
     async def on_tool_end(
         self,
@@ -101,31 +108,35 @@ class FirestateHooks(RunHooks[Any]):
         result: object,
     ) -> None:
         """Say how it ended: what the SDK hands in as its result may be the text of an error."""
-        run = self._run(context, agent)
-        if run is not None:
+        active = self._begin(context, agent)
+        if active is not None:
             call = _call(context, tool)
-            run.end_tool(call, self._errors.pop(call, None) or _traced())
+            active.run.end_tool(call, active.errors.pop(call, None) or _traced())
 
-    def _run(
-        self, context: RunContextWrapper[Any], agent: Agent[Any], source: Agent[Any] | None = None
-    ) -> Run | None:
+    @quietly
+    def _begin(
+        self,
+        context: RunContextWrapper[Any],
+        agent: Agent[Any],
+        source: Agent[Any] | None = None,
+    ) -> _Active:
         """Give the agent's run, a new one if need be: one that is resumed is not started again."""
         place = _Place(id(context.usage), agent.name)
         with self._recorder.lock:
-            if place not in self._runs:
+            if place not in self._active:
                 sources = [source.name] if source is not None else []
                 run = self._recorder.begin(self._session, agent.name, sources=sources)
-                self._runs[place] = run, context.usage
-            return self._runs[place][0]
+                self._active[place] = _Active(run, context.usage, {})
+            return self._active[place]
 
     @quietly
     def _end(self, context: RunContextWrapper[Any], agent: Agent[Any]) -> None:
-        found = self._runs.pop(_Place(id(context.usage), agent.name), None)
-        if found is not None:
-            found[0].end()
+        active = self._active.pop(_Place(id(context.usage), agent.name), None)
+        if active is not None:
+            active.run.end()
 
     @quietly
-    def _listen(self, context: RunContextWrapper[Any]) -> None:
+    def _listen(self, context: RunContextWrapper[Any], errors: dict[str, Exception]) -> None:
         # Hooks are not told that a tool has raised. The formatter of its error is; the context is
         # of this one call, so that the run's own settings stay as they are.
         if not isinstance(context, ToolContext) or context.run_config is None:
@@ -134,15 +145,15 @@ class FirestateHooks(RunHooks[Any]):
 
         def formatter(given: ToolErrorFormatterArgs[Any]) -> Any:  # noqa: ANN401 - a text, or one to be awaited
             if given.error is not None:
-                self._errors[given.call_id] = given.error
+                errors[given.call_id] = given.error
             return theirs(given) if theirs is not None else None
 
         context.run_config = replace(context.run_config, tool_error_formatter=formatter)
 
     @quietly
     def _finish(self, error: BaseException | None, cause: BaseException | None) -> None:
-        runs = [run for run, _ in self._runs.values()]
-        self._runs.clear()
+        runs = [active.run for active in self._active.values()]
+        self._active.clear()
         if cause is not None and runs:
             last = getattr(getattr(error, "run_data", None), "last_agent", None)
             named = [run for run in runs if last is not None and run.name == last.name]

@@ -1,0 +1,211 @@
+"""Runs of Google's ADK, beside the events of its own session."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from google.adk.agents import LlmAgent
+from google.adk.apps import App
+from google.adk.models import BaseLlm, LlmRequest, LlmResponse
+from google.adk.plugins.base_plugin import BasePlugin
+from google.adk.runners import Runner
+from google.adk.sessions import InMemorySessionService
+from google.genai import types
+
+from firestate.adapters.adk import FirestatePlugin
+from firestate.errors import EmergencyStopError
+from tests.frameworks.story import Story, stop_all, stored
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from google.adk.events.event import Event
+
+    from firestate.agents.manager import StateManager
+
+TRANSFER = "transfer_to_agent"
+
+
+class Scripted(BaseLlm):
+    """Says what it is told to say, a list of parts or an error each time."""
+
+    script: list[Any]
+
+    async def generate_content_async(
+        self,
+        llm_request: LlmRequest,  # noqa: ARG002 - what ADK calls it with
+        stream: bool = False,  # noqa: ARG002, FBT001, FBT002 - what ADK calls it with
+    ) -> AsyncIterator[LlmResponse]:
+        said = self.script.pop(0)
+        if isinstance(said, Exception):
+            raise said
+        yield LlmResponse(content=types.Content(role="model", parts=said))
+
+
+class Survives(BasePlugin):
+    """Makes a result of a tool's error, as a user's own plugin may."""
+
+    async def on_tool_error_callback(self, **given: Any) -> dict[str, Any]:
+        return {"error": str(given["error"])}
+
+
+def look_up(key: str) -> str:
+    """Look something up."""
+    if key == "lost":
+        raise LookupError(key)
+    return "found it"
+
+
+def call(tool: str, **arguments: str) -> types.Part:
+    return types.Part(function_call=types.FunctionCall(name=tool, args=arguments))
+
+
+def agent(name: str, script: list[Any], *below: LlmAgent) -> LlmAgent:
+    model = Scripted(model="scripted", script=script)
+    return LlmAgent(name=name, model=model, tools=[look_up], sub_agents=list(below))
+
+
+def team(*last: Any) -> LlmAgent:
+    """Triage, the writer, a helper below it, the writer again, the editor, who has the last word."""
+    helper = agent("helper", [[call("look_up", key="here")], [call(TRANSFER, agent_name="a_writer")]])
+    tools = [call("look_up", key="here"), call("look_up", key="lost")]
+    transfers = [[call(TRANSFER, agent_name=name)] for name in ("helper", "editor")]
+    writer = agent("a_writer", [tools, *transfers], helper)
+    editor = agent("editor", list(last))
+    return agent("triage", [[call(TRANSFER, agent_name="a_writer")]], writer, editor)
+
+
+def run(root: LlmAgent, *plugins: BasePlugin) -> list[Event]:
+    """Run it with one message, and give its session's events, those before an error too."""
+    return asyncio.run(_run(root, plugins))
+
+
+async def _run(root: LlmAgent, plugins: Iterable[BasePlugin]) -> list[Event]:
+    service = InMemorySessionService()
+    app = App(name="app", root_agent=root, plugins=list(plugins))
+    where = {"user_id": "user", "session_id": "chat/1"}
+    await service.create_session(app_name="app", **where)
+    async with Runner(app=app, session_service=service) as runner:
+        try:
+            async for _ in runner.run_async(**where, new_message=types.UserContent("hello")):
+                pass
+        except (ConnectionError, LookupError, ValueError):
+            pass
+        session = await service.get_session(app_name="app", **where)
+    assert session is not None
+    return list(session.events)
+
+
+def told(root: LlmAgent, events: list[Event], error: Exception | None = None) -> Story:
+    """Read the events: the same story, if nothing was left out or made up."""
+    story = Story({root.name: "idle"})
+    calls: dict[str, str] = {}
+    for event in events:
+        for asked in event.get_function_calls():
+            if asked.name != TRANSFER:
+                calls[asked.id] = event.author
+        for given in event.get_function_responses():
+            if given.name != TRANSFER:
+                failed = "error" in given.response
+                outcome = "failed" if failed else "completed"
+                story.tools[calls.pop(given.id), given.name, outcome] += 1
+                if failed:
+                    story.errors[event.author, "LookupError"] += 1
+        if target := event.actions.transfer_to_agent:
+            story.handoffs[event.author, target, True] += 1
+            last = event.author, target
+    for source, name, _ in list(story.handoffs):
+        for each in (source, name):
+            found = root.find_agent(each)
+            if found is not None and found.parent_agent is not None:
+                story.spawns[found.parent_agent.name, each] = 1
+                story.agents[each] = "idle"
+    if error is not None:  # of which there is no event of its agent
+        source, target = last
+        story.handoffs += Counter({(source, target, True): -1, (source, target, False): 1})
+        story.errors[target, type(error).__name__] += 1
+        story.agents[target] = "error"
+        for author in calls.values():
+            story.tools[author, "look_up", "failed"] += 1
+    return story
+
+
+def test_all_goes_well(manager: StateManager) -> None:
+    root = team([types.Part(text="done")])
+    events = run(root, FirestatePlugin(manager), Survives("survives"))
+    assert events[-1].content.parts[0].text == "done"
+    story = told(root, events)
+    assert len(story.agents) == 4
+    assert stored(manager) == story
+
+
+def test_a_model_ends_the_run(manager: StateManager) -> None:
+    error = ConnectionError("no model")
+    root = team(error)
+    events = run(root, FirestatePlugin(manager), Survives("survives"))
+    assert stored(manager) == told(root, events, error)
+
+
+def test_a_tool_ends_the_run(manager: StateManager) -> None:
+    """Nobody makes a result of its error."""
+    below = agent("below", [[call("look_up", key="lost")]])
+    root = agent("root", [[call(TRANSFER, agent_name="below")]], below)
+    events = run(root, FirestatePlugin(manager))
+    assert stored(manager) == told(root, events, LookupError("lost"))
+
+
+def test_a_transfer_to_nowhere(manager: StateManager) -> None:
+    """ADK refuses one to an agent that is no relative: it has failed, and who asked for it."""
+    below = agent("below", [[call(TRANSFER, agent_name="far")]])
+    middle = agent("middle", [[call(TRANSFER, agent_name="below")]], below)
+    root = agent("root", [[call(TRANSFER, agent_name="middle")]], middle, agent("far", []))
+    run(root, FirestatePlugin(manager))
+    found = stored(manager)
+    assert found.handoffs == {
+        ("root", "middle", True): 1,
+        ("middle", "below", False): 1,
+        ("below", "far", False): 1,
+    }
+    assert found.agents["below"] == "error"
+    assert found.errors == {("below", "ValueError"): 1}
+
+
+def test_a_second_turn(manager: StateManager) -> None:
+    """ADK goes on with the agent that was the last: the same one, in the same session."""
+    below = agent("below", [[types.Part(text="1")], [types.Part(text="2")]])
+    root = agent("root", [[call(TRANSFER, agent_name="below")]], below)
+    plugin = FirestatePlugin(manager)
+
+    async def turns() -> list[str]:
+        service = InMemorySessionService()
+        await service.create_session(app_name="app", user_id="u", session_id="s")
+        app = App(name="app", root_agent=root, plugins=[plugin])
+        authors = []
+        async with Runner(app=app, session_service=service) as runner:
+            for _ in range(2):
+                async for event in runner.run_async(
+                    user_id="u", session_id="s", new_message=types.UserContent("hello")
+                ):
+                    authors.append(event.author)
+        return authors
+
+    assert asyncio.run(turns())[-2:] == ["below", "below"]
+    found = stored(manager)
+    assert found.agents == {"root": "idle", "below": "idle"}
+    assert found.handoffs == {("root", "below", True): 1}
+
+
+def test_the_emergency_stop(manager: StateManager) -> None:
+    class Operator(BasePlugin):
+        async def after_tool_callback(self, **_: Any) -> None:
+            stop_all(manager)
+
+    with pytest.raises(RuntimeError, match="runaway costs") as raised:
+        run(team(), FirestatePlugin(manager), Operator("operator"))
+    assert isinstance(raised.value.__cause__, EmergencyStopError)
+    found = stored(manager)
+    assert found.agents == {"triage": "idle"}
+    assert found.handoffs == {("triage", "a_writer", False): 1}
