@@ -20,7 +20,7 @@ from firestate.errors import EmergencyStopError
 from tests.frameworks.story import Story, stop_all, stored
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator
 
     from google.adk.events.event import Event
 
@@ -69,8 +69,10 @@ def agent(name: str, script: list[Any], *below: LlmAgent) -> LlmAgent:
 
 
 def team(*last: Any) -> LlmAgent:
-    """Triage, the writer, a helper below it, the writer again, the editor, who has the last word."""
-    helper = agent("helper", [[call("look_up", key="here")], [call(TRANSFER, agent_name="a_writer")]])
+    """Triage, the writer, a helper below it, the writer again, and the editor, who is the last."""
+    helper = agent(
+        "helper", [[call("look_up", key="here")], [call(TRANSFER, agent_name="a_writer")]]
+    )
     tools = [call("look_up", key="here"), call("look_up", key="lost")]
     transfers = [[call(TRANSFER, agent_name=name)] for name in ("helper", "editor")]
     writer = agent("a_writer", [tools, *transfers], helper)
@@ -80,21 +82,28 @@ def team(*last: Any) -> LlmAgent:
 
 def run(root: LlmAgent, *plugins: BasePlugin) -> list[Event]:
     """Run it with one message, and give its session's events, those before an error too."""
-    return asyncio.run(_run(root, plugins))
+    return run_app(App(name="app", root_agent=root, plugins=list(plugins)))
 
 
-async def _run(root: LlmAgent, plugins: Iterable[BasePlugin]) -> list[Event]:
+def run_app(app: App) -> list[Event]:
+    """Do the same with an app."""
+    return asyncio.run(_run(app))
+
+
+async def _run(app: App) -> list[Event]:
     service = InMemorySessionService()
-    app = App(name="app", root_agent=root, plugins=list(plugins))
-    where = {"user_id": "user", "session_id": "chat/1"}
-    await service.create_session(app_name="app", **where)
+    where = {"app_name": app.name, "user_id": "user", "session_id": "chat/1"}
+    await service.create_session(**where)
     async with Runner(app=app, session_service=service) as runner:
+        message = types.UserContent("hello")
         try:
-            async for _ in runner.run_async(**where, new_message=types.UserContent("hello")):
+            async for _ in runner.run_async(
+                user_id="user", session_id="chat/1", new_message=message
+            ):
                 pass
         except (ConnectionError, LookupError, ValueError):
             pass
-        session = await service.get_session(app_name="app", **where)
+        session = await service.get_session(**where)
     assert session is not None
     return list(session.events)
 
@@ -103,33 +112,30 @@ def told(root: LlmAgent, events: list[Event], error: Exception | None = None) ->
     """Read the events: the same story, if nothing was left out or made up."""
     story = Story({root.name: "idle"})
     calls: dict[str, str] = {}
+    path: list[tuple[str, str]] = []
     for event in events:
-        for asked in event.get_function_calls():
-            if asked.name != TRANSFER:
-                calls[asked.id] = event.author
-        for given in event.get_function_responses():
-            if given.name != TRANSFER:
-                failed = "error" in given.response
-                outcome = "failed" if failed else "completed"
-                story.tools[calls.pop(given.id), given.name, outcome] += 1
-                if failed:
-                    story.errors[event.author, "LookupError"] += 1
         if target := event.actions.transfer_to_agent:
-            story.handoffs[event.author, target, True] += 1
-            last = event.author, target
-    for source, name, _ in list(story.handoffs):
-        for each in (source, name):
-            found = root.find_agent(each)
-            if found is not None and found.parent_agent is not None:
-                story.spawns[found.parent_agent.name, each] = 1
-                story.agents[each] = "idle"
+            path.append((event.author, target))
+        calls |= {each.id: event.author for each in event.get_function_calls()}
+        for given in event.get_function_responses():
+            author = calls.pop(given.id)
+            if given.name != TRANSFER:
+                outcome = "failed" if "error" in given.response else "completed"
+                story.tools[author, given.name, outcome] += 1
+                story.errors[author, "LookupError"] += outcome == "failed"
+    for source, target in path:
+        parent = root.find_agent(target).parent_agent
+        story.spawns[parent.name, target] = 1
+        story.agents[target] = "idle"
+        story.handoffs[source, target, True] += 1
     if error is not None:  # of which there is no event of its agent
-        source, target = last
+        source, target = path[-1]
         story.handoffs += Counter({(source, target, True): -1, (source, target, False): 1})
         story.errors[target, type(error).__name__] += 1
         story.agents[target] = "error"
         for author in calls.values():
             story.tools[author, "look_up", "failed"] += 1
+    story.errors = +story.errors
     return story
 
 
@@ -186,10 +192,10 @@ def test_a_second_turn(manager: StateManager) -> None:
         authors = []
         async with Runner(app=app, session_service=service) as runner:
             for _ in range(2):
-                async for event in runner.run_async(
+                run = runner.run_async(
                     user_id="u", session_id="s", new_message=types.UserContent("hello")
-                ):
-                    authors.append(event.author)
+                )
+                authors += [event.author async for event in run]
         return authors
 
     assert asyncio.run(turns())[-2:] == ["below", "below"]

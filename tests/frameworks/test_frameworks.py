@@ -14,8 +14,8 @@ HERE = Path(__file__).parent
 @pytest.mark.parametrize("module", sorted(path.name for path in HERE.glob("run_*.py")))
 def test_framework(module: str) -> None:
     """All that a framework's own runs show is stored, and nothing else."""
-    python = ROOT / ".venv-frameworks" / "bin" / "python"
+    python = str(ROOT / ".venv-frameworks" / "bin" / "python")
     cache = "cache_dir=.cache/pytest-frameworks"
-    command = [python, "-W", "error", "-m", "pytest", "-q", "-o", cache, HERE / module]
+    command = [python, "-W", "error", "-m", "pytest", "-q", "-o", cache, str(HERE / module)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -7,8 +7,9 @@
 that ends with an error is one; the same error in the spans around it is not another. The session is
 `gen_ai.conversation.id`, of a span or of one around it, or else the trace's own.
 
-An agent is seen to begin when its span starts or, where the attributes come later, when the first
-span in it starts. While the emergency stop is set, EmergencyStopError comes out of that start.
+An agent is seen to begin when its span starts or, where the operation is named later, when the
+first span in it starts; by then the conversation must be named too. While the emergency stop is
+set, EmergencyStopError comes out of that start.
 """
 
 from __future__ import annotations

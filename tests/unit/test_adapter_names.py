@@ -1,0 +1,60 @@
+"""Foreign names made fit."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from firestate.adapters.names import fit_id, fit_text, fit_type
+from firestate.limits import MAX_ID_BYTES
+from firestate.schema.ids import agent_type_problem, id_problem
+from firestate.schema.values import problems_of
+
+# Half of a surrogate pair, and what ids refuse, oftener than chance has them.
+names = st.text(st.one_of(st.characters(), st.sampled_from("/_.-\ud800")))
+
+
+@given(names)
+@example("")
+@example("..")
+@example("__x__")
+@example("____")
+@example("/" * 3)
+@example("ä" * MAX_ID_BYTES)
+@example("__" + "x" * MAX_ID_BYTES + "__")
+def test_any_name_becomes_fit(name: str) -> None:
+    assert id_problem(fit_id(name)) is None
+    assert agent_type_problem(fit_type(name)) is None
+    assert not list(problems_of(fit_text(name), ""))
+
+
+@given(names)
+def test_a_fit_one_stays_as_it_is(name: str) -> None:
+    assert fit_id(fit_id(name)) == fit_id(name)
+    assert fit_type(fit_type(name)) == fit_type(name)
+    if id_problem(name) is None:
+        assert fit_id(name) == name
+    if agent_type_problem(name) is None:
+        assert fit_type(name) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "agent_type", "agent_id"),
+    [
+        ("Triage agent", "Triage agent", "Triage agent"),
+        ("the_writer", "the-writer", "the_writer"),
+        ("team/writer", "team-writer", "team-writer"),
+        ("__start__", "--start--", "--start__"),
+        ("", "-", "-"),
+        (".", "-", "-"),
+        ("a\ud800", "a-", "a-"),
+    ],
+)
+def test_as_people_see_them(name: str, agent_type: str, agent_id: str) -> None:
+    assert (fit_type(name), fit_id(name)) == (agent_type, agent_id)
+
+
+def test_two_that_begin_alike_stay_two() -> None:
+    one, other = ("x" * MAX_ID_BYTES + end for end in "ab")
+    assert fit_id(one) != fit_id(other)
