@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from agents import Agent, Runner, set_tracing_disabled
 from agents.testing import ScriptedModel, assistant_message
 from google.adk.apps import App
@@ -20,6 +22,8 @@ from tests.frameworks.run_opentelemetry import doing
 from tests.frameworks.story import stored
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from firestate.agents.manager import StateManager
 
 README = Path(__file__).parents[2] / "README.md"
@@ -43,6 +47,17 @@ def preamble(manager: StateManager) -> dict[str, Any]:
     }
 
 
+@pytest.fixture
+def loop() -> Iterator[None]:
+    """`Runner.run_sync` leaves its thread's event loop open, on purpose."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
+
+
+@pytest.mark.usefixtures("loop")
 def test_three_lines_each(manager: StateManager) -> None:
     section = README.read_text().partition("## From agent frameworks\n")[2].partition("\n## ")[0]
     blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)

@@ -120,6 +120,25 @@ def test_the_recount_shares_nothing_with_the_counting() -> None:
         assert all(name.startswith("firestate.audit.recount") for name in ours), module
 
 
+def test_each_framework_is_its_adapters_own() -> None:
+    """Who uses one framework needs no other, and the rest of Firestate none."""
+    frameworks = {"agents", "langgraph", "langchain_core", "google.adk", "opentelemetry"}
+    found = {
+        (module, framework)
+        for module, path in MODULES.items()
+        for framework in frameworks
+        for name in imported(path)
+        if name == framework or name.startswith(f"{framework}.")
+    }
+    assert found == {
+        ("adapters.openai_agents", "agents"),
+        ("adapters.langgraph", "langgraph"),
+        ("adapters.langgraph", "langchain_core"),
+        ("adapters.adk", "google.adk"),
+        ("adapters.opentelemetry", "opentelemetry"),
+    }
+
+
 def test_modules_are_small() -> None:
     """One purpose each, at most 250 lines."""
     long = {

@@ -3,8 +3,11 @@
     with FirestateHooks(manager) as hooks:
         result = await Runner.run(agent, "...", hooks=hooks)
 
-Several runs in one block, even at once, are of one session. Agents that work as tools of others
-(`Agent.as_tool`) are run by the SDK without these hooks: they are tools here too.
+Several runs in one block, even at once, are of one session. It learns of the error that ends the
+block; where one run may fail and the next go on, give each a block of its own. A tool's error is
+known with its type unless the tool words it itself (`failure_error_function`): that is known of the
+SDK's tracing, and looks like a result where that is off. Nobody spawns anybody here. Agents that
+work as tools of others (`Agent.as_tool`) are run by the SDK without these hooks: they are tools.
 """
 
 from __future__ import annotations

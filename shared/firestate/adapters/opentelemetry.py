@@ -14,6 +14,7 @@ set, EmergencyStopError comes out of that start.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from firestate.adapters.failures import Failure
 from firestate.adapters.names import fit_text
 from firestate.adapters.quiet import quietly
 from firestate.adapters.recorder import Recorder
+from firestate.errors import EmergencyStopError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,9 +104,9 @@ class FirestateSpans(SpanProcessor):
             if seen is None:
                 return
             seen.span = span
-            self._begin(seen)
-            failure = _failure(span) if seen.get(_OPERATION) else None
-            self._end(seen, failure)
+            with suppress(EmergencyStopError):  # too late: it has been done
+                self._begin(seen)
+                self._end(seen, _failure(span) if seen.get(_OPERATION) else None)
             if seen.above is None:
                 self._recorder.close(self._recorder.session(own=seen.own))
 
@@ -126,6 +128,8 @@ class FirestateSpans(SpanProcessor):
         elif operation == "execute_tool" and around is not None:
             seen.is_tool = True
             around.begin_tool(_call(seen), seen.get("gen_ai.tool.name") or seen.span.name)
+        elif operation == "create_agent" and seen.span.end_time is None:
+            self._recorder.check()
 
     def _end(self, seen: _Seen, failure: Failure | None) -> None:
         around, seconds = seen.around(), _seconds(seen.span)
