@@ -171,7 +171,7 @@ def adk_append_event(runner: asyncio.Runner) -> Kind:
 
 def firestate_saver(folder: Path) -> Kind:
     """Update an agent; raise ImportError where this Firestate has no StateManager."""
-    from firestate import StateManager  # type: ignore[attr-defined] # noqa: PLC0415 - may be none
+    from firestate import StateManager  # noqa: PLC0415 - may be none
 
     manager = StateManager(project=PROJECT, folder=folder)
     agent = manager.start("Developer", "agent_001")

@@ -141,10 +141,15 @@ class Agent(Tasks, Partners, ForkSafe):
             **{**given, "parent_agent_id": self.identity.agent_id},
         )
         self.spawned(child, context=context)
-        children = self._fields["child_agent_ids"]
-        if agent_id not in children:
-            self.update(child_agent_ids=[*children, agent_id])
+        with self._lock:
+            children = self._fields["child_agent_ids"]
+            if agent_id not in children:
+                self._save({"child_agent_ids": [*children, agent_id]})
         return child
+
+    def release(self) -> None:
+        """Hold it no more, in a process that goes on: its state stays as it was saved."""
+        self._roster.let_go(self)
 
     def delete(self) -> None:
         """Delete the state of this session; that it was spawned stays counted."""

@@ -104,10 +104,12 @@ class StateManager(LookUps):
         return self._roster.new(agent_type, agent_id, session_id or new_id(), **given)
 
     @reads
-    def take_up(self, agent_type: str, agent_id: str, session_id: str) -> Question[Agent]:
+    def take_up(
+        self, agent_type: str, agent_id: str, session_id: str, *, or_start: bool = False
+    ) -> Question[Agent]:
         """Go on with a session, as after a crash; whoever had it is fenced off.
 
-        Raises UnknownSessionError where there is none. Where that cannot be found out now, it goes
+        Where there is none, it begins with `or_start`, else UnknownSessionError is raised. Where that cannot be found out now, it goes
         on in a new session, which takes along what is stored as soon as that can be read: then
         `agent.fresh` is False until it has.
         """
@@ -117,6 +119,8 @@ class StateManager(LookUps):
             state = first_state(found)
             if state is not None:
                 return self._roster.took_up(state, found[0])
+            if fresh and or_start:
+                return self._roster.new(*identity)
             if fresh:
                 raise UnknownSessionError(f"there is no session {identity.state_path}")
             agent = self._roster.new(agent_type, agent_id, new_id())

@@ -71,6 +71,7 @@ class Office:
         self.desk = Desk(self.outbox, self.sender, self.controls, when_full=when_full)
         self.errands = Errands(self.engine, self.reader)
         self.roster = Roster(self.desk, self.engine, self.errands)
+        self._closed = False
         self.sender.start()
 
     @property
@@ -97,7 +98,10 @@ class Office:
         return flushed
 
     def close(self, timeout_seconds: float) -> None:
-        """Send what waits, as far as that goes in time, and end all threads."""
+        """Send what waits, as far as that goes in time, and end all threads; once."""
+        if self._closed:
+            return
+        self._closed = True
         if not self.flush(timeout_seconds) and self.outbox.path is None:
             left = self.outbox.depth().messages
             _LOG.error("%d messages are lost with the outbox in memory", left)

@@ -77,7 +77,7 @@ class Tasks:
                 history[place] = plain(ended)
             changes: dict[str, Any] = {"task_history": history}
             if self._fields["current_task"] == task_id:
-                changes |= {"status": AgentStatus.ACTIVE.value, "task_status": status}
+                changes |= self._after(task_id, status, history)
             self._save(changes)
         return self
 
@@ -98,6 +98,14 @@ class Tasks:
             raise
         self.end_task(task_id, "completed", duration_seconds=time.monotonic() - started, **more)
 
+    def _after(self, task_id: str, status: str, history: list[Any]) -> dict[str, Any]:
+        """Say what the agent does once its current task has ended: another that runs, if any."""
+        own = self.identity.session_id
+        for entry in reversed(history):
+            if entry.get("session_id") == own and self._runs(entry, entry.get("task_id", "")):
+                return {"current_task": entry["task_id"], "task_status": TaskStatus.IN_PROGRESS}
+        return {"status": AgentStatus.ACTIVE, "current_task": task_id, "task_status": status}
+
     @staticmethod
     def _runs(entry: Mapping[str, Any], task_id: str) -> bool:
-        return entry.get("task_id") == task_id and entry.get("status") not in ENDED
+        return entry.get("task_id") == task_id and entry.get("status") == TaskStatus.IN_PROGRESS

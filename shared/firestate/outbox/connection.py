@@ -85,10 +85,12 @@ class Line(ForkSafe):
 
     def lost(self, reason: str) -> None:
         """Say that it does not, and why."""
-        if self._way.open is False:
-            return
         with self._lock:
-            self._way = Way(open=False, since=datetime.now(UTC), reason=reason)
+            before = self._way
+            since = before.since if before.open is False else datetime.now(UTC)
+            self._way = Way(open=False, since=since, reason=reason)
+        if before.open is False:
+            return
         _LOG.warning("%s is away, the agents go on without it: %s", self._what, reason)
         self._tell()
 

@@ -148,8 +148,6 @@ class Outbox(ForkSafe):
                 "UPDATE snapshots SET sent_at = ? WHERE document = ? AND seq = ?", snapshots
             )
             self._connection.executemany("UPDATE events SET sent_at = ? WHERE seq = ?", events)
-            if events:
-                self._connection.execute(FORGET_EVENTS, (now - _KEPT_SENT_SECONDS, _KEPT_SENT))
             self._room.notify_all()
 
     def wait_for_room(self, timeout_seconds: float) -> None:
@@ -193,6 +191,7 @@ class Outbox(ForkSafe):
         """
         oldest = time.time() - _KEPT_SENT_SECONDS
         self._rows("DELETE FROM snapshots WHERE sent_at < ?", (oldest,))
+        self._rows(FORGET_EVENTS, (oldest, _KEPT_SENT))
         if self.path is None:
             return
         with translated("the outbox"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 import time
@@ -28,7 +29,9 @@ def open_outbox(path: Path | None, *, most_bytes: int) -> Outbox:
     except OutboxError as error:
         if isinstance(error.__cause__, sqlite3.DatabaseError) and _is_damaged(error.__cause__):
             aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
-            path.rename(aside)
+            for suffix in ("", "-wal", "-shm"):  # its journal holds messages as well
+                with contextlib.suppress(FileNotFoundError):
+                    path.with_name(path.name + suffix).rename(f"{aside}{suffix}")
             _LOG.error("%s; it lies in %s now, and a new one begins", error, aside)
             return Outbox(path, most_bytes=most_bytes)
         _LOG.warning("%s; it is kept in memory, and a crash of the process loses it", error)

@@ -48,8 +48,9 @@ def change_controls(
 ) -> bool:
     """Read the controls, change them, and write them if they are still as read; else once more.
 
-    Gives False where nothing was to be done. Raises DamagedDocumentError where the controls hold,
-    beside the change, what the rules would refuse, SchemaTooNewError, StoreError.
+    Gives False where nothing was to be done. Raises DamagedDocumentError where what is changed is
+    what the rules would refuse, SchemaTooNewError, StoreError. Of other fields nothing is said: an
+    emergency stop must not fail because of a setting that somebody else has got wrong.
     """
 
     def attempt() -> bool:
@@ -58,7 +59,9 @@ def change_controls(
         if wanted is None:
             return False
         wanted |= {"schema_version": DOCUMENT_VERSION, "last_updated": now()}
-        if problems := list(problems_of_controls(wanted)):
+        before = stored.data if stored else {}
+        touched = {name: value for name, value in wanted.items() if before.get(name) != value}
+        if problems := list(problems_of_controls(touched)):
             message = f"{CONTROLS} is damaged, nothing was written: {'; '.join(map(str, problems))}"
             raise DamagedDocumentError(message)
         # Whole: among equal values are such of different types (1 and True).
