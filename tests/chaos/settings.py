@@ -15,7 +15,7 @@ import re
 import sys
 
 _SEEDS, _BATCHES, _ROUNDS = "0..19", "20", "6"
-_KILLS, _TAKEN, _SECONDS = "12", "8", "6"
+_KILLS, _TAKEN, _SECONDS = "12", "8", "8"
 _RANGE = re.compile(r"(\d+)(?:\.\.(\d+))?")
 
 

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from firestate.agents.agent import Agent
 
-_AGENTS = 10
-_ROUND_SECONDS = 0.1
+_AGENTS = 5
+_ROUND_SECONDS = 0.05
+_EVENT_EACH = 10  # rounds: what the functions of one machine take in within 10 s must suffice
 _ARRIVES_WITHIN_SECONDS = 10.0
 _MOST_RATIO = 2.0
 _LEAST_P99_SECONDS = 0.01
@@ -90,8 +91,9 @@ class Fleet:
     def _round(self, agent: Agent, number: int) -> None:
         self._timed("save", lambda: agent.measure(number=number))
         self.last[agent] = number
-        event = self._timed("event", lambda: agent.handed_off(("QA", "q"), context={"n": number}))
-        self.events[agent].append(event.event_id)
+        if number % _EVENT_EACH == 0:
+            event = self._timed("event", lambda: agent.handed_off(("QA", "q")))
+            self.events[agent].append(event.event_id)
         self._timed("flag", lambda: self._manager.controls.flag("any"))
         answer = self._timed("load", lambda: self._manager.load(*agent.identity))
         assert answer.value is not None

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _Request: Any = PublishRequest.pb()
 _Message: Any = PubsubMessage.pb()
 _SEND_SECONDS = 3.0
+_READ_SECONDS = 30.0
 _SLOWEST_BYTES_A_SECOND = 1_000_000
 
 
@@ -37,11 +38,10 @@ class InTheCloud(ForkSafe):
 
     is_near = False
 
-    def __init__(self, project: str, *, patience_seconds: float) -> None:
-        """Connect to nothing yet; a read that takes longer than the patience has failed."""
+    def __init__(self, project: str) -> None:
+        """Connect to nothing yet."""
         super().__init__()
         self._project = project
-        self._patience_seconds = patience_seconds
         self.publishing = Line("Pub/Sub")
         self.reading = Line("Firestore")
         self._watches: list[Watch] = []
@@ -92,20 +92,25 @@ class InTheCloud(ForkSafe):
             raise UnavailableError(f"Pub/Sub cannot be reached: {error}") from error
 
     def store(self) -> FirestoreStore:
-        """Give a store whose reads fail after the patience; raise ConfigurationError."""
+        """Give a store whose reads end some time or other; raise ConfigurationError."""
         with self._lock:
             if self._store is None:
                 try:
                     client = firestore_client(self._project)
                 except auth.GoogleAuthError as error:
                     raise ConfigurationError(f"no credentials for Google Cloud: {error}") from error
-                self._store = FirestoreStore(client, timeout_seconds=self._patience_seconds)
+                self._store = FirestoreStore(client, timeout_seconds=_READ_SECONDS)
             return self._store
 
     def broken(self, reason: str) -> None:
-        """Drop the store's connection; the stream tells when there is a way again."""
+        """Drop the store's connection; the stream tells when there is a way again.
+
+        Other reads that are under way on it end with it: their threads are wanted.
+        """
         with self._lock:
-            self._store = None
+            store, self._store = self._store, None
+        if store is not None:
+            store.close()
         self.reading.lost(reason)
         if self._stream is not None:
             self._stream.again()

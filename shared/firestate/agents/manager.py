@@ -109,9 +109,9 @@ class StateManager(LookUps):
     ) -> Question[Agent]:
         """Go on with a session, as after a crash; whoever had it is fenced off.
 
-        Where there is none, it begins with `or_start`, else UnknownSessionError is raised. Where that cannot be found out now, it goes
-        on in a new session, which takes along what is stored as soon as that can be read: then
-        `agent.fresh` is False until it has.
+        Where there is none, it begins with `or_start`, else UnknownSessionError is raised. Where
+        that cannot be found out now, it goes on in a new session, which takes along what is stored
+        as soon as that can be read: then `agent.fresh` is False until it has.
         """
         identity = Identity(agent_type, agent_id, session_id)
 

@@ -57,7 +57,7 @@ class Office:
         when_full: WhenFull,
     ) -> None:
         """Open everything, and begin to send; nothing is waited for."""
-        self.engine = _engine(project, folder, patience_seconds)
+        self.engine = _engine(project, folder)
         path = None if folder is None else folder / outbox_name(project)
         self.outbox = open_outbox(path, most_bytes=outbox_bytes)
         self.reader = Reader(self.engine, self.outbox, patience_seconds=patience_seconds)
@@ -113,10 +113,10 @@ class Office:
         self.outbox.close()
 
 
-def _engine(project: str, folder: Path | None, patience_seconds: float) -> Engine:
+def _engine(project: str, folder: Path | None) -> Engine:
     if not project:
         return OnThisMachine(None if folder is None else folder / "state.db")
     # Google's libraries take longer to load than all the rest: only where they are used.
     from firestate.agents.cloud import InTheCloud  # noqa: PLC0415 - see above
 
-    return InTheCloud(project, patience_seconds=patience_seconds)
+    return InTheCloud(project)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import OrderedDict
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, TypeVar
 
 from firestate.agents.answers import Document, LookUp, Question
@@ -32,6 +33,8 @@ Found = dict[str, Document]
 
 _LOG = logging.getLogger("firestate.reader")
 _THREADS = 4
+_LOOK_SECONDS = 0.05
+_DOCUMENTS_IN_A_PATIENCE, _MANY = 500, 1_000
 _MOST_KNOWN = 2_000
 
 
@@ -39,7 +42,10 @@ class Reader(ForkSafe):
     """Asks for agents, from any thread; what it has read it remembers, up to 2,000 documents."""
 
     def __init__(self, engine: Engine, outbox: Outbox, *, patience_seconds: float) -> None:
-        """Take where to read, and what lies over it; no read takes longer than the patience."""
+        """Take where to read, and what lies over it.
+
+        No read takes longer than the patience, and as much again for each 500 documents wanted.
+        """
         super().__init__()
         self._engine = engine
         self._outbox = outbox
@@ -61,12 +67,10 @@ class Reader(ForkSafe):
             return self._answer(question, self._read_here(question.find))
         if (asked := self._asked(question.find)) is None:
             return self._answer(question, None)
-        try:
-            found = asked.result(self._patience_seconds)
-        except TimeoutError:
-            found = None
-            self._too_slow()
-        return self._answer(question, found)
+        deadline = time.monotonic() + self._patience_for(question.find)
+        while not asked.done() and not self._given_up(deadline):
+            wait({asked}, _LOOK_SECONDS)
+        return self._answer(question, asked.result() if asked.done() else None)
 
     async def ask_aio(self, question: Question[T]) -> T:
         """Do the same, and let other tasks run meanwhile."""
@@ -74,12 +78,11 @@ class Reader(ForkSafe):
             return await asyncio.to_thread(self.ask, question)
         if (asked := self._asked(question.find)) is None:
             return self._answer(question, None)
-        try:
-            found = await asyncio.wait_for(asyncio.wrap_future(asked), self._patience_seconds)
-        except TimeoutError:
-            found = None
-            self._too_slow()
-        return self._answer(question, found)
+        deadline = time.monotonic() + self._patience_for(question.find)
+        future = asyncio.wrap_future(asked)
+        while not future.done() and not self._given_up(deadline):
+            await asyncio.wait({future}, timeout=_LOOK_SECONDS)
+        return self._answer(question, future.result() if future.done() else None)
 
     def close(self) -> None:
         """Ask nothing more."""
@@ -94,8 +97,15 @@ class Reader(ForkSafe):
                 self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="firestate-reader")
         return self._pool.submit(self._read, find)
 
-    def _too_slow(self) -> None:
-        self._engine.broken(f"a read took longer than {self._patience_seconds:g} s")
+    def _patience_for(self, find: str | LookUp) -> float:
+        documents = 1 if isinstance(find, str) else find.limit or _MANY
+        return self._patience_seconds * (1 + documents / _DOCUMENTS_IN_A_PATIENCE)
+
+    def _given_up(self, deadline: float) -> bool:
+        """Whether to wait no longer: the time is up, or somebody else has found the way closed."""
+        if time.monotonic() >= deadline:
+            self._engine.broken("a read took too long")
+        return self._engine.reading.is_lost
 
     def _read_here(self, find: str | LookUp) -> Found | None:
         try:

@@ -53,6 +53,10 @@ class FirestoreStore:
         """The project that the documents are in."""
         return self._client.project
 
+    def close(self) -> None:
+        """Close the connection; reads that are under way on it fail."""
+        self._client.close()  # type: ignore[no-untyped-call] # Google's
+
     def read(
         self, path: str, fields: Sequence[str] | None = None, *, at: datetime | None = None
     ) -> Stored | None:
