@@ -16,8 +16,8 @@ from typing import Any
 
 from tools.processes import ROOT
 
-REQUIREMENTS = "tools/requirements.txt"
-"""Holds whatever is installed anywhere: for development, by agents, in the cloud."""
+REQUIREMENTS = ("tools/requirements.txt", "tools/requirements-frameworks.txt")
+"""The first holds whatever is installed for development, by agents, in the cloud."""
 
 _SECONDS = 300
 
@@ -36,7 +36,7 @@ class Verdict:
 
 
 def vulnerabilities(output: str, errors: str) -> Verdict:
-    """Read what pip-audit has printed."""
+    """Read what pip-audit has printed for one list of packages."""
     try:
         packages: list[dict[str, Any]] = json.loads(output)["dependencies"]
     except (ValueError, KeyError):
@@ -79,9 +79,9 @@ def _last_line(errors: str) -> str:
     return (errors.strip().splitlines() or ["it said nothing"])[-1][:120]
 
 
-def _vulnerabilities() -> Verdict:
+def _vulnerabilities(requirements: str) -> Verdict:
     options = ["--format", "json", "--no-deps", "--disable-pip", "--progress-spinner", "off"]
-    return vulnerabilities(*_run("pip_audit", *options, "-r", REQUIREMENTS))
+    return vulnerabilities(*_run("pip_audit", *options, "-r", requirements))
 
 
 def _secrets() -> Verdict:
@@ -106,7 +106,7 @@ def _run(module: str, *arguments: str) -> tuple[str, str]:
 
 def main() -> int:
     """Look for both; 1 if anything is found, or could not be looked for by a fault of ours."""
-    verdicts = [_vulnerabilities(), _secrets()]
+    verdicts = [*map(_vulnerabilities, REQUIREMENTS), _secrets()]
     for verdict in verdicts:
         print(verdict.said)
         for each in verdict.found:

@@ -115,7 +115,8 @@ def test_replay_audit_and_rederive(running: Suite, tmp_path: Path) -> None:
 def test_the_example_of_the_readme(running: Suite) -> None:
     """What the README tells an agent to publish is stored and counted."""
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    example = readme.partition("```python\n")[2].partition("```")[0]
+    section = readme.partition("## Messages by hand\n")[2]
+    example = section.partition("```python\n")[2].partition("```")[0]
     project = running.environment["GOOGLE_CLOUD_PROJECT"]
     # The suite loses a message once in a while, on a busy machine, and never delivers it again.
     for _ in range(3):
@@ -133,6 +134,32 @@ def test_the_example_of_the_readme(running: Suite) -> None:
     assert learned, "a task that ended, and a handoff"
     (agent,) = answer(running, "agents", "--session", "session_123")
     assert agent["status"] == "busy"
+
+
+@pytest.mark.usefixtures("demo")
+def test_the_readme_s_agents_in_the_cloud(running: Suite, tmp_path: Path) -> None:
+    """The same lines as on one machine: a session is resumed, and what was done is counted."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    section = readme.partition("## In your agents\n")[2]
+    example = section.partition("```python\n")[2].partition("```")[0]
+    told = subprocess.run(
+        [sys.executable, "-c", example],
+        env=os.environ | running.environment,
+        cwd=tmp_path,
+        check=True,
+        timeout=60,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert told.startswith("t1 tabs\n")
+    deadline = time.monotonic() + 60
+    while True:
+        listed = answer(running, "agents", "--type", "Developer", "--limit", "1000")
+        resumed = [a for a in listed if "resumed_from" in a.get("collaboration_context", {})]
+        if {a["agent_id"] for a in resumed} >= {"agent_002"}:
+            break
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
 
 
 def both_counted(running: Suite) -> bool:

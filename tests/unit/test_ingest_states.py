@@ -189,6 +189,16 @@ def test_a_heartbeat_writes_only_what_changed() -> None:
     assert update.token == "token"  # noqa: S105 - no secret
 
 
+def test_another_writer_s_document_names_whom_it_has_fenced_off() -> None:
+    """The former writer watches for its own name; as long as nobody takes over, none is there."""
+    stored = written(None, state_message(1))
+    assert "fenced_writer" not in written(stored, state_message(2))
+    taken = written(stored, state_message(1, epoch=2) | {"writer": "newcomer"})
+    assert taken["fenced_writer"] == "w"
+    own = written(taken, state_message(2, epoch=2) | {"writer": "newcomer"})
+    assert own["fenced_writer"] == "w"
+
+
 def test_what_is_left_out_is_removed() -> None:
     """A state is the whole state: a field that it no longer has goes."""
     stored = written(None, state_message(1, current_task="x", status="terminated"))
