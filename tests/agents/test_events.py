@@ -28,7 +28,7 @@ def test_each_kind_of_event_is_recorded_and_read_at_once(
     here: World, manager: StateManager
 ) -> None:
     agent = manager.start("Developer", here.agent("a"))
-    other = manager.agent("QA", here.agent("q"))
+    other = ("QA", here.agent("q"))
     agent.spawned(other)
     agent.handed_off(other, task_context={"task": "t1"}, duration_seconds=1.5)
     agent.collaborated(("Architect", here.agent("x")))

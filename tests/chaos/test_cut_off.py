@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 _AGENTS = 5
 _ROUND_SECONDS = 0.05
 _EVENT_EACH = 10  # rounds: what the functions of one machine take in within 10 s must suffice
-_ARRIVES_WITHIN_SECONDS = 10.0
+_ARRIVES_WITHIN_SECONDS = 30.0
+"""Much more than it takes: how long it took is told, and a busy machine is no fault of ours."""
 _MOST_RATIO = 2.0
 _LEAST_P99_SECONDS = 0.01
 """Below this it is Python's threads, which take turns of 5 ms each, and not the network."""
@@ -157,12 +158,18 @@ def test_absent_at_the_start(
     how: Cut, ways: list[Cuttable], pipeline: Runner, tmp_path: Path
 ) -> None:
     """Agents begin, are resumed, work and end without the cloud; all arrives when it comes."""
+    with StateManager(folder=tmp_path / "elsewhere") as before:
+        former = before.start("Developer", f"former-{how}")
+        former.end_task("t1", kind="code").remember("k", {"text": "kept"})
+    while pipeline.store.read(former.identity.state_path) is None:
+        time.sleep(0.05)
     for way in ways:
         way.cut(how)
     with StateManager(folder=tmp_path / "outbox") as manager:
         fleet = Fleet(manager, f"absent-{how}")
-        resumed = manager.resume("Developer", f"never-{how}")
+        resumed = manager.resume("Developer", f"former-{how}")
         assert not resumed.fresh
+        resumed.end_task("t2", kind="code")
         assert manager.active().value
         assert manager.system().value.total_agents_spawned >= 0
         time.sleep(seconds())
@@ -174,6 +181,11 @@ def test_absent_at_the_start(
         arrived = _arrived_after(pipeline, fleet)
         deadline = time.monotonic() + _ARRIVES_WITHIN_SECONDS
         while not resumed.fresh:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert [task["task_id"] for task in resumed.state.task_history] == ["t1", "t2"]
+        assert resumed.state.memory_context["k"]["text"] == "kept"
+        while pipeline.store.read(former.identity.state_path).data["status"] != "terminated":
             assert time.monotonic() < deadline
             time.sleep(0.05)
     tell(f"{how} at the start: all there after {arrived:.1f} s")

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from firestate.agents.fields import Fields
     from firestate.schema.models import AgentState
 
+PENDING = "resume_pending"
+"""In the collaboration context of an agent that has begun before its past could be read."""
+
 _TAKEN = (
     "memory_context",
     "task_history",
@@ -28,6 +31,9 @@ _TAKEN = (
     "child_agent_ids",
     "collaboration_context",
 )
+
+
+_OF_ONE_SESSION = ("resumed_as", "resumed_from", PENDING)
 
 
 def carried(former: AgentState) -> dict[str, Any]:
@@ -42,7 +48,7 @@ def carried(former: AgentState) -> dict[str, Any]:
         for key, value in fields["memory_context"].items()
     }
     taken["collaboration_context"] = {
-        **{k: v for k, v in fields["collaboration_context"].items() if k != "resumed_as"},
+        **{k: v for k, v in fields["collaboration_context"].items() if k not in _OF_ONE_SESSION},
         "resumed_from": former.session_id,
     }
     return taken
@@ -53,6 +59,7 @@ def merged(taken: Mapping[str, Any], own: Fields) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for name in ("memory_context", "performance_metrics", "agent_config", "collaboration_context"):
         result[name] = {**taken[name], **own[name]}
+    result["collaboration_context"].pop(PENDING, None)
     for name in ("tools_enabled", "child_agent_ids"):
         result[name] = list(dict.fromkeys([*taken[name], *own[name]]))
     history = [*taken["task_history"], *own["task_history"]]

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from firestate.agents.engines import Engine
     from firestate.agents.reader import Reader
 
-    Done = Callable[[Document | None], None]
+    Done = Callable[[list[Document]], None]
 
 _LOG = logging.getLogger("firestate.agents")
 _LOOK_SECONDS = 0.2
 
 
 class Errands(ForkSafe):
-    """Finds one document for each errand, and hands it over; in order, each until it is done."""
+    """Finds documents for each errand, and hands them over; in order, each until it is done."""
 
     def __init__(self, engine: Engine, reader: Reader) -> None:
         """Have nothing to do yet."""
@@ -41,7 +41,7 @@ class Errands(ForkSafe):
         self._thread: threading.Thread | None = None
 
     def do(self, find: str | LookUp, done: Done) -> None:
-        """Call `done` with the first document found, or None, once it could be looked for.
+        """Call `done` with the documents found, once they could be looked for.
 
         Where a read is one of this machine, at once.
         """
@@ -77,7 +77,7 @@ class Errands(ForkSafe):
         found, fresh = self._reader.ask(Question(find, lambda found, fresh: (found, fresh)))
         if fresh:
             try:
-                done(found[0] if found else None)
+                done(found)
             except Exception:  # noqa: BLE001 - it is done, whatever it has led to; others wait
                 _LOG.exception("what was read in the background could not be taken")
         return fresh

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from firestate.agents.answers import Answer, Document, LookUp, Question, question, reads
+from firestate.agents.carrying import PENDING
 from firestate.agents.desk import now
 from firestate.agents.learned import Learned, learned_from
 from firestate.agents.rates import Rates, rates_of
@@ -121,9 +122,25 @@ class LookUps:
         return question(GLOBAL_CONFIG, make)
 
 
-def newest_of(agent_type: str, agent_id: str) -> LookUp:
-    """Say which document is the newest state of an agent, across its sessions."""
-    return LookUp((OF_AGENT,), {"agent_type": agent_type, "agent_id": agent_id}, limit=1)
+def newest_of(agent_type: str, agent_id: str, limit: int = 1) -> LookUp:
+    """Say which documents are the newest states of an agent, across its sessions."""
+    return LookUp((OF_AGENT,), {"agent_type": agent_type, "agent_id": agent_id}, limit=limit)
+
+
+def formers_in(found: list[Document], own: str | None) -> list[tuple[AgentState, Document]]:
+    """Give the states that are to be taken along into the session `own`, the newest first.
+
+    One: the newest other one. More only where that has begun itself before its past could be read,
+    and has ended before it was.
+    """
+    formers = []
+    for document in found:
+        state = first_state([document])
+        if state is not None and state.session_id != own:
+            formers.append((state, document))
+            if PENDING not in state.collaboration_context:
+                break
+    return formers
 
 
 def first_state(found: list[Document]) -> AgentState | None:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from firestate.agents.answers import Answer, Document, LookUp, Question, reads
+from firestate.agents.carrying import PENDING
 from firestate.agents.desk import WhenFull, now
-from firestate.agents.lookups import LookUps, first_state, newest_of
+from firestate.agents.lookups import LookUps, first_state, formers_in, newest_of
 from firestate.agents.office import LOCAL, Office, named_project
-from firestate.agents.partners import Name, new_id
+from firestate.agents.partners import new_id
 from firestate.agents.values import plain
 from firestate.agents.watch import Watch
 from firestate.errors import UnknownSessionError
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
 
     from firestate.agents.agent import Agent
     from firestate.agents.changes import Changes
+    from firestate.agents.roster import Former
     from firestate.agents.watch import Change
     from firestate.outbox.connection import Connection
     from firestate.schema.models import AgentState
 
 _LOG = logging.getLogger("firestate.agents")
+_MOST_FORMERS = 10
 FOLDER = Path(".firestate")
 """Where a process keeps its outbox and, without a project, the local engine's file."""
 
@@ -123,8 +126,7 @@ class StateManager(LookUps):
                 return self._roster.new(*identity)
             if fresh:
                 raise UnknownSessionError(f"there is no session {identity.state_path}")
-            agent = self._roster.new(agent_type, agent_id, new_id())
-            return self._later(agent, identity.state_path)
+            return self._later(agent_type, agent_id, new_id(), identity.state_path)
 
         return Question(identity.state_path, make)
 
@@ -138,15 +140,15 @@ class StateManager(LookUps):
         `resumed_as` the new one, and whoever still runs it is fenced off. An agent that has never
         been begins. Where its past cannot be read now, it takes that along later: `agent.fresh`.
         """
-        find = newest_of(agent_type, agent_id)
+        find = newest_of(agent_type, agent_id, _MOST_FORMERS)
+        own = session_id or new_id()
 
         def make(found: list[Document], fresh: bool) -> Agent:  # noqa: FBT001 - a Question's
-            former = first_state(found)
-            if former is not None and former.session_id != session_id:
-                agent = self._roster.resumed(former, found[0], session_id or new_id())
-            else:
-                agent = self._roster.new(agent_type, agent_id, session_id or new_id())
-            return agent if fresh else self._later(agent, find)
+            formers = formers_in(found, own)
+            if not (fresh or formers):
+                return self._later(agent_type, agent_id, own, find)
+            agent = self._roster.resumed(formers, agent_type, agent_id, own)
+            return agent if fresh else self._completed(agent, find, formers)
 
         return Question(find, make)
 
@@ -179,10 +181,6 @@ class StateManager(LookUps):
             return Answer(len(gone), fresh)
 
         return Question(find, make)
-
-    def agent(self, agent_type: str, agent_id: str) -> Name:
-        """Name an agent of another process, as the target of an event."""
-        return Name(agent_type, agent_id)
 
     def watch(
         self, agent_type: str, agent_id: str, session_id: str, tell: Callable[[Change], None]
@@ -221,14 +219,19 @@ class StateManager(LookUps):
             watch.close()
         self._office.close(timeout_seconds)
 
-    def _later(self, agent: Agent, find: str | LookUp) -> Agent:
-        agent.fresh = False
-        own = agent.identity.session_id
+    def _later(self, agent_type: str, agent_id: str, own: str, find: str | LookUp) -> Agent:
+        agent = self._roster.new(agent_type, agent_id, own, collaboration_context={PENDING: True})
+        return self._completed(agent, find, [])
 
-        def done(found: Document | None) -> None:
-            former = first_state([found] if found is not None else [])
-            if found is not None and former is not None and former.session_id != own:
-                self._roster.resumed_late(agent, former, found)
+    def _completed(self, agent: Agent, find: str | LookUp, taken: list[Former]) -> Agent:
+        """Have an agent take along what is stored, but for what it has `taken` along already."""
+        agent.fresh = False
+        known = {state.session_id for state, _ in taken}
+
+        def done(found: list[Document]) -> None:
+            formers = formers_in(found, agent.identity.session_id)
+            new = [each for each in formers if each[0].session_id not in known]
+            self._roster.resumed_late(agent, new)
             agent.fresh = True
 
         self._office.errands.do(find, done)

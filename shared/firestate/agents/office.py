@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import weakref
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LOG = logging.getLogger("firestate.agents")
+_AT_EXIT_SECONDS = 5.0
 _EMULATORS = ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST")
 LOCAL = ""
 """Given as the project: this machine, whatever the environment names."""
@@ -41,6 +44,16 @@ def named_project(given: str | None) -> str:
 def outbox_name(project: str) -> str:
     """Give the name of an outbox's file: one for each project, so that nothing goes astray."""
     return f"outbox-{project}.db" if project else "outbox.db"
+
+
+_OPEN: weakref.WeakSet[Office] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Send what a program that ends without `close` has left, as far as that goes in time."""
+    for office in list(_OPEN):
+        office.close(_AT_EXIT_SECONDS)
 
 
 class Office:
@@ -72,6 +85,7 @@ class Office:
         self.errands = Errands(self.engine, self.reader)
         self.roster = Roster(self.desk, self.engine, self.errands)
         self._closed = False
+        _OPEN.add(self)
         self.sender.start()
 
     @property

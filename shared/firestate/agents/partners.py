@@ -6,7 +6,7 @@ import secrets
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from firestate.agents.desk import now
 from firestate.schema.enums import CoordinationEventType
@@ -17,16 +17,6 @@ if TYPE_CHECKING:
     from firestate.agents.desk import Desk
     from firestate.schema.ids import Identity
     from firestate.schema.models import CoordinationEvent
-
-
-class Name(NamedTuple):
-    """An agent that is known by its name alone."""
-
-    agent_type: str
-    agent_id: str
-
-
-Partner = "Partners | Name | tuple[str, str]"
 
 
 def new_id() -> str:
@@ -51,7 +41,7 @@ class Partners:
     def record(
         self,
         event_type: str,
-        target: Partners | Name | tuple[str, str] | None = None,
+        target: Partners | tuple[str, str] | None = None,
         *,
         success: bool = True,
         context: Mapping[str, Any] | None = None,
@@ -85,7 +75,7 @@ class Partners:
 
     def handed_off(
         self,
-        target: Partners | Name | tuple[str, str],
+        target: Partners | tuple[str, str],
         **details: Any,  # noqa: ANN401 - those of `record`
     ) -> CoordinationEvent:
         """Record that work was handed over; details as for `record`."""
@@ -93,7 +83,7 @@ class Partners:
 
     def collaborated(
         self,
-        target: Partners | Name | tuple[str, str],
+        target: Partners | tuple[str, str],
         **details: Any,  # noqa: ANN401 - those of `record`
     ) -> CoordinationEvent:
         """Record that two agents worked together; details as for `record`."""
@@ -101,7 +91,7 @@ class Partners:
 
     def spawned(
         self,
-        target: Partners | Name | tuple[str, str],
+        target: Partners | tuple[str, str],
         **details: Any,  # noqa: ANN401 - those of `record`
     ) -> CoordinationEvent:
         """Record that this agent has made another; `StateManager.spawn` does so by itself."""
@@ -109,7 +99,7 @@ class Partners:
 
     def ended(
         self,
-        target: Partners | Name | tuple[str, str] | None = None,
+        target: Partners | tuple[str, str] | None = None,
         **details: Any,  # noqa: ANN401 - those of `record`
     ) -> CoordinationEvent:
         """Record that an agent, this one if no other is named, has ended."""
@@ -118,7 +108,7 @@ class Partners:
     def failed(
         self,
         error: BaseException | str,
-        target: Partners | Name | tuple[str, str] | None = None,
+        target: Partners | tuple[str, str] | None = None,
         *,
         context: Mapping[str, Any] | None = None,
         **details: Any,  # noqa: ANN401 - those of `record`
@@ -137,7 +127,7 @@ class Partners:
     @contextmanager
     def handoff(
         self,
-        target: Partners | Name | tuple[str, str],
+        target: Partners | tuple[str, str],
         *,
         context: Mapping[str, Any] | None = None,
         task_context: Mapping[str, Any] | None = None,
@@ -169,7 +159,7 @@ class Partners:
 
 
 def _name(
-    target: Partners | Name | tuple[str, str] | None,
+    target: Partners | tuple[str, str] | None,
 ) -> tuple[str | None, str | None]:
     if target is None:
         return None, None

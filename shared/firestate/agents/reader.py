@@ -35,11 +35,11 @@ _LOG = logging.getLogger("firestate.reader")
 _THREADS = 4
 _LOOK_SECONDS = 0.05
 _DOCUMENTS_IN_A_PATIENCE, _MANY = 500, 1_000
-_MOST_KNOWN = 2_000
+_MOST_KNOWN = 500
 
 
 class Reader(ForkSafe):
-    """Asks for agents, from any thread; what it has read it remembers, up to 2,000 documents."""
+    """Asks for agents, from any thread; what it has read it remembers, up to 500 documents."""
 
     def __init__(self, engine: Engine, outbox: Outbox, *, patience_seconds: float) -> None:
         """Take where to read, and what lies over it.

@@ -18,7 +18,7 @@ from firestate.queries import FENCED
 from firestate.schema.ids import Identity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from firestate.agents.answers import Document
     from firestate.agents.desk import Desk
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from firestate.agents.errands import Errands
     from firestate.agents.watch import Change
     from firestate.schema.models import AgentState
+
+    Former = tuple[AgentState, Document]
+    """A state that an agent carries on, with its document."""
 
 _LOG = logging.getLogger("firestate.agents")
 
@@ -54,7 +57,7 @@ class Roster(ForkSafe):
         fields = new_fields(**identity._asdict(), **plain(given))
         agent = self._made(fields, self._desk.new_epoch(identity))
         self._hold(agent.save())
-        self._errands.do(agent.identity.state_path, lambda found: self._compare(agent, found))
+        self._check(agent)
         return agent
 
     def took_up(self, stored: AgentState, document: Document) -> Agent:
@@ -68,19 +71,29 @@ class Roster(ForkSafe):
             agent.update(status="active")
         return self._hold(agent.save())
 
-    def resumed(self, former: AgentState, document: Document, session_id: str) -> Agent:
-        """Hold a new session that takes along what `former` had, and end that one.
+    def resumed(
+        self, formers: Sequence[Former], agent_type: str, agent_id: str, session_id: str
+    ) -> Agent:
+        """Hold a new session that takes along what `formers` had, the newest first, and end those.
 
         The new one is saved first, whole: a crash in between leaves one to go on with.
         """
-        agent = self.new(former.agent_type, former.agent_id, session_id, **carried(former))
-        self._end(former, document, session_id)
+        taken = [carried(state) for state, _ in formers]
+        agent = self.new(agent_type, agent_id, session_id, **(taken[0] if taken else {}))
+        self._take_along(agent, formers, taken[1:])
         return agent
 
-    def resumed_late(self, agent: Agent, former: AgentState, document: Document) -> None:
+    def resumed_late(self, agent: Agent, formers: Sequence[Former]) -> None:
         """Let an agent that has begun without its past take that along now."""
-        agent.carry_on(carried(former))
-        self._end(former, document, agent.identity.session_id)
+        self._take_along(agent, formers, [carried(state) for state, _ in formers])
+
+    def _take_along(
+        self, agent: Agent, formers: Sequence[Former], taken: Sequence[Mapping[str, Any]]
+    ) -> None:
+        for each in taken:
+            agent.carry_on(each)
+        for state, document in formers:
+            self._end(state, document, agent.identity.session_id)
 
     def _end(self, former: AgentState, document: Document, session_id: str) -> None:
         old = Identity(former.agent_type, former.agent_id, former.session_id)
@@ -100,7 +113,7 @@ class Roster(ForkSafe):
         state = checked_state(fields)
         agent = Agent(self._desk, self, state, epoch=self._desk.new_epoch(identity))
         self._hold(agent.replace(fields))
-        self._errands.do(identity.state_path, lambda found: self._compare(agent, found))
+        self._check(agent)
         return agent
 
     def let_go(self, agent: Agent) -> None:
@@ -166,5 +179,10 @@ class Roster(ForkSafe):
     def _look_again(self) -> None:
         # Of two that took it up one after the other while nothing could be read, the first is
         # the one that `fenced_writer` names now.
-        for path, agent in list(self._held.items()):
-            self._errands.do(path, lambda found, agent=agent: self._compare(agent, found))  # type: ignore[misc]
+        for agent in list(self._held.values()):
+            self._check(agent)
+
+    def _check(self, agent: Agent) -> None:
+        """Compare an agent with what is stored, as soon as that can be read."""
+        path = agent.identity.state_path
+        self._errands.do(path, lambda found: self._compare(agent, found[0] if found else None))
