@@ -174,3 +174,25 @@ def test_many_threads(manager: StateManager) -> None:
         "w1",
         "w2",
     ]
+
+
+def test_of_many_lasting_sessions_only_some_are_held(
+    manager: StateManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those let go are taken up again when they are needed, with what they had."""
+    monkeypatch.setattr("firestate.adapters.recorder._MOST_HELD", 10)
+    monkeypatch.setattr("firestate.adapters.recorder._FEWER", 5)
+    recorder = Recorder(manager)
+    running = recorder.begin(recorder.session("running"), "a")
+    for number in range(30):
+        run = recorder.begin(recorder.session(f"chat-{number}"), "a")
+        run.begin_tool("c", "look_up")
+        run.end_tool("c")
+        run.end()
+    assert len(recorder._held) <= 10
+    assert len(manager._roster._held) <= 10
+    running.end()
+    again = recorder.begin(recorder.session("chat-0"), "a")
+    assert again.held is not None
+    assert [task["task_id"] for task in again.held.agent.state.task_history] == ["c"]
+    again.end()

@@ -20,6 +20,11 @@ class Held:
         self._failed = False
         self._is_last = False
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether none of its runs is under way."""
+        return self._runs == 0
+
     def begin(self) -> None:
         """Say that a run has begun."""
         self._runs += 1

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from firestate.agents.agent import Agent
     from firestate.agents.manager import StateManager
 
+_MOST_HELD, _FEWER = 1_000, 100
+
 
 class Session(NamedTuple):
     """Where agents run together; `lasts` where it can be gone on with, because others name it."""
@@ -140,7 +142,14 @@ class Recorder:
         held = self._held.get(key)
         if held is None or held.agent.fenced:
             held = self._held[key] = Held(self._find(session, names))
+            self._release_idle()
         return held
+
+    def _release_idle(self) -> None:
+        """Hold so many agents at most, those aside that run: sessions that last have no end."""
+        if len(self._held) > _MOST_HELD:
+            for key in [key for key, held in self._held.items() if held.is_idle][:_FEWER]:
+                self._held.pop(key).agent.release()
 
     def _find(self, session: Session, names: Sequence[str]) -> Agent:
         agent_type, agent_id = fit_type(names[0]), fit_id(names[0])
