@@ -90,26 +90,51 @@ class ControlsContract:
             thread.join()
         assert controls(store)["feature_flags"] == dict.fromkeys(names, True)
 
-    @pytest.mark.parametrize(
-        ("damage", "told"),
-        [
-            ({"feature_flags": {"new": "on"}}, "feature_flags.new: must be true or false"),
-            ({"note": "hello"}, "note: is no field of the controls"),
-            ({"emergency_stop": "yes"}, "emergency_stop: must be true or false"),
-        ],
-    )
-    def test_damaged_controls_are_named(
-        self, store: Store, damage: dict[str, Any], told: str
-    ) -> None:
-        """Nothing is written beside what the rules would refuse; setting it puts it right."""
+    def test_what_is_changed_must_be_in_order(self, store: Store) -> None:
+        """A flag is not set beside one that the rules would refuse; that one can be put right."""
+        damage = {"feature_flags": {"new": "on"}}
         store.commit([Create(CONTROLS, damage)])
-        with pytest.raises(DamagedDocumentError, match=told):
+        with pytest.raises(DamagedDocumentError, match=r"feature_flags\.new: must be"):
             change_controls(store, with_flag("other", value=True))
         assert controls(store) == damage
-        if "feature_flags" in damage:
-            assert change_controls(store, with_flag("new", value=None))
-        elif "emergency_stop" in damage:
-            assert change_controls(store, with_emergency("fire"))
+        assert change_controls(store, with_flag("new", value=None))
+        assert change_controls(store, with_flag("other", value=True))
+        assert controls(store)["feature_flags"] == {"other": True}
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            {"note": "hello"},
+            {"feature_flags": {"new": "on"}},
+            {"feature_flags": [1]},
+            {"emergency_stop": "yes", "emergency_reason": 7},
+            {"global_config": "none"},
+        ],
+    )
+    def test_nothing_that_is_wrong_prevents_an_emergency_stop(
+        self, store: Store, damage: dict[str, Any]
+    ) -> None:
+        """It is set and lifted, and what others have got wrong stays for them to put right."""
+        store.commit([Create(CONTROLS, damage)])
+        assert change_controls(store, with_emergency("fire"))
+        found = controls(store)
+        assert (found["emergency_stop"], found["emergency_reason"]) == (True, "fire")
+        assert change_controls(store, with_emergency(None))
+        found = controls(store)
+        assert (found["emergency_stop"], found["emergency_reason"]) == (False, None)
+        beside = damage.keys() - {"emergency_stop", "emergency_reason"}
+        assert {name: found[name] for name in beside} == {name: damage[name] for name in beside}
+
+    @pytest.mark.parametrize("damage", [{"note": "hello"}, {"emergency_stop": "yes"}])
+    def test_what_is_wrong_elsewhere_prevents_no_flag(
+        self, store: Store, damage: dict[str, Any]
+    ) -> None:
+        """It stays as it is."""
+        store.commit([Create(CONTROLS, damage)])
+        assert change_controls(store, with_flag("new", value=True))
+        found = controls(store)
+        assert found["feature_flags"] == {"new": True}
+        assert damage.items() <= found.items()
 
     def test_controls_of_a_later_release(self, store: Store) -> None:
         """They are left as they are."""

@@ -119,11 +119,17 @@ def test_emergency_stop_used_wrongly(run: Run, arguments: tuple[str, ...]) -> No
 
 
 def test_damaged_controls(run: Run) -> None:
-    """They are told of, and not written beside."""
+    """What is changed must be in order; what is wrong beside it stops no emergency stop."""
     with LocalEngine(FILE) as engine:
         engine.store.commit([Create(CONTROLS, {"feature_flags": {"new": "on"}, "note": 1})])
     assert "neither on nor off" in run("flags")[1]
-    code, _, err = run("flags", "set", "new", "on")
+    code, _, err = run("flags", "set", "other", "on")
     assert code == 3
-    assert "note: is no field of the controls: remove it" in err
+    assert "feature_flags.new: must be true or false" in err
     assert len(err.splitlines()) == 1
+    assert run("emergency-stop", "on", "--reason", "fire")[0] == 0
+    assert run("flags", "set", "new", "on") == (0, "new is on.\n", "")
+    with LocalEngine(FILE) as engine:
+        stored = engine.store.read(CONTROLS)
+    assert stored is not None
+    assert (stored.data["note"], stored.data["emergency_stop"]) == (1, True)
