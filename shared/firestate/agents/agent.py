@@ -11,6 +11,7 @@ from firestate.agents.fields import Fields
 from firestate.agents.history import Former, is_short, trimmed
 from firestate.agents.partners import Partners
 from firestate.agents.tasks import Tasks
+from firestate.agents.values import plain
 from firestate.errors import FencedError
 from firestate.outbox.forking import ForkSafe
 from firestate.schema.enums import AgentStatus
@@ -86,8 +87,10 @@ class Agent(Tasks, Partners, ForkSafe):
         sets, dataclasses, pydantic models. Raises InvalidMessageError for what Firestore would
         refuse or bend, with the field and, for one too large, its size; FencedError; OutboxError.
         """
+        # Plain first: of two keys that are one in JSON (1 and "1"), the later stays.
+        taken = plain(changes)
         with self._lock:
-            self._save(changes)
+            self._save(taken)
         return self
 
     def save(self) -> Self:
@@ -96,8 +99,10 @@ class Agent(Tasks, Partners, ForkSafe):
 
     def remember(self, key: str, value: Any) -> Self:  # noqa: ANN401 - whatever the agent wants to keep
         """Set one entry of the memory context; its `type` and `importance` are counted."""
+        taken = plain({"memory_context": {key: value}})["memory_context"]
+        own = {name: self._own(entry) for name, entry in taken.items()}
         with self._lock:
-            memory = {**self._fields["memory_context"], key: self._own(value)}
+            memory = {**self._fields["memory_context"], **own}
             self._save({"memory_context": memory})
         return self
 

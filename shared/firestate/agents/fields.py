@@ -76,8 +76,8 @@ class Fields:
     ) -> Fields:
         """Give the fields with changes; those named in `checked` are ours, and in order.
 
-        Values may be anything that has a JSON form. With `whole`, all is checked in any case.
-        Raises InvalidMessageError that names each field that is wrong.
+        Values may be anything that has a JSON form, with texts as keys. With `whole`, all is
+        checked in any case. Raises InvalidMessageError that names each field that is wrong.
         """
         encoded, plain = dict(self._encoded), dict(self._plain)
         doubtful, unseen = whole, []
@@ -105,8 +105,9 @@ class Fields:
         return b"{%s}" % b",".join([_KEYS[name] + json for name, json in self._encoded.items()])
 
     def state(self) -> AgentState:
-        """Give the state."""
-        return AgentState.model_validate({name: self[name] for name in self._encoded})
+        """Give the state, with maps and lists of its own: who changes them changes nothing here."""
+        fields = {name: json.loads(encoded) for name, encoded in self._encoded.items()}
+        return AgentState.model_validate(fields)
 
 
 def _has_form(name: str, value: object, encoded: bytes) -> bool:

@@ -56,6 +56,9 @@ class Tasks:
 
         One that was never begun is put into the history as it is.
         """
+        return self._end(task_id, status, details)
+
+    def _end(self, task_id: str, status: str, details: Mapping[str, Any]) -> Self:
         if status not in ENDED:
             message = f"a task ends as {', '.join(ENDED)}, not {status!r}"
             raise ValueError(message)
@@ -67,6 +70,7 @@ class Tasks:
             ended = {
                 **begun,
                 **details,
+                "task_id": task_id,
                 "status": status,
                 "session_id": self.identity.session_id,
                 "ended_at": now(),
@@ -94,9 +98,9 @@ class Tasks:
             yield more
         except BaseException as error:
             more = {"error": f"{type(error).__name__}: {error}", **more}
-            self.end_task(task_id, "failed", duration_seconds=time.monotonic() - started, **more)
+            self._end(task_id, "failed", {"duration_seconds": time.monotonic() - started, **more})
             raise
-        self.end_task(task_id, "completed", duration_seconds=time.monotonic() - started, **more)
+        self._end(task_id, "completed", {"duration_seconds": time.monotonic() - started, **more})
 
     def _after(self, task_id: str, status: str, history: list[Any]) -> dict[str, Any]:
         """Say what the agent does once its current task has ended: another that runs, if any."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from firestate.errors import FieldProblem, InvalidMessageError
+from firestate.schema.values import text_problem
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -41,11 +42,17 @@ def _problem(fields: object, error: Exception) -> FieldProblem:
     while (inner := _first_bad(value)) is not None and len(path) < _MOST_LEVELS:
         step, value = inner
         path.append(step)
+    if isinstance(value, Mapping) and (bad := [key for key in value if not _is_fine(key)]):
+        path.append(f".{bad[0]}")
+        value = bad[0]
     field = "".join(path).removeprefix(".") or "state"
+    field = field.encode("utf-8", "backslashreplace").decode()
     if isinstance(error, RecursionError) or "ircular" in str(error):
         return FieldProblem(field[:200], "holds itself, or nests too deep")
     if isinstance(value, bytes):
         return FieldProblem(field, "is bytes that are no text: encode them, as in base64")
+    if isinstance(value, str) and (problem := text_problem(value)):
+        return FieldProblem(field, problem)
     return FieldProblem(field, f"is a {type(value).__name__}, which has no JSON form")
 
 
@@ -61,7 +68,7 @@ def _first_bad(value: Any) -> tuple[str, Any] | None:  # noqa: ANN401 - anything
 
 def _is_fine(value: object) -> bool:
     try:
-        to_jsonable_python(value, inf_nan_mode="constants")
+        to_json(value, inf_nan_mode="constants")
     except _FAULTS:
         return False
     return True
