@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.agents.worlds import World, world
 from tests.load.runner import PROJECT, Runner, runner
@@ -12,6 +13,10 @@ from tests.load.runner import PROJECT, Runner, runner
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+# Property tests are not timed: the machine that runs them may be busy.
+settings.register_profile("firestate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("firestate")
 
 
 @pytest.fixture(scope="session")
