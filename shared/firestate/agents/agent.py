@@ -139,6 +139,7 @@ class Agent(Tasks, Partners, ForkSafe):
         Raises EmergencyStopError while all agents are to stop: then nothing is made.
         """
         self._desk.controls.check()
+        self._check()
         child = self._roster.new(
             agent_type,
             agent_id,

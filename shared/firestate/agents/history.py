@@ -10,8 +10,9 @@ from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from firestate.counters.tasks import EndedTask, ended_task
-from firestate.limits import MAX_HISTORY, MAX_NAMES
+from firestate.counters.tasks import ENDED, EndedTask, ended_task
+from firestate.limits import MAX_COUNT, MAX_HISTORY, MAX_NAMES
+from firestate.schema.models import TaskTotals
 from firestate.schema.values import time_text, utc
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ def trimmed(
     changes: dict[str, Any] = {}
     if totals is None and len(history) > MAX_HISTORY:
         changes["task_totals"] = added({}, _ended(history, session_id))
-    elif totals is not None and totals == former.totals:
-        new, old = _apart(history, former.history)
+    elif totals is not None and _are_the_same(totals, former.totals):
+        new, old = _apart(history[_cut_before(history, former.history) :], former.history)
         if ended := Counter(_ended(new, session_id)) - Counter(_ended(old, session_id)):
             changes["task_totals"] = added(totals, ended.elements())
     if len(history) > MAX_HISTORY:
@@ -64,6 +65,34 @@ def added(totals: Mapping[str, Any], ended: Iterable[EndedTask]) -> dict[str, An
         for tool in task.tools:
             _add(tools, tool, task)
     return {"kinds": kinds, "tools": tools}
+
+
+def _are_the_same(totals: Mapping[str, Any], former: Mapping[str, Any] | None) -> bool:
+    """Whether totals are equal, also where one of them leaves out what is so by default."""
+    if former is None or totals == former:
+        return former is not None
+    return TaskTotals.model_validate(totals) == TaskTotals.model_validate(former)
+
+
+def _cut_before(history: list[Any], former: list[Any]) -> int:
+    """Give how many of the first entries are older than what was kept: they are counted already.
+
+    An agent's own list may be whole, and grow, while of what was saved the oldest were cut off.
+    """
+    for place in range(len(history) - len(former) + 1):
+        if all(map(_is_the_task, history[place:], former)):
+            return place
+    return 0
+
+
+def _is_the_task(entry: Any, other: Any) -> bool:  # noqa: ANN401 - the user's own
+    """Whether an entry is what was kept, or what has become of it since."""
+    if entry is other or entry == other:
+        return True
+    if not (isinstance(entry, dict) and isinstance(other, dict)) or other.get("status") in ENDED:
+        return False
+    names = [each.get("task_id", each.get("id")) for each in (entry, other)]
+    return names[0] is not None and names[0] == names[1]
 
 
 def _apart(one: list[Any], other: list[Any]) -> tuple[list[Any], list[Any]]:
@@ -93,6 +122,7 @@ def _add(group: dict[str, Any], name: str, task: EndedTask) -> None:
     before = known.get("last_seen")
     seen = [utc(datetime.fromisoformat(before))] if before is not None else []
     latest = max([*seen, *([task.ended_at] if task.ended_at else [])], default=None)
-    group[name] = {key: counts[key] + one[key] for key in _COUNTS} | {
+    # A sum past the bound would be refused, and with it all that the agent says from then on.
+    group[name] = {key: min(counts[key] + one[key], MAX_COUNT) for key in _COUNTS} | {
         "last_seen": latest and time_text(latest)
     }

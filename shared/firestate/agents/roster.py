@@ -16,6 +16,7 @@ from firestate.agents.watch import Watch
 from firestate.outbox.forking import ForkSafe
 from firestate.queries import FENCED
 from firestate.schema.ids import Identity
+from firestate.schema.models import AgentState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from firestate.agents.engines import Engine
     from firestate.agents.errands import Errands
     from firestate.agents.watch import Change
-    from firestate.schema.models import AgentState
 
     Former = tuple[AgentState, Document]
     """A state that an agent carries on, with its document."""
@@ -109,7 +109,9 @@ class Roster(ForkSafe):
         identity = Identity(*(str(fields.get(name, "")) for name in Identity._fields))
         agent = self._held.get(identity.state_path)
         if agent is not None:
-            return agent.replace(fields)
+            # What is left out is as it is by default, not as it was.
+            whole = len(fields) >= len(AgentState.model_fields)
+            return agent.replace(fields if whole else checked_state(fields).model_dump(mode="json"))
         state = checked_state(fields)
         agent = Agent(self._desk, self, state, epoch=self._desk.new_epoch(identity))
         self._hold(agent.replace(fields))

@@ -1,0 +1,239 @@
+"""Each task that ended counts once, however long the history, whoever saves it, in any session."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from firestate import StateManager
+from firestate.agents.fields import Fields
+from firestate.agents.history import Former, trimmed
+from firestate.agents.messages import checked_state
+from firestate.counters.contribution import contribution_of
+from firestate.counters.tasks import ENDED
+from firestate.limits import MAX_COUNT, MAX_HISTORY, MAX_NAMES
+from firestate.schema.documents import to_document
+from tests.harness import state_message, task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from firestate.schema.models import AgentState
+
+SHORT = 4
+"""What a history keeps in these stories, so that they need not be long."""
+
+MANAGERS: list[StateManager] = []
+NUMBERS = count()
+
+kinds = st.sampled_from(["code", "review"])
+ids = st.sampled_from(["t1", "t2", "t3"])
+outcomes = st.sampled_from(ENDED)
+durations = st.integers(0, 9)
+
+
+def counted(states: Iterable[AgentState]) -> Counter[tuple[str, str]]:
+    """Give what all these states say of tasks: how many by kind, of each outcome, how long."""
+    found: Counter[tuple[str, str]] = Counter()
+    for state in states:
+        for kind, each in contribution_of(to_document(state))["kinds"].items():
+            failed = each["tries"] - each["successes"] - each["cancelled"]
+            found[kind, "completed"] += each["successes"]
+            found[kind, "cancelled"] += each["cancelled"]
+            found[kind, "failed"] += failed
+            found[kind, "ms"] += each["duration_ms"]
+    return +found
+
+
+class Story(RuleBasedStateMachine):
+    """One agent through its sessions; `whole` is the history as its program keeps it, uncut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        for module in ("history", "carrying"):
+            self.patch.setattr(f"firestate.agents.{module}.MAX_HISTORY", SHORT)
+        self.manager = MANAGERS[0]
+        self.name = f"a{next(NUMBERS)}"
+        self.ended: Counter[tuple[str, str]] = Counter()
+        self.number = 0
+
+    @initialize()
+    def start(self) -> None:
+        self.agent = self.manager.start("Developer", self.name)
+        self.sessions = [self.agent.identity.session_id]
+        self.whole: list[dict[str, Any]] = []
+
+    def note(self, kind: str, outcome: str, duration: int) -> None:
+        self.ended += Counter({(kind, outcome): 1, (kind, "ms"): duration})
+
+    def follow(self, *, appended: bool) -> None:
+        """Do to the whole history what was done to the agent's."""
+        kept = self.agent.state.task_history
+        length = len(self.whole) + appended - len(kept)
+        self.whole = self.whole[:length] + kept
+
+    def entry(self, kind: str, outcome: str, duration: int) -> dict[str, Any]:
+        self.number += 1
+        self.note(kind, outcome, duration)
+        made = task(self.number, outcome, kind=kind, duration_ms=duration)
+        del made["duration_seconds"]
+        return made
+
+    @rule(task_id=ids, kind=kinds)
+    def begin(self, task_id: str, kind: str) -> None:
+        self.agent.begin_task(task_id, kind)
+        self.follow(appended=True)
+
+    @rule(task_id=ids, kind=kinds, outcome=outcomes, duration=durations)
+    def end(self, task_id: str, kind: str, outcome: str, duration: int) -> None:
+        runs = any(
+            each["task_id"] == task_id and each["status"] == "in_progress"
+            for each in self.agent.state.task_history
+        )
+        self.agent.end_task(task_id, outcome, kind=kind, duration_ms=duration)
+        self.note(kind, outcome, duration)
+        self.follow(appended=not runs)
+
+    @rule()
+    def save(self) -> None:
+        self.agent.save()
+
+    @rule(kind=kinds, outcome=outcomes, duration=durations)
+    def save_state(self, kind: str, outcome: str, duration: int) -> None:
+        state = self.agent.state
+        longer = [*state.task_history, self.entry(kind, outcome, duration)]
+        self.manager.save(state.model_copy(update={"task_history": longer}))
+        self.follow(appended=True)
+
+    @rule(kind=kinds, outcome=outcomes, duration=durations, way=st.integers(0, 2))
+    def save_whole(self, kind: str, outcome: str, duration: int, way: int) -> None:
+        self.whole.append(self.entry(kind, outcome, duration))
+        fields = self.agent.state.model_dump(mode="json") | {"task_history": self.whole}
+        if way == 0:
+            self.agent.update(task_history=self.whole)
+        elif way == 1:
+            self.manager.save(fields | {"task_totals": None})
+        else:
+            self.manager.save({n: v for n, v in fields.items() if n != "task_totals"})
+        self.follow(appended=False)
+
+    @precondition(lambda self: len(self.sessions) < 4)
+    @rule()
+    def resume(self) -> None:
+        self.agent = self.manager.resume("Developer", self.name)
+        self.sessions.append(self.agent.identity.session_id)
+        self.whole = list(self.agent.state.task_history)
+
+    @precondition(lambda self: self.sessions)
+    @rule()
+    def take_up(self) -> None:
+        self.agent = self.manager.take_up(*self.agent.identity)
+
+    @invariant()
+    def each_counts_once(self) -> None:
+        if not hasattr(self, "agent"):
+            return
+        assert len(self.agent.state.task_history) <= SHORT
+        states = [self.manager.load("Developer", self.name, each).value for each in self.sessions]
+        assert counted(each for each in states if each is not None) == self.ended
+
+    def teardown(self) -> None:
+        self.patch.undo()
+
+
+@pytest.fixture
+def manager() -> Iterator[StateManager]:
+    with StateManager.in_memory() as manager:
+        yield manager
+
+
+def test_in_any_story_each_task_counts_once(manager: StateManager) -> None:
+    MANAGERS[:] = [manager]
+    run_state_machine_as_test(
+        Story, settings=settings(max_examples=40, stateful_step_count=25, deadline=None)
+    )
+
+
+def test_a_history_longer_than_is_kept_counts_as_whole(manager: StateManager) -> None:
+    agent = manager.start("Developer", "a")
+    for number in range(MAX_HISTORY + 5):
+        agent.begin_task(f"t{number}", "code", tool="editor")
+        agent.end_task(f"t{number}", "failed" if number % 5 == 0 else "completed", duration_ms=2)
+    state = agent.state
+    assert [state.task_history[at]["task_id"] for at in (0, -1)] == ["t5", "t204"]
+    counts = contribution_of(to_document(state))
+    assert counts["tasks"] == {"completed": 164, "failed": 41, "cancelled": 0}
+    assert counts["tools"]["editor"]["duration_ms"] == 410
+    second = manager.resume("Developer", "a")
+    second.end_task("own", kind="code")
+    assert len(second.state.task_history) == MAX_HISTORY
+    assert contribution_of(to_document(second.state))["tasks"]["completed"] == 1
+
+
+def test_a_growing_list_is_saved_whole_and_kept_short(manager: StateManager) -> None:
+    fields = state_message(1)["state"]
+    for length in (150, 199, 200, 201, 202, 250, 251):
+        history = [task(number) for number in range(length)]
+        state = manager.save(fields | {"task_history": history}).state
+        assert len(state.task_history) == min(length, MAX_HISTORY)
+        assert contribution_of(to_document(state))["tasks"]["completed"] == length
+
+
+def test_totals_that_an_agent_gives_are_its_own(manager: StateManager) -> None:
+    agent = manager.start("Developer", "a")
+    some, others = {"tries": 7, "successes": 4}, {"tries": 1, "successes": 1}
+    given = {"kinds": {"code": some, "review": others}}
+    agent.update(task_totals=given, task_history=[task(1)])
+    assert contribution_of(to_document(agent.state))["tasks"]["completed"] == 5
+    agent.end_task("t2", kind="code")
+    assert contribution_of(to_document(agent.state))["tasks"]["completed"] == 6
+    longer = [*agent.state.task_history, task(3)]
+    manager.save(agent.state.model_copy(update={"task_history": longer}))
+    assert contribution_of(to_document(agent.state))["tasks"]["completed"] == 7
+
+
+def test_totals_never_grow_past_what_is_accepted() -> None:
+    long = [task(number, duration_seconds=10**9) for number in range(MAX_HISTORY + 1)]
+    changes = trimmed(long, None, Former([], None), "s1")
+    assert changes["task_totals"]["kinds"]["code"]["duration_ms"] == MAX_COUNT
+    many = [task(number, kind=f"k{number}") for number in range(MAX_NAMES + 9)]
+    totals = trimmed(many, None, Former([], None), "s1")["task_totals"]
+    assert len(totals["kinds"]) == MAX_NAMES
+    assert sum(each["tries"] for each in totals["kinds"].values()) == MAX_NAMES + 9
+    for each in (changes, {"task_totals": totals}):
+        assert checked_state(state_message(1)["state"] | each).task_totals is not None
+
+
+entries = st.one_of(
+    st.builds(task, st.integers(0, 3), st.sampled_from([*ENDED, "in_progress"])),
+    st.builds(task, st.integers(0, 3), session_id=st.just("s0")),
+    st.dictionaries(st.sampled_from(["status", "x"]), st.sampled_from(["failed", 1])),
+)
+
+
+@given(st.lists(entries, max_size=6), st.lists(entries, max_size=6))
+def test_what_is_appended_is_added_to_totals(before: list[Any], more: list[Any]) -> None:
+    def of(history: list[Any], totals: Any) -> Counter[tuple[str, str]]:
+        changed = {"task_history": history, "task_totals": totals}
+        return counted([Fields.of(checked_state(state_message(1)["state"] | changed)).state()])
+
+    empty = {"kinds": {}, "tools": {}}
+    first = trimmed(before, empty, Former([], empty), "s1").get("task_totals", empty)
+    assert of([], first) == of(before, None)
+    longer = [*map(dict, before), *more]
+    second = trimmed(longer, first, Former(before, first), "s1").get("task_totals", first)
+    assert of([], second) == of(longer, None)
