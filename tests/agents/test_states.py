@@ -51,6 +51,16 @@ def test_each_call_that_changes_something_is_one_later_version(
     assert stored["memory_context"] == {"other": "words"}
 
 
+def test_of_two_keys_that_are_one_in_json_the_later_stays(
+    here: World, manager: StateManager
+) -> None:
+    agent = manager.start("Developer", here.agent("a"))
+    agent.update(memory_context={"map": {1: "former", "1": "later"}})
+    assert value(manager.load(*agent.identity)).memory_context == {"map": {"1": "later"}}
+    path = agent.identity.state_path
+    eventually(lambda: here.stored(path).get("memory_context") == {"map": {"1": "later"}})
+
+
 def test_a_task_counts_once_as_it_ended(here: World, manager: StateManager) -> None:
     agent = manager.start("Developer", here.agent("a"))
     with agent.task("t1", "code", tool="editor") as notes:

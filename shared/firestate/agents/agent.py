@@ -87,10 +87,8 @@ class Agent(Tasks, Partners, ForkSafe):
         sets, dataclasses, pydantic models. Raises InvalidMessageError for what Firestore would
         refuse or bend, with the field and, for one too large, its size; FencedError; OutboxError.
         """
-        # Plain first: of two keys that are one in JSON (1 and "1"), the later stays.
-        taken = plain(changes)
         with self._lock:
-            self._save(taken)
+            self._save(changes)
         return self
 
     def save(self) -> Self:

@@ -9,6 +9,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from pydantic_core import from_json, to_json
+
 from firestate.errors import FirestateError
 from firestate.outbox.forking import ForkSafe
 from firestate.outbox.lock import SendersLock
@@ -170,7 +172,7 @@ class Sender(ForkSafe):
                 there = [each for each in listed if each.seq in data]
                 if not there:
                     continue
-                self._destination.send(topic, [data[each.seq] for each in there])
+                self._destination.send(topic, [_keys_once(data[each.seq]) for each in there])
                 now = time.monotonic()
                 self._sent_at |= {each.document: now for each in there if each.is_snapshot}
                 for first in range(0, len(there), _CONFIRMED_AT_ONCE):
@@ -191,3 +193,12 @@ class Sender(ForkSafe):
         if now - self._tidied_at > _TIDY_EVERY_SECONDS:
             self._outbox.tidy()
             self._tidied_at = now
+
+
+def _keys_once(data: bytes) -> bytes:
+    """Give a message in which no map holds a key twice: the later one stays.
+
+    Python's maps may hold keys that are one in JSON (1 and "1"), which ingest refuses. To look for
+    them costs as much as to save, and saves are many where messages are few: hence here.
+    """
+    return to_json(from_json(data))
