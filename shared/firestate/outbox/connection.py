@@ -79,6 +79,8 @@ class Line(ForkSafe):
             return
         with self._lock:
             before, self._way = self._way, Way(open=True, since=datetime.now(UTC))
+        if before.open is True:
+            return  # another thread has found out at the same time
         if before.open is False:
             _LOG.warning("%s is back; what waits flows in", self._what)
         self._tell()

@@ -5,8 +5,8 @@ which a `kill -9` finds done or not done; with `synchronous=NORMAL` it does not 
 so that only a machine that loses its power can lose the last appends.
 
 A snapshot (an agent's whole state, or that it is deleted) takes the place of the former one of its
-session, wherever that has come to; events stay, each. What was sent is kept for a while: until it
-has come through to Firestore, it is what reads are told of it.
+session, wherever that has come to; events stay, each. What was sent is kept for a while, as far as
+there is room: until it has come through to Firestore, it is what reads are told of it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +22,7 @@ from firestate.outbox.forking import ForkSafe
 from firestate.outbox.sqlite import (
     DEPTH,
     FORGET_EVENTS,
+    FORGET_SENT,
     NOTE,
     PAGE_BYTES,
     PUT_EVENT,
@@ -32,7 +34,7 @@ from firestate.outbox.sqlite import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 _KEPT_SENT_SECONDS = 600
@@ -79,7 +81,7 @@ class Outbox(ForkSafe):
         super().__init__()
         self.path = path
         self._name = str(path or "in memory")
-        self._most_bytes = most_bytes
+        self._most_pages = max(most_bytes // PAGE_BYTES, 16)
         self._open()
 
     def _open(self) -> None:
@@ -89,8 +91,7 @@ class Outbox(ForkSafe):
         with translated(f"the outbox {self._name}"):
             self._connection = connect(self.path)
             self._connection.executescript(SCHEMA)
-            most_pages = max(self._most_bytes // PAGE_BYTES, 16)
-            self._connection.execute(f"PRAGMA max_page_count = {most_pages}")
+            self._bound(self._most_pages)
 
     def after_fork(self) -> None:
         """Open anew: SQLite's connections do not survive a fork, not even to be closed."""
@@ -104,18 +105,29 @@ class Outbox(ForkSafe):
         """
         with self._lock, translated("the outbox", self._name):
             # In the order of the calls also where the clock is set back.
-            self._last = seq = max(time.time_ns(), self._last + 1)
-            if message.order is not None:
-                values = (message.document, *message.order, seq, message.agent, message.topic)
-                return self._connection.execute(PUT_SNAPSHOT, (*values, message.data)).rowcount > 0
-            while True:
-                event = (seq, message.document, message.agent, message.topic)
-                try:
-                    self._connection.execute(PUT_EVENT, (*event, message.data))
-                except sqlite3.IntegrityError:
-                    self._last = seq = seq + 1  # another process has put one in this nanosecond
-                else:
-                    return True
+            self._last = max(time.time_ns(), self._last + 1)
+            try:
+                return self._put(message)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._forget_sent():
+                    raise
+                return self._put(message)
+
+    def _put(self, message: Put) -> bool:
+        if message.order is not None:
+            values = (message.document, *message.order, self._last, message.agent, message.topic)
+            return self._connection.execute(PUT_SNAPSHOT, (*values, message.data)).rowcount > 0
+        while True:
+            event = (self._last, message.document, message.agent, message.topic)
+            try:
+                self._connection.execute(PUT_EVENT, (*event, message.data))
+            except sqlite3.IntegrityError:
+                self._last += 1  # another process has put one in this nanosecond
+            else:
+                return True
+
+    def _forget_sent(self) -> int:
+        return sum(self._connection.execute(each).rowcount for each in FORGET_SENT)
 
     def waiting(self, limit: int) -> list[Waiting]:
         """Give what waits, the oldest first."""
@@ -142,13 +154,25 @@ class Outbox(ForkSafe):
         listed = list(sent)
         snapshots = [(now, each.document, each.seq) for each in listed if each.is_snapshot]
         events = [(now, each.seq) for each in listed if not each.is_snapshot]
-        with self._lock, translated("the outbox"), self._connection:
+        with self._lock, translated("the outbox"), self._beyond_the_bound(), self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany(
                 "UPDATE snapshots SET sent_at = ? WHERE document = ? AND seq = ?", snapshots
             )
             self._connection.executemany("UPDATE events SET sent_at = ? WHERE seq = ?", events)
             self._room.notify_all()
+
+    @contextmanager
+    def _beyond_the_bound(self) -> Iterator[None]:
+        """Let a full file grow: what is sent and cannot be noted would be sent again, for ever."""
+        self._bound(2 * self._most_pages)
+        try:
+            yield
+        finally:
+            self._bound(self._most_pages)
+
+    def _bound(self, pages: int) -> None:
+        self._connection.execute(f"PRAGMA max_page_count = {pages}")
 
     def wait_for_room(self, timeout_seconds: float) -> None:
         """Wait until something was sent, or the time is up."""

@@ -68,6 +68,10 @@ FORGET_EVENTS = """
 DELETE FROM events WHERE sent_at IS NOT NULL AND (sent_at < ?1 OR seq <= (
     SELECT seq FROM events WHERE sent_at IS NOT NULL ORDER BY seq DESC LIMIT 1 OFFSET ?2))
 """
+FORGET_SENT = (
+    "DELETE FROM events WHERE sent_at IS NOT NULL",
+    "DELETE FROM snapshots WHERE sent_at IS NOT NULL",
+)
 # `at` stays: since when nothing has gone out, whatever else has gone wrong since.
 NOTE = "INSERT INTO sender VALUES (1, ?1, ?2) ON CONFLICT (id) DO UPDATE SET reason = ?1"
 
