@@ -203,7 +203,7 @@ def test_a_deleted_state_is_gone_and_stays_counted(here: World, manager: StateMa
     assert value(manager.load("Developer", here.agent("a"))) is None
     other = manager.start("Developer", here.agent("b"))
     manager.delete(*other.identity)
-    with pytest.raises(FencedError):
+    with pytest.raises(UnknownSessionError, match="was deleted"):
         other.save()
     manager.settle()
     paths = [agent.identity.state_path, other.identity.state_path]

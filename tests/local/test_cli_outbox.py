@@ -14,8 +14,9 @@ import pytest
 
 from firestate.errors import OutboxError, OutboxFullError, UnavailableError
 from firestate.outbox.connection import Line
-from firestate.outbox.file import Outbox, Put
+from firestate.outbox.file import Outbox
 from firestate.outbox.lock import SendersLock, is_held
+from firestate.outbox.messages import Put
 from firestate.outbox.sender import Sender
 
 if TYPE_CHECKING:
@@ -242,7 +243,8 @@ def test_a_note_fits_in_a_full_outbox(run: Run) -> None:
 KILLED = """
 import os, sys
 from pathlib import Path
-from firestate.outbox.file import Outbox, Put
+from firestate.outbox.file import Outbox
+from firestate.outbox.messages import Put
 outbox = Outbox(Path(sys.argv[1]), most_bytes=10_000_000)
 outbox.put(Put(document="coordination/e1", agent="a", topic="agent-coordination", data=b"x"))
 os._exit(9)

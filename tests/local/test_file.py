@@ -122,10 +122,10 @@ def test_an_interrupt_while_waiting_for_the_file(tmp_path: Path) -> None:
             return done
 
     connection = engine.store._file._connection
-    engine.store._file._connection = Interrupted(connection)  # type: ignore[assignment]
+    engine.store._file._opened = Interrupted(connection)  # type: ignore[assignment]
     with pytest.raises(KeyboardInterrupt):
         engine.publish(outgoing(event_message("e1")))
-    engine.store._file._connection = connection
+    engine.store._file._opened = connection
     assert engine.publish(outgoing(event_message("e1"))).outcome is Outcome.STORED
     engine.close()
 

@@ -11,7 +11,7 @@ import firestate
 
 PACKAGE = Path(firestate.__file__).parent
 
-# Each part, with the parts of ours that it may import. `limits` and `errors` are everybody's.
+# Each part, with the parts of ours that it may import. Everybody's: `limits`, `errors`, `forking`.
 # `stores.protocol` is what decisions are written in: plain data, no store.
 ARROWS = {
     "schema": set(),
@@ -99,7 +99,7 @@ MODULES = {
 def test_arrows(module: str) -> None:
     """A module imports only what its part may stand on."""
     own = part_of(module)
-    allowed = {own, "limits", "errors"} | ARROWS.get(own, set())
+    allowed = {own, "limits", "errors", "forking"} | ARROWS.get(own, set())
     ours = {
         name.removeprefix("firestate.")
         for name in imported(MODULES[module])

@@ -6,15 +6,23 @@ import threading
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from firestate.agents.carrying import merged
+from firestate.agents.changes import CHANGEABLE
 from firestate.agents.desk import now
 from firestate.agents.fields import Fields
 from firestate.agents.history import Former, is_short, trimmed
+from firestate.agents.keeping import Keeping
+from firestate.agents.messages import checked_event
 from firestate.agents.partners import Partners
 from firestate.agents.tasks import Tasks
 from firestate.agents.values import plain
-from firestate.errors import FencedError
-from firestate.outbox.forking import ForkSafe
-from firestate.schema.enums import AgentStatus
+from firestate.errors import (
+    FencedError,
+    FieldProblem,
+    InvalidMessageError,
+    UnknownSessionError,
+)
+from firestate.forking import ForkSafe
+from firestate.schema.enums import AgentStatus, CoordinationEventType
 from firestate.schema.ids import Identity
 from firestate.schema.messages import Order
 from firestate.schema.values import time_text
@@ -28,7 +36,7 @@ if TYPE_CHECKING:
     from firestate.schema.models import AgentState
 
 
-class Agent(Tasks, Partners, ForkSafe):
+class Agent(Keeping, Tasks, Partners, ForkSafe):
     """Made by `StateManager.start`, `resume` and `take_up`. Any thread may call it.
 
     Each call that changes something saves the whole state: it is on the disk when the call returns,
@@ -44,10 +52,13 @@ class Agent(Tasks, Partners, ForkSafe):
         self._fields = Fields.of(state)
         self._order = Order(epoch, 0)
         self._fenced = False
+        self._deleted = False
         self._on_fenced: list[Callable[[Agent], None]] = []
         self.identity = Identity(state.agent_type, state.agent_id, state.session_id)
         self.fresh = True
         """Whether it has all that was stored of it: False until a resumed one could read that."""
+        self.is_held = False
+        """Whether this process looks after it: from its first save until it ends."""
         self.is_above = False
         """Whether its epoch is known to stand above what is stored of its session."""
 
@@ -77,7 +88,7 @@ class Agent(Tasks, Partners, ForkSafe):
             self._on_fenced.append(listener)
             already = self._fenced
         if already:
-            listener(self)
+            self._desk.callbacks.call(listener, self)
 
     def update(self, **changes: Unpack[Changes]) -> Self:
         """Change fields of the state, and save it.
@@ -87,6 +98,10 @@ class Agent(Tasks, Partners, ForkSafe):
         sets, dataclasses, pydantic models. Raises InvalidMessageError for what Firestore would
         refuse or bend, with the field and, for one too large, its size; FencedError; OutboxError.
         """
+        if not changes.keys() <= CHANGEABLE:
+            unknown = sorted(changes.keys() - CHANGEABLE)
+            problems = [FieldProblem(name, "is no field that an agent changes") for name in unknown]
+            raise InvalidMessageError("schema", problems)
         with self._lock:
             self._save(changes)
         return self
@@ -94,28 +109,6 @@ class Agent(Tasks, Partners, ForkSafe):
     def save(self) -> Self:
         """Save the state as it is: a heartbeat, which says that the agent is alive."""
         return self.update()
-
-    def remember(self, key: str, value: Any) -> Self:  # noqa: ANN401 - whatever the agent wants to keep
-        """Set one entry of the memory context; its `type` and `importance` are counted."""
-        taken = plain({"memory_context": {key: value}})["memory_context"]
-        own = {name: self._own(entry) for name, entry in taken.items()}
-        with self._lock:
-            memory = {**self._fields["memory_context"], **own}
-            self._save({"memory_context": memory})
-        return self
-
-    def forget(self, key: str) -> Self:
-        """Remove one entry of the memory context, if it is there."""
-        with self._lock:
-            memory = {k: v for k, v in self._fields["memory_context"].items() if k != key}
-            self._save({"memory_context": memory})
-        return self
-
-    def measure(self, **metrics: float) -> Self:
-        """Set entries of the performance metrics."""
-        with self._lock:
-            self._save({"performance_metrics": self._fields["performance_metrics"] | metrics})
-        return self
 
     def terminate(self) -> Self:
         """Save that the agent has ended in this session; its memory stays."""
@@ -138,6 +131,8 @@ class Agent(Tasks, Partners, ForkSafe):
         """
         self._desk.controls.check()
         self._check()
+        event = self._event(CoordinationEventType.SPAWN, (agent_type, agent_id))
+        checked_event(plain({**event, "context": context or {}}))
         child = self._roster.new(
             agent_type,
             agent_id,
@@ -161,7 +156,7 @@ class Agent(Tasks, Partners, ForkSafe):
             self._check()
             order = Order(self._order.epoch, self._order.revision + 1)
             self._desk.put_tombstone(self.identity, order)
-            self._order = order
+            self._order, self._deleted = order, True
         self._roster.let_go(self)
 
     def carry_on(self, taken: Mapping[str, Any]) -> None:
@@ -170,10 +165,11 @@ class Agent(Tasks, Partners, ForkSafe):
             self._save(merged(taken, self._fields), whole=True)
             self.fresh = True
 
-    def replace(self, state: Mapping[str, Any]) -> Self:
+    def replace(self, state: AgentState) -> Self:
         """Save a whole state, with the times that it names."""
         with self._lock:
-            self._save(state, whole=True)
+            self._check()
+            self._put(self._trimmed(Fields.of(state)))
         return self
 
     def fence(self) -> None:
@@ -182,13 +178,14 @@ class Agent(Tasks, Partners, ForkSafe):
             listeners = [] if self._fenced else list(self._on_fenced)
             self._fenced = True
         for listener in listeners:
-            listener(self)
+            self._desk.callbacks.call(listener, self)
 
     def rise_above(self, epoch: int) -> None:
         """Begin above `epoch`, which was stored before this process began, and save anew."""
         with self._lock:
             self._order = Order(self._desk.new_epoch(self.identity, epoch), self._order.revision)
             self._put(self._fields)
+            self.is_above = True
 
     def _save(self, changes: Mapping[str, Any], *, whole: bool = False) -> None:
         self._check()
@@ -218,13 +215,11 @@ class Agent(Tasks, Partners, ForkSafe):
             self.fence()
             raise
         self._order, self._fields = order, fields
+        if not self.is_held:
+            self._roster.hold(self)
 
     def _check(self) -> None:
         if self._fenced:
             raise FencedError(self.identity.state_path)
-
-    def _own(self, value: Any) -> Any:  # noqa: ANN401 - as it came
-        """Name the session that made a memory, so that it counts there and nowhere else."""
-        if isinstance(value, dict):
-            return {"session_id": self.identity.session_id, **value}
-        return value
+        if self._deleted:
+            raise UnknownSessionError(f"{self.identity.state_path} was deleted")

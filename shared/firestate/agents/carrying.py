@@ -12,7 +12,7 @@ from firestate.limits import MAX_HISTORY
 from firestate.schema.values import time_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from firestate.agents.fields import Fields
@@ -54,7 +54,17 @@ def carried(former: AgentState) -> dict[str, Any]:
     return taken
 
 
-def merged(taken: Mapping[str, Any], own: Fields) -> dict[str, Any]:
+def carried_of(formers: Sequence[AgentState]) -> dict[str, Any]:
+    """Give what goes on of several former sessions, the newest first: the older lies below it."""
+    if not formers:
+        return {}
+    newest, *older = map(carried, formers)
+    for each in older:
+        newest |= merged(each, newest)
+    return newest
+
+
+def merged(taken: Mapping[str, Any], own: Fields | Mapping[str, Any]) -> dict[str, Any]:
     """Give the changes that put what an agent takes along before, or below, what it has by now."""
     result: dict[str, Any] = {}
     for name in ("memory_context", "performance_metrics", "agent_config", "collaboration_context"):

@@ -25,6 +25,9 @@ class Changes(TypedDict, total=False):
     task_totals: Mapping[str, Any] | None
 
 
+CHANGEABLE = frozenset(Changes.__annotations__)
+
+
 def new_fields(**given: Any) -> dict[str, Any]:  # noqa: ANN401 - fields of AgentState
     """Give the fields of a state in which nothing has happened yet."""
     return {

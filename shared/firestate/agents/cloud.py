@@ -17,8 +17,8 @@ from google.pubsub_v1 import PublishRequest, PubsubMessage
 from firestate.agents.channels import firestore_client, publisher_client
 from firestate.agents.cloud_watch import Stream
 from firestate.errors import ConfigurationError, UnavailableError
+from firestate.forking import ForkSafe
 from firestate.outbox.connection import Line
-from firestate.outbox.forking import ForkSafe
 from firestate.stores.firestore import FirestoreStore
 
 if TYPE_CHECKING:
@@ -54,13 +54,9 @@ class InTheCloud(ForkSafe):
         self._stream: Stream | None = None
 
     def after_fork(self) -> None:
-        """Leave the connections to the parent, and make others."""
+        """Leave the connections to the parent; the child's are made when they are needed."""
         self.leak((self._publisher, self._store, self._stream))
-        watches = self._watches
         self._begin()
-        self._watches = []
-        for each in watches:
-            self.watch(each)
 
     def send(self, topic: str, messages: Sequence[bytes]) -> None:
         """Publish them in one request.
@@ -93,6 +89,7 @@ class InTheCloud(ForkSafe):
 
     def store(self) -> FirestoreStore:
         """Give a store whose reads end some time or other; raise ConfigurationError."""
+        self._follow()
         with self._lock:
             if self._store is None:
                 try:
@@ -117,11 +114,20 @@ class InTheCloud(ForkSafe):
 
     def watch(self, watch: Watch) -> None:
         """Watch it on the one stream of this process."""
-        self._watches.append(watch)
         with self._lock:
-            if self._stream is None:
+            self._watches = [each for each in self._watches if not each.is_over] + [watch]
+            if self._stream is not None:
+                self._stream.add(watch)
+                return
+        self._follow()
+
+    def _follow(self) -> None:
+        """Open the stream, which a child of a fork has none of."""
+        with self._lock:
+            if self._stream is None and self._watches:
                 self._stream = Stream(self._project, self.reading)
-        self._stream.add(watch)
+                for each in self._watches:
+                    self._stream.add(each)
 
     def close(self) -> None:
         """End the stream; other connections end with the process."""

@@ -60,6 +60,9 @@ class Stream:
         """Watch something more."""
         with self._lock:
             number = next(self._numbers)
+            for over in [n for n, each in self._watches.items() if each.is_over]:
+                del self._watches[over]
+                self._requests.put(ListenRequest(remove_target=over))
             self._watches[number] = watch
             if self._client is not None:
                 watch.begin()
@@ -151,6 +154,8 @@ class Stream:
     def _target_changed(self, change: TargetChange) -> bool:
         kind = change.target_change_type
         watches = list(self._of(change.target_ids))
+        if kind == _Kind.REMOVE and change.cause.code == 0 and not watches:
+            return False  # as it was asked to
         if kind == _Kind.REMOVE:
             raise _Broken(change.cause.message or "a watch was refused")
         if kind == _Kind.RESET:

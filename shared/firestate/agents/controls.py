@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from firestate.agents.watch import Watch
 from firestate.errors import EmergencyStopError
-from firestate.outbox.forking import ForkSafe
+from firestate.forking import ForkSafe
 from firestate.schema.ids import CONTROLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from firestate.agents.callbacks import Callbacks
     from firestate.agents.engines import Engine
     from firestate.agents.watch import Change
 
@@ -24,10 +25,11 @@ _LOG = logging.getLogger("firestate.controls")
 class Controls(ForkSafe):
     """The controls as last seen; what has never been seen is as if nothing were set."""
 
-    def __init__(self, engine: Engine, *, patience_seconds: float) -> None:
+    def __init__(self, engine: Engine, callbacks: Callbacks, *, patience_seconds: float) -> None:
         """Watch them from now on; the first look waits for them as long as the patience."""
         super().__init__()
         self._engine = engine
+        self._callbacks = callbacks
         self._patience_seconds = patience_seconds
         self._data: Mapping[str, Any] = {}
         self._stopped = False
@@ -75,7 +77,7 @@ class Controls(ForkSafe):
             self._stop_listeners.append(listener)
             stopped, reason = self._stopped, self._data.get("emergency_reason")
         if stopped:
-            listener(True, reason)  # noqa: FBT003 - its two parameters are said above
+            self._callbacks.call(listener, stopped, reason)
 
     def close(self) -> None:
         """Watch no more."""
@@ -100,12 +102,7 @@ class Controls(ForkSafe):
             stopped, reason = self._stopped, self._data.get("emergency_reason")
         if told or before != stopped:
             _LOG.warning("emergency stop %s: %s", "set" if stopped else "lifted", reason)
-        calls: list[Callable[[], None]] = [
-            *(lambda each=each: each(stopped, reason) for each in told),
-            *(lambda each=each: each(change.data or {}) for each in self._listeners),
-        ]
-        for call in calls:
-            try:
-                call()
-            except Exception:  # noqa: BLE001 - the user's own
-                _LOG.exception("a callback on the controls failed")
+        for told_of_stop in told:
+            self._callbacks.call(told_of_stop, stopped, reason)
+        for listener in self._listeners:
+            self._callbacks.call(listener, change.data or {})

@@ -14,8 +14,8 @@ from firestate.agents.messages import checked_event, event_data, state_data, tom
 from firestate.agents.overlay import state_document
 from firestate.agents.values import plain
 from firestate.errors import FencedError, OutboxFullError
-from firestate.outbox.file import Put
-from firestate.outbox.forking import ForkSafe
+from firestate.forking import ForkSafe
+from firestate.outbox.messages import Put
 from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
 from firestate.schema.values import time_text
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+    from firestate.agents.callbacks import Callbacks
     from firestate.agents.controls import Controls
     from firestate.outbox.file import Outbox
     from firestate.outbox.sender import Sender
@@ -49,6 +50,7 @@ class Desk(ForkSafe):
         outbox: Outbox,
         sender: Sender,
         controls: Controls,
+        callbacks: Callbacks,
         *,
         when_full: WhenFull,
     ) -> None:
@@ -56,6 +58,7 @@ class Desk(ForkSafe):
         super().__init__()
         self.outbox = outbox
         self.controls = controls
+        self.callbacks = callbacks
         self._sender = sender
         self._when_full = when_full
         self.after_fork()

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from firestate.client.outgoing import Outgoing
 from firestate.errors import FirestateError
+from firestate.forking import ForkSafe
 from firestate.local.engine import LocalEngine
 from firestate.outbox.connection import Line
-from firestate.outbox.forking import ForkSafe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,35 +65,40 @@ class OnThisMachine(ForkSafe):
         self.publishing = Line("the local engine's file")
         self.reading = Line("the local engine's file")
         self._watches: list[Watch] = []
-        self._open()
-
-    def _open(self) -> None:
-        self._engine = LocalEngine(self._path)
-        self._engine.start()
-        self._closing = threading.Event()
-        self._watcher: threading.Thread | None = None
+        self._begin()
+        self.engine.store.now()
         self.reading.back()
 
+    def _begin(self) -> None:
+        self._lock = threading.RLock()
+        self._opened: LocalEngine | None = None
+        self._closing = threading.Event()
+        self._watcher: threading.Thread | None = None
+
     def after_fork(self) -> None:
-        """Open the file anew; what was in memory is the parent's, and empty here."""
-        self.leak(self._engine)
-        self._open()
-        if self._watches:
-            self._watch_on()
+        """Open the file anew when it is needed; what was in memory is the parent's."""
+        self.leak(self._opened)
+        self._begin()
 
     @property
     def engine(self) -> LocalEngine:
         """The engine itself: to settle it in tests, to look into its store."""
-        return self._engine
+        with self._lock:
+            if self._opened is None:
+                self._opened = LocalEngine(self._path)
+                self._opened.start()
+                if self._watches:
+                    self._watch_on()
+            return self._opened
 
     def send(self, topic: str, messages: Sequence[bytes]) -> None:
         """Ingest them, one after the other."""
         for data in messages:
-            self._engine.publish(Outgoing(topic, data))
+            self.engine.publish(Outgoing(topic, data))
 
     def store(self) -> Store:
         """Give the engine's store."""
-        return self._engine.store
+        return self.engine.store
 
     def broken(self, reason: str) -> None:
         """Log it: a file does not go away and come back."""
@@ -102,11 +107,12 @@ class OnThisMachine(ForkSafe):
     def watch(self, watch: Watch) -> None:
         """Look at it now, so that it is current, and then again and again."""
         self._look(watch)
-        self._watches.append(watch)
-        self._watch_on()
+        with self._lock:
+            self._watches = [each for each in self._watches if not each.is_over] + [watch]
+            self._watch_on()
 
     def _watch_on(self) -> None:
-        if self._watcher is None:
+        if self._watcher is None and not self._closing.is_set():
             self._watcher = threading.Thread(
                 target=self._run, name="firestate-watcher", daemon=True
             )
@@ -114,15 +120,14 @@ class OnThisMachine(ForkSafe):
 
     def _run(self) -> None:
         while not self._closing.wait(_LOOK_SECONDS):
-            self._watches = [each for each in self._watches if not each.is_over]
-            for each in self._watches:
+            for each in list(self._watches):
                 try:
                     self._look(each)
                 except FirestateError as error:
                     self.broken(str(error))
 
     def _look(self, watch: Watch) -> None:
-        store = self._engine.store
+        store = self.engine.store
         watch.begin()
         if isinstance(watch.target, str):
             one = store.read(watch.target)
@@ -138,6 +143,7 @@ class OnThisMachine(ForkSafe):
         self._closing.set()
         if self._watcher is not None:
             self._watcher.join()
-        with contextlib.suppress(FirestateError):
-            self._engine.settle(timeout_seconds=2.0)  # the queue keeps what is left
-        self._engine.close()
+        if self._opened is not None:
+            with contextlib.suppress(FirestateError):
+                self._opened.settle(timeout_seconds=2.0)  # the queue keeps what is left
+            self._opened.close()

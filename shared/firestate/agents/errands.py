@@ -8,7 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from firestate.agents.answers import Document, LookUp, Question
-from firestate.outbox.forking import ForkSafe
+from firestate.forking import ForkSafe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Done = Callable[[list[Document]], None]
 
 _LOG = logging.getLogger("firestate.agents")
-_LOOK_SECONDS = 0.2
+_LOOK_SECONDS, _MOST_PAUSE = 0.2, 5.0
 
 
 class Errands(ForkSafe):
@@ -60,21 +60,30 @@ class Errands(ForkSafe):
         """Leave undone what is not done."""
         self._closing.set()
         self._added.set()
-        if self._thread is not None:
+        if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
     def _run(self) -> None:
+        pause = 0.0
         while not self._closing.is_set():
             self._added.wait()
             self._added.clear()
             while self._waiting and not self._closing.is_set():
-                if self._engine.reading.is_lost or not self._tried(*self._waiting[0]):
-                    self._closing.wait(_LOOK_SECONDS)
-                else:
+                if not self._engine.reading.is_lost and self._tried(*self._waiting[0]):
                     self._waiting.popleft()
+                    pause = 0.0
+                else:
+                    # The next one, which may fare better; they are many only after an outage.
+                    self._waiting.rotate(-1)
+                    pause = min(2 * pause + _LOOK_SECONDS, _MOST_PAUSE)
+                    self._closing.wait(_LOOK_SECONDS if self._engine.reading.is_lost else pause)
 
     def _tried(self, find: str | LookUp, done: Done) -> bool:
-        found, fresh = self._reader.ask(Question(find, lambda found, fresh: (found, fresh)))
+        try:
+            found, fresh = self._reader.ask(Question(find, lambda found, fresh: (found, fresh)))
+        except Exception:  # noqa: BLE001 - nobody else would run the errands
+            _LOG.exception("an errand could not be run, and is tried again")
+            return False
         if fresh:
             try:
                 done(found)

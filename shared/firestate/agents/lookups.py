@@ -57,7 +57,8 @@ class LookUps:
     ) -> Question[Answer[AgentState | None]]:
         """Give the state of an agent: in a session, or its newest; None where there is none."""
         if session_id is None:
-            return question(newest_of(agent_type, agent_id), first_state)
+            # Two: the newest may be one that was deleted here, and is still stored.
+            return question(newest_of(agent_type, agent_id, limit=2), first_state)
         return question(Identity(agent_type, agent_id, session_id).state_path, first_state)
 
     @reads
@@ -122,7 +123,7 @@ class LookUps:
         return question(GLOBAL_CONFIG, make)
 
 
-def newest_of(agent_type: str, agent_id: str, limit: int = 1) -> LookUp:
+def newest_of(agent_type: str, agent_id: str, limit: int) -> LookUp:
     """Say which documents are the newest states of an agent, across its sessions."""
     return LookUp((OF_AGENT,), {"agent_type": agent_type, "agent_id": agent_id}, limit=limit)
 
@@ -133,13 +134,18 @@ def formers_in(found: list[Document], own: str | None) -> list[tuple[AgentState,
     One: the newest other one. More only where that has begun itself before its past could be read,
     and has ended before it was.
     """
-    formers = []
+    formers: list[tuple[AgentState, Document]] = []
+    sessions = {own, *(each["session_id"] for each in found)}
     for document in found:
         state = first_state([document])
-        if state is not None and state.session_id != own:
-            formers.append((state, document))
-            if PENDING not in state.collaboration_context:
-                break
+        if state is None or state.session_id == own:
+            continue
+        context = state.collaboration_context
+        if context.get("resumed_as") in sessions:
+            continue  # it goes on in that one
+        formers.append((state, document))
+        if PENDING not in context:
+            break
     return formers
 
 

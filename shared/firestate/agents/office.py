@@ -6,9 +6,11 @@ import atexit
 import logging
 import os
 import weakref
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from firestate.agents.callbacks import Callbacks
 from firestate.agents.controls import Controls
 from firestate.agents.desk import Desk, WhenFull
 from firestate.agents.engines import Engine, OnThisMachine
@@ -74,14 +76,17 @@ class Office:
         path = None if folder is None else folder / outbox_name(project)
         self.outbox = open_outbox(path, most_bytes=outbox_bytes)
         self.reader = Reader(self.engine, self.outbox, patience_seconds=patience_seconds)
-        self.controls = Controls(self.engine, patience_seconds=patience_seconds)
+        self.callbacks = Callbacks()
+        self.controls = Controls(self.engine, self.callbacks, patience_seconds=patience_seconds)
         self.sender = Sender(
             self.outbox,
             self.engine,
             self.engine.publishing,
             interval_seconds=snapshot_interval_seconds,
         )
-        self.desk = Desk(self.outbox, self.sender, self.controls, when_full=when_full)
+        self.desk = Desk(
+            self.outbox, self.sender, self.controls, self.callbacks, when_full=when_full
+        )
         self.errands = Errands(self.engine, self.reader)
         self.roster = Roster(self.desk, self.engine, self.errands)
         self._closed = False
@@ -119,12 +124,18 @@ class Office:
         if not self.flush(timeout_seconds) and self.outbox.path is None:
             left = self.outbox.depth().messages
             _LOG.error("%d messages are lost with the outbox in memory", left)
-        self.errands.close()
-        self.sender.close()
-        self.controls.close()
-        self.reader.close()
-        self.engine.close()
-        self.outbox.close()
+        parts = (
+            self.errands,
+            self.sender,
+            self.controls,
+            self.callbacks,
+            self.reader,
+            self.engine,
+            self.outbox,
+        )
+        with ExitStack() as stack:  # one that cannot be closed keeps no other open
+            for part in reversed(parts):
+                stack.callback(part.close)
 
 
 def _engine(project: str, folder: Path | None) -> Engine:

@@ -54,24 +54,39 @@ class Partners:
         `target` is an Agent, or its (type, id). `context["error_type"]` is counted by its word.
         Raises InvalidMessageError or OutboxError, and then nothing is recorded.
         """
-        target_type, target_id = _name(target)
         return self._desk.put_event(
-            {
-                "event_id": new_id(),
-                "event_type": event_type,
-                "timestamp": now(),
-                "source_agent_id": self.identity.agent_id,
-                "source_agent_type": self.identity.agent_type,
-                "session_id": self.identity.session_id,
-                "target_agent_id": target_id,
-                "target_agent_type": target_type,
-                "context": context or {},
-                "task_context": task_context or {},
-                "success": success,
-                "error_message": error_message,
-                "duration_seconds": duration_seconds,
-            }
+            self._event(
+                event_type,
+                target,
+                context=context or {},
+                task_context=task_context or {},
+                success=success,
+                error_message=error_message,
+                duration_seconds=duration_seconds,
+            )
         )
+
+    def _event(
+        self,
+        event_type: str,
+        target: Partners | tuple[str, str] | None,
+        **details: Any,  # noqa: ANN401 - fields of an event
+    ) -> dict[str, Any]:
+        target_type, target_id = _name(target)
+        return {
+            "event_id": new_id(),
+            "event_type": event_type,
+            "timestamp": now(),
+            "source_agent_id": self.identity.agent_id,
+            "source_agent_type": self.identity.agent_type,
+            "session_id": self.identity.session_id,
+            "target_agent_id": target_id,
+            "target_agent_type": target_type,
+            "context": {},
+            "task_context": {},
+            "success": True,
+            **details,
+        }
 
     def handed_off(
         self,

@@ -20,7 +20,7 @@ from firestate.agents.overlay import (
     state_document,
 )
 from firestate.errors import FirestateError, UnavailableError
-from firestate.outbox.forking import ForkSafe
+from firestate.forking import ForkSafe
 from firestate.schema.ids import EVENTS, STATES
 from firestate.stores.look_up import look_up as looked_up
 
@@ -77,12 +77,13 @@ class Reader(ForkSafe):
         if self._engine.is_near:
             return await asyncio.to_thread(self.ask, question)
         if (asked := self._asked(question.find)) is None:
-            return self._answer(question, None)
+            return await asyncio.to_thread(self._answer, question, None)
         deadline = time.monotonic() + self._patience_for(question.find)
         future = asyncio.wrap_future(asked)
         while not future.done() and not self._given_up(deadline):
             await asyncio.wait({future}, timeout=_LOOK_SECONDS)
-        return self._answer(question, future.result() if future.done() else None)
+        found = future.result() if future.done() else None
+        return await asyncio.to_thread(self._answer, question, found)
 
     def close(self) -> None:
         """Ask nothing more."""

@@ -7,16 +7,17 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from firestate.agents.agent import Agent
-from firestate.agents.carrying import carried, ended_as
+from firestate.agents.carrying import carried_of, ended_as
 from firestate.agents.changes import new_fields
 from firestate.agents.desk import now
+from firestate.agents.fields import Fields
 from firestate.agents.messages import checked_state
 from firestate.agents.values import plain
 from firestate.agents.watch import Watch
-from firestate.outbox.forking import ForkSafe
+from firestate.forking import ForkSafe
 from firestate.queries import FENCED
 from firestate.schema.ids import Identity
-from firestate.schema.models import AgentState
+from firestate.schema.messages import Order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from firestate.agents.engines import Engine
     from firestate.agents.errands import Errands
     from firestate.agents.watch import Change
+    from firestate.schema.models import AgentState
 
     Former = tuple[AgentState, Document]
     """A state that an agent carries on, with its document."""
@@ -56,7 +58,7 @@ class Roster(ForkSafe):
         identity = Identity(agent_type, agent_id, session_id)
         fields = new_fields(**identity._asdict(), **plain(given))
         agent = self._made(fields, self._desk.new_epoch(identity))
-        self._hold(agent.save())
+        agent.save()
         self._check(agent)
         return agent
 
@@ -69,36 +71,34 @@ class Roster(ForkSafe):
         agent.is_above = True
         if stored.status == "terminated":
             agent.update(status="active")
-        return self._hold(agent.save())
+        return agent.save()
 
     def resumed(
         self, formers: Sequence[Former], agent_type: str, agent_id: str, session_id: str
     ) -> Agent:
         """Hold a new session that takes along what `formers` had, the newest first, and end those.
 
-        The new one is saved first, whole: a crash in between leaves one to go on with.
+        The new one is saved first, once, and whole: a crash in between leaves one to go on with.
         """
-        taken = [carried(state) for state, _ in formers]
-        agent = self.new(agent_type, agent_id, session_id, **(taken[0] if taken else {}))
-        self._take_along(agent, formers, taken[1:])
+        taken = carried_of([state for state, _ in formers])
+        agent = self.new(agent_type, agent_id, session_id, **taken)
+        self._end_all(formers, session_id)
         return agent
 
     def resumed_late(self, agent: Agent, formers: Sequence[Former]) -> None:
         """Let an agent that has begun without its past take that along now."""
-        self._take_along(agent, formers, [carried(state) for state, _ in formers])
+        agent.carry_on(carried_of([state for state, _ in formers]))
+        self._end_all(formers, agent.identity.session_id)
 
-    def _take_along(
-        self, agent: Agent, formers: Sequence[Former], taken: Sequence[Mapping[str, Any]]
-    ) -> None:
-        for each in taken:
-            agent.carry_on(each)
+    def _end_all(self, formers: Sequence[Former], session_id: str) -> None:
         for state, document in formers:
-            self._end(state, document, agent.identity.session_id)
+            self._end(state, document, session_id)
 
     def _end(self, former: AgentState, document: Document, session_id: str) -> None:
         old = Identity(former.agent_type, former.agent_id, former.session_id)
-        ended = Agent(self._desk, self, former, epoch=self._desk.new_epoch(old, document["epoch"]))
-        ended.replace(ended_as(former, session_id, now()))
+        state = checked_state(ended_as(former, session_id, now()))
+        epoch = self._desk.new_epoch(old, document["epoch"])
+        self._desk.put_state(old, Fields.of(state).body(), Order(epoch, 1))
         held = self._held.get(old.state_path)
         if held is not None:
             self._drop(held)
@@ -106,17 +106,19 @@ class Roster(ForkSafe):
 
     def saved(self, fields: Mapping[str, Any]) -> Agent:
         """Save a whole state of plain `fields`, of an agent that is held or is held from now on."""
-        identity = Identity(*(str(fields.get(name, "")) for name in Identity._fields))
+        state = checked_state(fields)
+        identity = Identity(state.agent_type, state.agent_id, state.session_id)
         agent = self._held.get(identity.state_path)
         if agent is not None:
-            # What is left out is as it is by default, not as it was.
-            whole = len(fields) >= len(AgentState.model_fields)
-            return agent.replace(fields if whole else checked_state(fields).model_dump(mode="json"))
-        state = checked_state(fields)
+            return agent.replace(state)
         agent = Agent(self._desk, self, state, epoch=self._desk.new_epoch(identity))
-        self._hold(agent.replace(fields))
+        agent.replace(state)
         self._check(agent)
         return agent
+
+    def held(self, identity: Identity) -> Agent | None:
+        """Give the agent that this process holds of a session, if it does."""
+        return self._held.get(identity.state_path)
 
     def let_go(self, agent: Agent) -> None:
         """Hold it no more: it has ended."""
@@ -127,8 +129,10 @@ class Roster(ForkSafe):
         whole = {"created_at": time, "last_updated": time, "last_active": time, **fields}
         return Agent(self._desk, self, checked_state(plain(whole)), epoch=epoch)
 
-    def _hold(self, agent: Agent) -> Agent:
+    def hold(self, agent: Agent) -> None:
+        """Look after an agent that saves: learn whether it is fenced off."""
         with self._lock:
+            agent.is_held = True
             former = self._held.get(agent.identity.state_path)
             self._held[agent.identity.state_path] = agent
             first, self._watch = self._watch is None, self._watch or self._new_watch()
@@ -136,10 +140,10 @@ class Roster(ForkSafe):
             former.fence()
         if first:
             self._engine.watch(self._watch)
-        return agent
 
     def _drop(self, agent: Agent) -> None:
         with self._lock:
+            agent.is_held = False
             if self._held.get(agent.identity.state_path) is agent:
                 del self._held[agent.identity.state_path]
 
@@ -159,15 +163,13 @@ class Roster(ForkSafe):
         nothing, its own   any                       above
         an earlier epoch   any                       above
         a later one        has been above before     fenced off: somebody has taken it up since
+        a later one        is named as fenced there  the same
         a later one        has not been yet          behind a clock that is ahead: it rises above
         """
-        if (
-            stored is None
-            or stored["writer"] == self._desk.writer
-            or (stored["epoch"] < agent.epoch)
-        ):
+        writer = self._desk.writer
+        if stored is None or stored["writer"] == writer or (stored["epoch"] < agent.epoch):
             agent.is_above = True
-        elif agent.is_above:
+        elif agent.is_above or stored.get("fenced_writer") == writer:
             _LOG.warning(
                 "%s was taken up by %s: this process is fenced off",
                 agent.identity.state_path,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from firestate.outbox.forking import ForkSafe
+from firestate.forking import ForkSafe
 
 if TYPE_CHECKING:
     from collections.abc import Callable

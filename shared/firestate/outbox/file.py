@@ -15,19 +15,22 @@ import sqlite3
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from firestate.outbox.forking import ForkSafe
+from firestate.forking import ForkSafe
+from firestate.outbox.messages import Depth, Put, Waiting
 from firestate.outbox.sqlite import (
     DEPTH,
+    EVENTS,
     FORGET_EVENTS,
     FORGET_SENT,
+    FORGET_SNAPSHOTS,
     NOTE,
     PAGE_BYTES,
     PUT_EVENT,
     PUT_SNAPSHOT,
     SCHEMA,
+    SNAPSHOTS,
     WAITING,
     connect,
     translated,
@@ -39,38 +42,9 @@ if TYPE_CHECKING:
 
 _KEPT_SENT_SECONDS = 600
 _KEPT_SENT = 1_000
+_KEPT_ORDER_SECONDS = 86_400
+_SHOWN = 2_000
 _MOST_REASON = 1_000  # characters: with them the note stays within its page, also in a full file
-
-
-class Waiting(NamedTuple):
-    """A message that waits, without its bytes; `seq` is when it was put, in ns since 1970."""
-
-    seq: int
-    document: str
-    is_snapshot: bool
-    agent: str
-    topic: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Depth:
-    """How much waits, and since when; `size` is of the whole file, in bytes."""
-
-    messages: int
-    since: float | None
-    size: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Put:
-    """A message to be kept; `order` is (epoch, revision) for a snapshot, None for an event."""
-
-    document: str
-    agent: str
-    topic: str
-    data: bytes
-    order: tuple[int, int] | None = None
 
 
 class Outbox(ForkSafe):
@@ -82,21 +56,51 @@ class Outbox(ForkSafe):
         self.path = path
         self._name = str(path or "in memory")
         self._most_pages = max(most_bytes // PAGE_BYTES, 16)
-        self._open()
+        self._begin()
+        with self._lock, translated(f"the outbox {self._name}"):
+            self._open()
 
-    def _open(self) -> None:
+    def _begin(self) -> None:
         self._last = 0
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
-        with translated(f"the outbox {self._name}"):
-            self._connection = connect(self.path)
-            self._connection.executescript(SCHEMA)
-            self._bound(self._most_pages)
+        self._tidying = threading.Lock()
+        self._opened: sqlite3.Connection | None = None
+        self._closed = False
+
+    def _open(self) -> sqlite3.Connection:
+        connection = connect(self.path)
+        connection.executescript(SCHEMA)
+        connection.execute(f"PRAGMA max_page_count = {self._most_pages}")
+        self._opened = connection
+        return connection
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        """What is open; only with the lock. In a child it is opened when it is first used."""
+        if self._opened is None and self._closed:
+            raise sqlite3.ProgrammingError("it was closed")
+        return self._opened or self._open()
+
+    def before_fork(self) -> None:
+        """Close the file, with nobody inside."""
+        self._tidying.acquire()
+        self._lock.acquire()
+        if self.path is not None and self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def after_fork_in_parent(self) -> None:
+        """Let others in again; the first of them opens the file."""
+        self._lock.release()
+        self._tidying.release()
 
     def after_fork(self) -> None:
-        """Open anew: SQLite's connections do not survive a fork, not even to be closed."""
-        self.leak(self._connection)
-        self._open()
+        """Begin anew; what was in memory is the parent's."""
+        self.leak(self._opened)
+        closed = self._closed
+        self._begin()
+        self._closed = closed
 
     def put(self, message: Put) -> bool:
         """Keep a message; False where a later snapshot of its session is there, and stays.
@@ -180,14 +184,13 @@ class Outbox(ForkSafe):
             self._room.wait(timeout_seconds)
 
     def newest(self, *, snapshots: bool) -> dict[str, bytes]:
-        """Give all snapshots, or events, that wait or were sent of late, by their documents."""
-        table = "snapshots" if snapshots else "events"
-        return dict(self._rows(f"SELECT document, data FROM {table}"))  # noqa: S608 - one of two words
+        """Give snapshots, or the newest 2,000 events, that wait or were sent of late."""
+        return dict(self._rows(SNAPSHOTS if snapshots else EVENTS, () if snapshots else (_SHOWN,)))
 
     def snapshot(self, document: str) -> bytes | None:
         """Give the snapshot of a session that waits, or was sent of late."""
-        rows = self._rows("SELECT data FROM snapshots WHERE document = ?", (document,))
-        return rows[0][0] if rows else None
+        rows = self._rows(f"{SNAPSHOTS} AND document = ?", (document,))
+        return rows[0][1] if rows else None
 
     def depth(self) -> Depth:
         """Give how much waits."""
@@ -214,11 +217,12 @@ class Outbox(ForkSafe):
         Not within an append, which would wait for the disk.
         """
         oldest = time.time() - _KEPT_SENT_SECONDS
-        self._rows("DELETE FROM snapshots WHERE sent_at < ?", (oldest,))
+        self._rows(f"{FORGET_SNAPSHOTS} AND sent_at < ?", (oldest,))
+        self._rows("DELETE FROM snapshots WHERE sent_at < ?", (oldest - _KEPT_ORDER_SECONDS,))
         self._rows(FORGET_EVENTS, (oldest, _KEPT_SENT))
         if self.path is None:
             return
-        with translated("the outbox"):
+        with self._tidying, translated("the outbox"):
             connection = connect(self.path)
             try:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
@@ -228,7 +232,10 @@ class Outbox(ForkSafe):
     def close(self) -> None:
         """Close the file."""
         with self._lock:
-            self._connection.close()
+            self._closed = True
+            if self._opened is not None:
+                self._opened.close()
+                self._opened = None
 
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with self._lock, translated("the outbox"):

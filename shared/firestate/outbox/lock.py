@@ -7,7 +7,7 @@ import fcntl
 import os
 from typing import TYPE_CHECKING
 
-from firestate.outbox.forking import ForkSafe
+from firestate.forking import ForkSafe
 
 if TYPE_CHECKING:
     from pathlib import Path

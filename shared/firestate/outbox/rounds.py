@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from firestate.outbox.file import Waiting
+    from firestate.outbox.messages import Waiting
 
 Round = dict[str, list["Waiting"]]
 

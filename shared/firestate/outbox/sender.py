@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from pydantic_core import from_json, to_json
 
 from firestate.errors import FirestateError
-from firestate.outbox.forking import ForkSafe
+from firestate.forking import ForkSafe
 from firestate.outbox.lock import SendersLock
 from firestate.outbox.rounds import choose, rounds
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from firestate.outbox.connection import Line
-    from firestate.outbox.file import Outbox, Waiting
+    from firestate.outbox.file import Outbox
+    from firestate.outbox.messages import Waiting
 
 _LOG = logging.getLogger("firestate.outbox")
 _MOST_WAITING = 1_000
@@ -103,7 +104,7 @@ class Sender(ForkSafe):
         """End after what is under way."""
         self._closing.set()
         self._appended.set()
-        if self._thread is not None:
+        if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
         self._lock.release()
 

@@ -68,10 +68,12 @@ FORGET_EVENTS = """
 DELETE FROM events WHERE sent_at IS NOT NULL AND (sent_at < ?1 OR seq <= (
     SELECT seq FROM events WHERE sent_at IS NOT NULL ORDER BY seq DESC LIMIT 1 OFFSET ?2))
 """
-FORGET_SENT = (
-    "DELETE FROM events WHERE sent_at IS NOT NULL",
-    "DELETE FROM snapshots WHERE sent_at IS NOT NULL",
-)
+# Their order stays: a former holder of the session is told by it that it is fenced off, also where
+# its own snapshots have never got out.
+FORGET_SNAPSHOTS = "UPDATE snapshots SET data = x'' WHERE sent_at IS NOT NULL AND data != x''"
+FORGET_SENT = ("DELETE FROM events WHERE sent_at IS NOT NULL", FORGET_SNAPSHOTS)
+SNAPSHOTS = "SELECT document, data FROM snapshots WHERE data != x''"
+EVENTS = "SELECT document, data FROM events ORDER BY seq DESC LIMIT ?"
 # `at` stays: since when nothing has gone out, whatever else has gone wrong since.
 NOTE = "INSERT INTO sender VALUES (1, ?1, ?2) ON CONFLICT (id) DO UPDATE SET reason = ?1"
 

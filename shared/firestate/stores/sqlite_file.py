@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from firestate.errors import ConfigurationError, UnavailableError
+from firestate.forking import ForkSafe
 from firestate.stores.sqlite_schema import prepare, translated
 from firestate.stores.sqlite_values import microseconds
 
@@ -23,7 +24,7 @@ _FORGET_EVERY = 500
 _FORGET_AFTER = 16_000_000
 
 
-class SqliteFile:
+class SqliteFile(ForkSafe):
     """One connection, used by one thread at a time."""
 
     def __init__(self, path: Path | None, clock: Callable[[], datetime] | None = None) -> None:
@@ -31,19 +32,18 @@ class SqliteFile:
 
         Raises ConfigurationError for a file that is none of Firestate's, or cannot be opened.
         """
+        super().__init__()
         self._clock = clock or (lambda: datetime.now(UTC))
         self._lock = threading.RLock()
+        self._closed = False
         self.remembered = 0  # characters that went into the past since some of it was forgotten
         self._commits = 0
+        self._path = path
+        self._opened: sqlite3.Connection | None = None
         try:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(
-                ":memory:" if path is None else path,
-                timeout=_BUSY_SECONDS,
-                isolation_level=None,  # transactions are begun where they are meant
-                check_same_thread=False,
-            )
+            self._open()
         except (OSError, sqlite3.Error) as error:
             message = f"{path} cannot be opened: {error}"
             raise ConfigurationError(message) from error
@@ -60,9 +60,44 @@ class SqliteFile:
                 raise ConfigurationError(message) from error
             raise
 
+    def _open(self) -> sqlite3.Connection:
+        self._opened = sqlite3.connect(
+            ":memory:" if self._path is None else self._path,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,  # transactions are begun where they are meant
+            check_same_thread=False,
+        )
+        return self._opened
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        if self._opened is None and self._closed:
+            raise sqlite3.ProgrammingError("it was closed")
+        return self._opened or self._open()
+
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        self._closed = True
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def before_fork(self) -> None:
+        """Close the file, with nobody inside; memory stays as it is."""
+        self._lock.acquire()
+        if self._path is not None and self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def after_fork_in_parent(self) -> None:
+        """Let others in again; the first of them opens the file."""
+        self._lock.release()
+
+    def after_fork(self) -> None:
+        """Let this thread in, the only one there is; it opens the file when it needs it."""
+        self.leak(self._opened)
+        self._lock = threading.RLock()
+        self._opened = None
 
     @contextmanager
     def transaction(self, what: str) -> Iterator[int]:
