@@ -68,14 +68,14 @@ def merged(taken: Mapping[str, Any], own: Fields | Mapping[str, Any]) -> dict[st
     """Give the changes that put what an agent takes along before, or below, what it has by now."""
     result: dict[str, Any] = {}
     for name in ("memory_context", "performance_metrics", "agent_config", "collaboration_context"):
-        result[name] = {**taken[name], **own[name]}
+        result[name] = {**taken.get(name, {}), **own[name]}
     result["collaboration_context"].pop(PENDING, None)
     for name in ("tools_enabled", "child_agent_ids"):
-        result[name] = list(dict.fromkeys([*taken[name], *own[name]]))
-    history = [*taken["task_history"], *own["task_history"]]
+        result[name] = list(dict.fromkeys([*taken.get(name, []), *own[name]]))
+    history = [*taken.get("task_history", []), *own["task_history"]]
     # What is cut off here was made, and is counted, in former sessions.
     result["task_history"] = history[-max(MAX_HISTORY, len(own["task_history"])) :]
-    result["parent_agent_id"] = own["parent_agent_id"] or taken["parent_agent_id"]
+    result["parent_agent_id"] = own["parent_agent_id"] or taken.get("parent_agent_id")
     return result
 
 
