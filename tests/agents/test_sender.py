@@ -1,0 +1,213 @@
+"""The thread that empties an outbox: through outages, at its pace, one of many processes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import contextmanager, suppress
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+
+from firestate.errors import ConfigurationError, OutboxFullError, UnavailableError
+from firestate.outbox.connection import Line, Way
+from firestate.outbox.file import Outbox
+from firestate.outbox.sender import Sender
+from tests.agents.outgoing import EVENTS, PLENTY, STATES, Destination, event, said, snapshot
+from tests.agents.worlds import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def sending(
+    outbox: Outbox, destination: Destination, interval_seconds: float = 0.0
+) -> Iterator[tuple[Sender, Line]]:
+    line = Line("the test")
+    sender = Sender(outbox, destination, line, interval_seconds=interval_seconds)
+    sender.start()
+    try:
+        yield sender, line
+    finally:
+        sender.close()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "outbox.db"
+
+
+@pytest.fixture
+def outbox(path: Path) -> Iterator[Outbox]:
+    made = Outbox(path, most_bytes=PLENTY)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def destination() -> Destination:
+    return Destination()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnavailableError("no network"),
+        ConfigurationError("no right"),
+        OSError("odd"),
+        ValueError("nobody thought of it"),
+        MemoryError(),
+    ],
+)
+def test_an_outage_is_told_once_and_nothing_is_lost_in_it(
+    outbox: Outbox, destination: Destination, error: Exception
+) -> None:
+    told: list[Way] = []
+
+    def fail() -> None:
+        raise error
+
+    destination.before = fail
+    with sending(outbox, destination) as (sender, line):
+        line.on_change(told.append)
+        outbox.put(event("a", 1))
+        assert not sender.flush(0.3)
+        outbox.put(snapshot("a", 2))
+        assert line.is_lost
+        destination.before = lambda: None
+        assert sender.flush(10)
+        eventually(lambda: len(told) == 2)
+    assert [each.number for each in destination.arrived] == [1, 2]
+    assert [way.open for way in told] == [False, True]
+    assert (str(error) or "MemoryError") in told[0].reason
+
+
+def test_what_arrived_and_was_not_confirmed_comes_again(
+    outbox: Outbox, destination: Destination
+) -> None:
+    answers = iter([UnavailableError("no answer")])
+
+    def answer() -> None:
+        for error in answers:
+            raise error
+
+    destination.after = answer
+    with sending(outbox, destination) as (sender, _):
+        outbox.put(event("a", 1))
+        assert sender.flush(10)
+    assert [each.number for each in destination.arrived] == [1, 1]
+
+
+def test_snapshots_of_a_session_keep_their_pace_and_the_newest_arrives(
+    outbox: Outbox, destination: Destination
+) -> None:
+    times: list[float] = []
+    destination.before = lambda: times.append(time.monotonic())
+    with sending(outbox, destination, interval_seconds=0.3) as (sender, _):
+        for number in range(1, 40):
+            outbox.put(snapshot("a", number))
+            sender.wake()
+            time.sleep(0.02)
+        outbox.put(event("a", 40))
+        assert sender.flush(10)
+    snapshots = [
+        (at, messages[0].number)
+        for at, (topic, messages) in zip(times, destination.requests, strict=True)
+        if topic == STATES
+    ]
+    assert 3 <= len(snapshots) <= 6
+    assert snapshots[-1][1] == 39
+    gaps = [later[0] - at for (at, _), later in pairwise(snapshots)]
+    assert min(gaps) >= 0.29
+    assert destination.requests[-1][0] == EVENTS, "what came after the snapshot waited with it"
+
+
+def test_of_two_that_share_a_file_one_sends_and_the_other_takes_over(
+    path: Path, outbox: Outbox
+) -> None:
+    first, second = Destination(), Destination()
+    other = Outbox(path, most_bytes=PLENTY)
+    with sending(outbox, first) as (sender, line):
+        outbox.put(event("a", 1))
+        assert sender.flush(10)
+        with sending(other, second) as (taking_over, other_line):
+            other.put(event("b", 1))
+            assert taking_over.flush(10)
+            assert other_line.way.open is None, "another process looks after it"
+            assert [each.agent for each in first.arrived] == ["a", "b"]
+            sender.close()
+            outbox.put(event("a", 2))
+            assert taking_over.flush(10)
+            eventually(lambda: other_line.way.open)
+        assert line.way.open is True
+    assert [(each.agent, each.number) for each in second.arrived] == [("a", 2)]
+    other.close()
+
+
+def test_who_waits_for_room_goes_on_once_something_was_sent(path: Path) -> None:
+    outbox, destination = Outbox(path, most_bytes=0), Destination()
+    taken = 0
+    with suppress(OutboxFullError):
+        while outbox.put(event("a", taken, size=300)):
+            taken += 1
+    began = time.monotonic()
+    with sending(outbox, destination) as (sender, _):
+        outbox.wait_for_room(10)
+        assert time.monotonic() - began < 5
+        assert outbox.put(event("a", taken, size=300))
+        assert sender.flush(10)
+    assert [each.number for each in destination.arrived] == list(range(taken + 1))
+    outbox.close()
+
+
+def test_what_an_earlier_process_has_left_is_sent(path: Path, destination: Destination) -> None:
+    earlier = Outbox(path, most_bytes=PLENTY)
+    earlier.put(event("a", 1))
+    earlier.put(snapshot("a", 2))
+    earlier.close()
+    outbox = Outbox(path, most_bytes=PLENTY)
+    with sending(outbox, destination) as (sender, _):
+        assert sender.flush(10)
+    assert [each.number for each in destination.arrived] == [1, 2]
+    outbox.close()
+
+
+def test_a_sender_that_is_closed_sends_nothing_more(
+    outbox: Outbox, destination: Destination
+) -> None:
+    with sending(outbox, destination) as (sender, _):
+        sender.close()
+        outbox.put(event("a", 1))
+        assert not sender.flush(0.2)
+    assert destination.arrived == []
+    assert [said(each).number for each in outbox.newest(snapshots=False).values()] == [1]
+
+
+def test_a_request_stays_below_what_is_taken_at_once(
+    outbox: Outbox, destination: Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("firestate.outbox.sender._MOST_BYTES", 1_000)
+    for number in range(20):
+        outbox.put(event("a", number, size=300))
+    with sending(outbox, destination) as (sender, _):
+        assert sender.flush(10)
+    assert [len(messages) for _, messages in destination.requests] == [3] * 6 + [2]
+    assert [each.number for each in destination.arrived] == list(range(20))
+
+
+def test_an_unexpected_error_is_logged_with_where_it_was_raised(
+    outbox: Outbox, destination: Destination, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        destination.before = lambda: None
+        raise KeyError("x")
+
+    destination.before = fail
+    outbox.put(event("a", 1))
+    with caplog.at_level(logging.ERROR), sending(outbox, destination) as (sender, _):
+        assert sender.flush(10)
+    (record,) = [each for each in caplog.records if each.levelno >= logging.ERROR]
+    assert record.exc_info is not None
