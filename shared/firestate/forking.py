@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 
 _ALIVE: dict[int, weakref.ref[ForkSafe]] = {}
 _LEAKED: list[object] = []
+_RESTING: list[ForkSafe] = []
 
 
 class ForkSafe(ABC):
@@ -47,14 +48,16 @@ def _alive() -> list[ForkSafe]:
 def _before() -> None:
     for each in _alive():
         each.before_fork()
+        _RESTING.append(each)
 
 
 def _in_parent() -> None:
-    for each in reversed(_alive()):
-        each.after_fork_in_parent()
+    while _RESTING:  # no others: some may have been made meanwhile
+        _RESTING.pop().after_fork_in_parent()
 
 
 def _in_child() -> None:
+    _RESTING.clear()
     for each in _alive():
         each.after_fork()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from firestate.outbox.file import Put
+from firestate.outbox.messages import Put
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -16,7 +16,7 @@ from tests.harness import Crash
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from firestate.outbox.file import Put
+    from firestate.outbox.messages import Put
 
 FIRST = [
     event("a", 1),

@@ -231,7 +231,7 @@ def test_what_is_appended_is_added_to_totals(before: list[Any], more: list[Any])
         changed = {"task_history": history, "task_totals": totals}
         return counted([Fields.of(checked_state(state_message(1)["state"] | changed)).state()])
 
-    empty = {"kinds": {}, "tools": {}}
+    empty: dict[str, Any] = {"kinds": {}, "tools": {}}
     first = trimmed(before, empty, Former([], empty), "s1").get("task_totals", empty)
     assert of([], first) == of(before, None)
     longer = [*map(dict, before), *more]

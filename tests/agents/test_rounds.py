@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firestate.outbox.file import Waiting
+from firestate.outbox.messages import Waiting
 from firestate.outbox.rounds import choose, rounds
 from tests.agents.outgoing import EVENTS, STATES
 
@@ -103,8 +103,8 @@ def _runs(waiting: list[Waiting], agent: str) -> int:
 )
 def test_requests_are_few(rows: str, expected: list[dict[str, list[int]]]) -> None:
     waiting = [
-        Waiting(seq, f"{seq}", kind == "s", agent, STATES if kind == "s" else EVENTS, 1)
-        for seq, (agent, kind) in enumerate(rows.split(), 1)
+        Waiting(seq, f"{seq}", row[1] == "s", row[0], STATES if row[1] == "s" else EVENTS, 1)
+        for seq, row in enumerate(rows.split(), 1)
     ]
     made = [{t: [m.seq for m in listed] for t, listed in each.items()} for each in rounds(waiting)]
     assert made == expected

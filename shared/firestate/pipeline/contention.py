@@ -8,6 +8,7 @@ that meet on one document then need 0.6 tries more on average, where without a w
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -24,6 +25,14 @@ T = TypeVar("T")
 _MOST_TRIES = 12
 _STEP_SECONDS = 0.1
 _TURNS = [threading.Lock() for _ in range(64)]
+
+
+def _in_child() -> None:
+    """Whose turn it was is a thread of the parent."""
+    _TURNS[:] = [threading.Lock() for _ in _TURNS]
+
+
+os.register_at_fork(after_in_child=_in_child)
 
 
 def until_settled(
