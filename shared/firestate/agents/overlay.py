@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from firestate.queries import first_that_fits
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from firestate.agents.answers import Document, LookUp
+    from firestate.queries import Shape
 
 
 def state_document(data: bytes) -> Document:
@@ -49,15 +51,26 @@ def overlaid(
     found: Mapping[str, Document], own: Mapping[str, Document], look_up: LookUp
 ) -> dict[str, Document]:
     """Give the documents of a LookUp, by path: `found` with `own` that are later on top."""
-    merged = {path: data for path, data in found.items() if not is_later(own.get(path, {}), data)}
-    merged |= {
-        path: data
-        for path, data in own.items()
-        if is_later(data, found.get(path)) and is_asked_for(data, look_up)
-    }
-    if len(merged) == len(found) and merged.keys() == found.keys() and not (merged.keys() & own):
-        return dict(found)
+    later = {path: data for path, data in own.items() if is_later(data, found.get(path))}
+    merged = {path: data for path, data in found.items() if path not in later}
+    merged |= {path: data for path, data in later.items() if is_asked_for(data, look_up)}
+    if merged.keys() == found.keys() and not merged.keys() & later.keys():
+        return dict(islice(found.items(), look_up.limit))
     return dict(in_order(merged.items(), look_up)[: look_up.limit])
+
+
+def hides_more(found: Mapping[str, Document], own: Mapping[str, Document], look_up: LookUp) -> bool:
+    """Whether the store may hold more that belongs to the result of a LookUp than was `found`.
+
+    It gave up to the limit; and of that, with `own` on top, something is gone or comes later.
+    """
+    if look_up.limit is None or not 0 < look_up.limit <= len(found):
+        return False
+    result = list(overlaid(found, own, look_up).items())
+    if len(result) < look_up.limit:
+        return True
+    keys = [_key(each, look_up) for each in (result[-1], list(found.items())[-1])]
+    return keys[0] < keys[1] if _shape(look_up).descending else keys[0] > keys[1]
 
 
 def is_asked_for(data: Document, look_up: LookUp) -> bool:
@@ -65,7 +78,7 @@ def is_asked_for(data: Document, look_up: LookUp) -> bool:
     wanted = {name: value for name, value in look_up.wanted.items() if value is not None}
     if not is_wanted(data, wanted):
         return False
-    fields = first_that_fits(look_up.shapes, wanted).order_by
+    fields = _shape(look_up).order_by
     if any(name not in data for name in fields):
         return False
     if look_up.until is not None and data[fields[0]] >= look_up.until:
@@ -77,11 +90,15 @@ def in_order(
     documents: Iterable[tuple[str, Document]], look_up: LookUp
 ) -> list[tuple[str, Document]]:
     """Sort documents as the store would."""
-    wanted = {name for name, value in look_up.wanted.items() if value is not None}
-    shape = first_that_fits(look_up.shapes, dict.fromkeys(wanted))
+    descending = _shape(look_up).descending
+    return sorted(documents, key=lambda each: _key(each, look_up), reverse=descending)
 
-    def key(each: tuple[str, Document]) -> tuple[Any, ...]:
-        path, data = each
-        return (*(sort_key(data, name) or (-1, None) for name in shape.order_by), path)
 
-    return sorted(documents, key=key, reverse=shape.descending)
+def _shape(look_up: LookUp) -> Shape:
+    asked = {name: value for name, value in look_up.wanted.items() if value is not None}
+    return first_that_fits(look_up.shapes, asked)
+
+
+def _key(each: tuple[str, Document], look_up: LookUp) -> tuple[Any, ...]:
+    path, data = each
+    return (*(sort_key(data, name) or (-1, None) for name in _shape(look_up).order_by), path)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from firestate.agents.answers import Document, LookUp, Question
 from firestate.agents.overlay import (
     event_document,
+    hides_more,
     in_order,
     is_asked_for,
     is_later,
@@ -27,6 +28,7 @@ from firestate.stores.look_up import look_up as looked_up
 if TYPE_CHECKING:
     from firestate.agents.engines import Engine
     from firestate.outbox.file import Outbox
+    from firestate.stores.protocol import Store
 
 T = TypeVar("T")
 Found = dict[str, Document]
@@ -122,15 +124,10 @@ class Reader(ForkSafe):
                 one = store.read(find)
                 found = {} if one is None else {find: one.data}
             else:
-                documents = looked_up(
-                    store,
-                    find.shapes,
-                    find.wanted,
-                    low=find.since,
-                    high=find.until,
-                    limit=find.limit,
-                )
-                found = {each.path: each.data for each in documents}
+                found = self._looked_up(store, find, find.limit)
+                own = self._own(find.shapes[0].collection)
+                if find.limit is not None and hides_more(found, own, find):
+                    found = self._looked_up(store, find, find.limit + len(own))
         except UnavailableError as error:
             self._engine.broken(str(error))
             return None
@@ -140,6 +137,12 @@ class Reader(ForkSafe):
             return None
         self._remember(found)
         return found
+
+    def _looked_up(self, store: Store, find: LookUp, limit: int | None) -> Found:
+        documents = looked_up(
+            store, find.shapes, find.wanted, low=find.since, high=find.until, limit=limit
+        )
+        return {each.path: each.data for each in documents}
 
     def _remember(self, found: Found) -> None:
         with self._lock:
@@ -182,4 +185,4 @@ class Reader(ForkSafe):
         with self._lock:
             known = [(p, d) for p, d in self._known.items() if p.startswith(prefix)]
         fitting = [(path, data) for path, data in known if is_asked_for(data, find)]
-        return dict(in_order(fitting, find)[: find.limit])
+        return dict(in_order(fitting, find))

@@ -76,11 +76,12 @@ class SqliteFile(ForkSafe):
         return self._opened or self._open()
 
     def close(self) -> None:
-        """Close the file."""
-        self._closed = True
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
+        """Close the file, after what another thread does with it: SQLite would crash."""
+        with self._lock:
+            self._closed = True
+            if self._opened is not None:
+                self._opened.close()
+                self._opened = None
 
     def before_fork(self) -> None:
         """Close the file, with nobody inside; memory stays as it is."""
