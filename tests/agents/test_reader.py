@@ -1,0 +1,233 @@
+"""Asking a store that fails, refuses or hangs: what is known is told in time, and marked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from firestate.agents.answers import Answer, LookUp, Question, question
+from firestate.agents.errands import Errands
+from firestate.agents.overlay import state_document
+from firestate.agents.reader import Reader
+from firestate.errors import RefusedError, UnavailableError
+from firestate.outbox.file import Outbox, Put
+from firestate.queries import CURRENT_STATUSES, LOOK_UP_AGENTS
+from firestate.stores.protocol import Create
+from tests.agents.far import FarEngine
+from tests.agents.outgoing import PLENTY
+from tests.agents.worlds import eventually
+from tests.harness import state_message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PATIENCE = 0.2
+PATH = "agent_states/Developer_a_1_s1"
+ALL = LookUp(LOOK_UP_AGENTS, {"status": CURRENT_STATUSES}, limit=9)
+
+Told = Answer[list[tuple[str, str]]]
+
+
+class Far:
+    """A reader, and the store that it asks."""
+
+    def __init__(self) -> None:
+        self.engine = FarEngine()
+        self.outbox = Outbox(None, most_bytes=PLENTY)
+        self.reader = Reader(self.engine, self.outbox, patience_seconds=PATIENCE)
+
+    def store(self, session: str, **changes: Any) -> None:
+        message = state_message(1, session_id=session, **changes)
+        path = f"agent_states/Developer_a_1_{session}"
+        document = state_document(json.dumps(message).encode())
+        self.engine.stored.commit([Create(path, document)])
+
+    def write(self, session: str, **changes: Any) -> None:
+        """Put into the outbox what is above all that is stored."""
+        data = json.dumps(state_message(1, 2, session_id=session, **changes)).encode()
+        path = f"agent_states/Developer_a_1_{session}"
+        self.outbox.put(Put(document=path, agent="a", topic="t", data=data, order=(2, 1)))
+
+    def hang(self) -> None:
+        self.engine.goes_on.clear()
+
+
+@pytest.fixture
+def far() -> Iterator[Far]:
+    made = Far()
+    made.store("s1")
+    yield made
+    made.engine.goes_on.set()
+    made.reader.close()
+    made.outbox.close()
+    made.engine.close()
+
+
+@pytest.fixture(params=["plain", "aio"])
+def ask(far: Far, request: pytest.FixtureRequest) -> Callable[[str | LookUp], Told]:
+    """Ask in one of both ways; no answer takes longer than the patience."""
+
+    def asking(find: str | LookUp) -> Told:
+        asked: Question[Told] = question(
+            find, lambda found: [(each["session_id"], each["status"]) for each in found]
+        )
+        began = time.monotonic()
+        if request.param == "plain":
+            answer = far.reader.ask(asked)
+        else:
+            answer = asyncio.run(far.reader.ask_aio(asked))
+        assert time.monotonic() - began < PATIENCE + 1
+        return answer
+
+    return asking
+
+
+def is_known(answer: Told, *expected: tuple[str, str]) -> bool:
+    return not answer.fresh and answer.value == list(expected)
+
+
+def test_what_is_stored_is_told_with_own_writes_over_it(
+    far: Far, ask: Callable[[str | LookUp], Told]
+) -> None:
+    far.write("s2", status="busy")
+    assert sorted(ask(ALL).value) == [("s1", "idle"), ("s2", "busy")]
+    far.write("s1", status="error")
+    answer = ask(PATH)
+    assert (answer.fresh, answer.value) == (True, [("s1", "error")])
+    assert ask("agent_states/none").value == []
+
+
+@pytest.mark.parametrize("find", [PATH, ALL])
+def test_through_an_outage_what_is_known_is_told_and_marked(
+    far: Far, ask: Callable[[str | LookUp], Told], find: str | LookUp
+) -> None:
+    assert ask(find).fresh
+    far.engine.fault = UnavailableError("no network")
+    assert is_known(ask(find), ("s1", "idle"))
+    assert far.engine.reading.is_lost
+    reads = far.engine.reads
+    far.write("s1", status="busy")
+    assert is_known(ask(find), ("s1", "busy"))
+    assert far.engine.reads == reads, "while it is known to be away it is not asked"
+    far.engine.fault = None
+    far.engine.reading.back()
+    assert ask(find).fresh
+
+
+def test_of_what_was_never_read_only_own_writes_are_known(
+    far: Far, ask: Callable[[str | LookUp], Told]
+) -> None:
+    far.engine.fault = UnavailableError("no network")
+    assert is_known(ask(PATH))
+    far.write("s2")
+    assert is_known(ask(ALL), ("s2", "idle"))
+
+
+def test_a_store_that_hangs_is_waited_for_once_and_not_longer_than_the_patience(
+    far: Far, ask: Callable[[str | LookUp], Told]
+) -> None:
+    ask(PATH)
+    far.hang()
+    assert is_known(ask(PATH), ("s1", "idle"))
+    assert far.engine.reading.is_lost
+    assert "longer than 0.2 s" in far.engine.reading.way.reason
+    began = time.monotonic()
+    for _ in range(20):
+        assert is_known(ask(ALL), ("s1", "idle"))
+    assert time.monotonic() - began < 1
+
+
+def test_a_store_that_refuses_is_no_outage(
+    far: Far, ask: Callable[[str | LookUp], Told], caplog: pytest.LogCaptureFixture
+) -> None:
+    far.engine.fault = RefusedError("no index")
+    assert is_known(ask(ALL))
+    assert not far.engine.reading.is_lost
+    assert "the store refuses a read: no index" in caplog.text
+    far.engine.fault = None
+    assert ask(ALL).fresh
+
+
+def test_asyncio_code_goes_on_while_a_read_hangs(far: Far) -> None:
+    far.hang()
+
+    async def work() -> int:
+        answer = asyncio.ensure_future(far.reader.ask_aio(Question(PATH, lambda _, fresh: fresh)))
+        ticks = 0
+        while not answer.done():
+            await asyncio.sleep(0.01)
+            ticks += 1
+        assert await answer is False
+        return ticks
+
+    assert asyncio.run(work()) > 3
+
+
+def test_many_that_ask_a_store_that_hangs_all_have_their_answer_in_time(far: Far) -> None:
+    far.hang()
+    answers: list[bool] = []
+    ask = Question(PATH, lambda _, fresh: answers.append(fresh))
+    threads = [threading.Thread(target=far.reader.ask, args=(ask,)) for _ in range(12)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert time.monotonic() - began < PATIENCE + 1
+    assert answers == [False] * 12
+
+
+def test_only_so_much_is_remembered(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("firestate.agents.reader._MOST_KNOWN", 2)
+    for session in ("s2", "s3"):
+        far.store(session)
+        far.reader.ask(Question(f"agent_states/Developer_a_1_{session}", lambda *_: None))
+    far.reader.ask(Question(PATH, lambda *_: None))
+    far.engine.reading.lost("away")
+    known = far.reader.ask(Question(ALL, lambda found, _: {each["session_id"] for each in found}))
+    assert known == {"s1", "s3"}
+
+
+def test_errands_are_done_in_order_after_an_outage_and_none_spoils_another(
+    far: Far, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[Any] = []
+    errands = Errands(far.engine, far.reader)
+
+    def spoil(found: dict[str, Any] | None) -> None:
+        done.append(("spoilt", found is not None))
+        raise ValueError("of the user")
+
+    far.engine.reading.lost("away")
+    errands.do(PATH, lambda found: done.append(("one", found and found["session_id"])))
+    errands.do("agent_states/none", spoil)
+    errands.do(ALL, lambda found: done.append(("three", found and found["session_id"])))
+    time.sleep(0.3)
+    assert done == []
+    far.engine.fault = UnavailableError("still away")
+    far.engine.reading.back()
+    eventually(lambda: far.engine.reading.is_lost)
+    assert done == []
+    answers = iter([OSError("nobody thought of it")])
+    asking = far.reader.ask
+
+    def ask(asked: Question[Any]) -> Any:
+        for error in answers:
+            raise error
+        return asking(asked)
+
+    monkeypatch.setattr(far.reader, "ask", ask)
+    far.engine.fault = None
+    far.engine.reading.back()
+    eventually(lambda: len(done) == 3)
+    assert done == [("one", "s1"), ("spoilt", False), ("three", "s1")]
+    assert "of the user" in caplog.text
+    errands.close()
+    errands.do(PATH, done.append)
+    time.sleep(0.05)
+    assert len(done) == 3
