@@ -13,7 +13,8 @@ from firestate.agents.answers import LookUp, Question
 from firestate.agents.lookups import newest_of
 from firestate.agents.overlay import event_document, state_document
 from firestate.agents.reader import Reader
-from firestate.outbox.file import Outbox, Put
+from firestate.outbox.file import Outbox
+from firestate.outbox.messages import Put
 from firestate.queries import (
     CURRENT_STATUSES,
     EVERY_EVENT_TYPE,
@@ -48,9 +49,9 @@ def state_messages(draw: st.DrawFn) -> Messages:
     who = st.tuples(st.sampled_from(["A", "B"]), st.sampled_from("xy"), st.sampled_from(["s", "t"]))
     for identity in draw(st.sets(who, max_size=6)):
         named = Identity(*identity)._asdict()
-        order = (draw(st.integers(1, 3)), draw(st.integers(1, 2)))
+        revision, epoch = draw(st.integers(1, 3)), draw(st.integers(1, 2))
         if draw(st.integers(0, 5)) == 0:
-            message = tombstone_message(*order, **named)
+            message = tombstone_message(revision, epoch, **named)
         else:
             changes: dict[str, Any] = {
                 "status": draw(st.sampled_from(["idle", "busy", "terminated"])),
@@ -59,7 +60,7 @@ def state_messages(draw: st.DrawFn) -> Messages:
             }
             if draw(st.booleans()):
                 changes["parent_agent_id"] = draw(st.sampled_from("pq"))
-            message = state_message(*order, **named, **changes)
+            message = state_message(revision, epoch, **(named | changes))
         found[Identity(*identity).state_path] = json.dumps(message).encode()
     return found
 
@@ -93,7 +94,7 @@ asked_of_agents: st.SearchStrategy[LookUp] = st.one_of(
         ),
         limit=limits,
     ),
-    st.builds(newest_of, st.sampled_from(["A", "B"]), st.sampled_from("xy")),
+    st.builds(newest_of, st.sampled_from("AB"), st.sampled_from("xy"), st.integers(1, 3)),
     st.builds(
         LookUp,
         st.just((STALE,)),

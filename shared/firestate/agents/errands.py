@@ -23,7 +23,7 @@ _LOOK_SECONDS, _MOST_PAUSE = 0.2, 5.0
 
 
 class Errands(ForkSafe):
-    """Finds documents for each errand, and hands them over; in order, each until it is done."""
+    """Finds documents for each errand, and hands them over; each again until that is done."""
 
     def __init__(self, engine: Engine, reader: Reader) -> None:
         """Have nothing to do yet."""

@@ -57,8 +57,7 @@ class LookUps:
     ) -> Question[Answer[AgentState | None]]:
         """Give the state of an agent: in a session, or its newest; None where there is none."""
         if session_id is None:
-            # Two: the newest may be one that was deleted here, and is still stored.
-            return question(newest_of(agent_type, agent_id, limit=2), first_state)
+            return question(newest_of(agent_type, agent_id, limit=1), first_state)
         return question(Identity(agent_type, agent_id, session_id).state_path, first_state)
 
     @reads
