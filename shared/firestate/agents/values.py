@@ -47,7 +47,8 @@ def _problem(fields: object, error: Exception) -> FieldProblem:
         value = bad[0]
     field = "".join(path).removeprefix(".") or "state"
     field = field.encode("utf-8", "backslashreplace").decode()
-    if isinstance(error, RecursionError) or "ircular" in str(error):
+    endless = "ircular" in str(error) or "depth exceeded" in str(error)
+    if isinstance(error, RecursionError) or endless:
         return FieldProblem(field[:200], "holds itself, or nests too deep")
     if isinstance(value, bytes):
         return FieldProblem(field, "is bytes that are no text: encode them, as in base64")
