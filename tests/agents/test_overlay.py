@@ -195,3 +195,26 @@ def test_one_session_is_read_as_its_latest(stored: Messages, own: Messages) -> N
         assert reader.ask(Question(path, lambda documents, _: documents)) == [latest]
     outbox.close()
     engine.close()
+
+
+def test_what_own_writes_push_down_makes_room_for_what_the_limit_has_hidden() -> None:
+    def states(epoch: int, **times: int) -> Messages:
+        return {
+            Identity("A", "x", session).state_path: json.dumps(
+                state_message(
+                    1,
+                    epoch,
+                    agent_type="A",
+                    agent_id="x",
+                    session_id=session,
+                    last_active=time_text(NOW + timedelta(minutes=minutes)),
+                )
+            ).encode()
+            for session, minutes in times.items()
+        }
+
+    answer, expected = told(
+        states(1, s=3, t=2, u=1), states(2, s=0), newest_of("A", "x", 2), states=True
+    )
+    assert answer == expected
+    assert [each["session_id"] for each in answer] == ["t", "u"]
