@@ -72,7 +72,8 @@ class Reader(ForkSafe):
         deadline = time.monotonic() + self._patience_for(question.find)
         while not asked.done() and not self._given_up(deadline):
             wait({asked}, _LOOK_SECONDS)
-        return self._answer(question, asked.result() if asked.done() else None)
+        has_ended = asked.done() and not asked.cancelled()
+        return self._answer(question, asked.result() if has_ended else None)
 
     async def ask_aio(self, question: Question[T]) -> T:
         """Do the same, and let other tasks run meanwhile."""
@@ -84,7 +85,7 @@ class Reader(ForkSafe):
         future = asyncio.wrap_future(asked)
         while not future.done() and not self._given_up(deadline):
             await asyncio.wait({future}, timeout=_LOOK_SECONDS)
-        found = future.result() if future.done() else None
+        found = future.result() if future.done() and not future.cancelled() else None
         return await asyncio.to_thread(self._answer, question, found)
 
     def close(self) -> None:
@@ -134,6 +135,9 @@ class Reader(ForkSafe):
         except FirestateError as error:
             # Not the network: a missing right, a missing index. Trying again would not help.
             _LOG.error("the store refuses a read: %s", error)
+            return None
+        except Exception:  # noqa: BLE001 - whatever it is: an agent goes on by what is known
+            _LOG.exception("a read has failed")
             return None
         self._remember(found)
         return found
