@@ -15,6 +15,7 @@ from firestate.agents.messages import checked_event, checked_state, event_data, 
 from firestate.agents.values import plain
 from firestate.errors import InvalidMessageError
 from firestate.limits import MAX_DEPTH, MAX_KEY_BYTES, MAX_NAMES
+from firestate.outbox.sender import _keys_once
 from firestate.schema.messages import (
     Order,
     StateMessage,
@@ -100,6 +101,18 @@ def test_what_is_surely_in_order_is_in_order(value: dict[str, Any], *, in_list: 
     encoded = json.dumps(held, ensure_ascii=False, separators=(",", ":")).encode()
     if no_suspect(encoded):
         assert judged({name: held}) == set()
+
+
+@given(changes)
+def test_what_goes_out_is_what_was_kept(changed: dict[str, Any]) -> None:
+    if not judged(changed):
+        data = state_data(FIELDS.changed(changed).body(), Order(1, 1), "w")
+        assert parse_state_message(_keys_once(data)) == parse_state_message(data)
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"{", b"\xff", b"[" * 5_000])
+def test_what_is_no_json_goes_out_as_it_is(data: bytes) -> None:
+    assert _keys_once(data) == data
 
 
 @given(halves, st.sampled_from(["key", "value", "deep"]))

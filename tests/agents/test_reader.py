@@ -154,6 +154,30 @@ def test_a_store_that_refuses_is_no_outage(
     assert ask(ALL).fresh
 
 
+def test_an_error_that_nobody_thought_of_is_logged_and_no_agent_fails_by_it(
+    far: Far, ask: Callable[[str | LookUp], Told], caplog: pytest.LogCaptureFixture
+) -> None:
+    ask(PATH)
+    far.engine.fault = ValueError("the channel is closed")
+    assert is_known(ask(PATH), ("s1", "idle"))
+    assert "the channel is closed" in caplog.text
+    far.engine.fault = None
+    assert ask(PATH).fresh
+
+
+def test_who_reads_while_the_reader_is_closed_is_told_what_is_known(far: Far) -> None:
+    far.hang()
+    answers: list[bool] = []
+    find = Question(PATH, lambda _, fresh: answers.append(fresh))
+    threads = [threading.Thread(target=far.reader.ask, args=(find,)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    far.reader.close()
+    for thread in threads:
+        thread.join()
+    assert answers == [False] * 6
+
+
 def test_asyncio_code_goes_on_while_a_read_hangs(far: Far) -> None:
     far.hang()
 
