@@ -44,6 +44,17 @@ ON_ITS_TERMINAL = (
 )
 
 
+@pytest.fixture(autouse=True)
+def interrupts() -> Iterator[None]:
+    """Have what is started here take Ctrl-C, also where these tests are a job in the background.
+
+    There a shell has it ignored, and whoever is started inherits that.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def written(run: Run) -> Iterator[LocalEngine]:
     """An engine on a file in the command's folder, with an agent and an event."""
