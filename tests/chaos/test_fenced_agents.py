@@ -30,7 +30,7 @@ _PATIENCE_SECONDS = 60.0
 
 def hold(log: Log, folder: Path, number: int) -> None:
     """Take the session up, and save until another process has it."""
-    with StateManager(folder=folder) as manager:
+    with StateManager(folder=folder, patience_seconds=_PATIENCE_SECONDS) as manager:
         agent = manager.take_up(*SESSION) if number else manager.start(*SESSION)
         assert agent.fresh
         learned = threading.Event()

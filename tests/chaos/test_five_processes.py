@@ -24,7 +24,7 @@ _PROCESSES = 5
 
 def live_a_session(log: Log, folder: Path | None, agent_id: str, number: int, tasks: int) -> None:
     """Resume, work, remember, and end without a word, as processes do."""
-    manager = StateManager(folder=folder)
+    manager = StateManager(folder=folder, patience_seconds=30.0)
     agent = manager.resume("Developer", agent_id)
     assert agent.fresh
     for task in range(tasks):
@@ -62,7 +62,7 @@ def test_five_sessions_by_five_processes_are_one_life(tmp_path: Path, tasks: int
 
 def _compare(folder: Path, agent_id: str, tasks: int, sessions: list[str]) -> None:
     # An outbox of its own: nothing but what is stored.
-    with StateManager(folder=folder / "other") as manager:
+    with StateManager(folder=folder / "other", patience_seconds=30.0) as manager:
         answer = manager.load("Developer", agent_id)
         learned = manager.learned("Developer", agent_id).value
     assert answer.fresh

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import defaultdict
@@ -61,18 +62,18 @@ def test_fifty_agents_saving_forty_times_a_second(
 
 
 def _sent_by(manager: StateManager, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[float]]:
-    """Note when each session's snapshot is sent, on its real way."""
-    outbox: Any = manager._office.outbox
+    """Note when each session's snapshot begins to be sent, on its real way."""
+    engine: Any = manager._office.engine
     sent: dict[str, list[float]] = defaultdict(list)
-    confirm = outbox.confirm
+    send = engine.send
 
-    def noted(messages: Sequence[Any]) -> None:
+    def noted(topic: str, messages: Sequence[bytes]) -> None:
+        now = time.monotonic()
         for each in messages:
-            if each.is_snapshot:
-                sent[each.document].append(time.monotonic())
-        confirm(messages)
+            sent[json.loads(each)["state"]["agent_id"]].append(now)
+        send(topic, messages)
 
-    monkeypatch.setattr(outbox, "confirm", noted)
+    monkeypatch.setattr(engine, "send", noted)
     return sent
 
 

@@ -29,13 +29,14 @@ AGENTS = [Identity("Developer", f"agent-{number}", "session") for number in rang
 _CALLS_BETWEEN_KILLS = 50
 _PAUSE_SECONDS = 0.004
 _LONGEST_LIFE_SECONDS = 0.5
+_PATIENCE_SECONDS = 30.0  # on a busy machine
 _LONGEST_A_CALL_SECONDS = 0.1  # until it is counted, on a busy machine
 
 
 def work_on(log: Log, folder: Path, total: int) -> None:
     """Go on where the log ends: saves and events, one after the other."""
     returned = [line["number"] for line in log.lines() if "number" in line]
-    with StateManager(folder=folder) as manager:
+    with StateManager(folder=folder, patience_seconds=_PATIENCE_SECONDS) as manager:
         agents = []
         for identity in AGENTS:
             try:
