@@ -118,3 +118,24 @@ second for a document."""
 
 MAX_OUTBOX_BYTES = 256_000_000
 """Ours: what an outbox may hold, unless its agent says otherwise; some 80,000 events of 3 KB."""
+
+MAX_FILE_BYTES = 50_000_000
+"""Ours: an old file that is migrated is read whole, which takes
+some ten times its size in memory."""
+
+MIGRATION_RATE = 500.0
+MIGRATION_GROWTH = 1.5
+MIGRATION_GROWS_AFTER_SECONDS = 300.0
+"""Firestore: begin with 500 operations a second, and raise that by half every 5 minutes
+(https://firebase.google.com/docs/firestore/best-practices#ramping_up_traffic)."""
+
+MIGRATION_BATCH = 200
+MIGRATION_BATCH_BYTES = 2_500_000
+"""Records and bytes of one commit of a migration: below 4 MiB, which is what the emulator takes."""
+
+LEGACY_PART_BYTES = 900_000
+"""Bytes, in one document, of what an old file holds and a migrated document has no room for."""
+
+PRICE_READS, PRICE_WRITES, PRICE_DELETES = 0.06, 0.18, 0.02
+"""US dollars for 100,000 operations in nam5, a dear region
+(https://cloud.google.com/firestore/pricing)."""

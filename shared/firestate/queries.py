@@ -99,6 +99,7 @@ BETWEEN_TYPES = Shape(
     order_by=("timestamp",),
     descending=True,
 )
+BY_EVENT_ID = Shape(EVENTS, ("event_id",))
 BY_SUCCESS = Shape(
     EVENTS, ("event_type", "success"), within="timestamp", order_by=("timestamp",), descending=True
 )

@@ -36,6 +36,16 @@ ARROWS = {
     },
     "adapters": {"schema", "agents"},
     "replay": {"schema", "client", "ingest", "pipeline", "stores.protocol"},
+    "migration": {
+        "schema",
+        "counters",
+        "ingest",
+        "queries",
+        "stores",
+        "stores.protocol",
+        "pipeline",
+        "replay",
+    },
     "people": {"schema"},
     "demo": {"schema", "client"},
     "audit": {
@@ -62,6 +72,7 @@ ARROWS = {
         "local",
         "people",
         "outbox",
+        "migration",
     },
 }
 # Also pure: nothing of Google, nothing that waits, reads or prints.

@@ -7,7 +7,7 @@ import concurrent.futures
 from contextlib import suppress
 from typing import NamedTuple
 
-from firestate.adapters.names import fit_text
+from firestate.schema.names import fit_text
 
 _CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError, KeyboardInterrupt)
 _MARK = "__firestate_session__"

@@ -19,10 +19,10 @@ from agents import RunHooks, UserError, get_current_span
 from agents.tool_context import ToolContext
 
 from firestate.adapters.failures import Failure
-from firestate.adapters.names import fit_text
 from firestate.adapters.quiet import quietly
 from firestate.adapters.recorder import Recorder
 from firestate.errors import EmergencyStopError
+from firestate.schema.names import fit_text
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -22,10 +22,10 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import StatusCode, format_span_id, format_trace_id
 
 from firestate.adapters.failures import Failure
-from firestate.adapters.names import fit_text
 from firestate.adapters.quiet import quietly
 from firestate.adapters.recorder import Recorder
 from firestate.errors import EmergencyStopError
+from firestate.schema.names import fit_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from firestate.adapters.failures import Failure
 from firestate.adapters.held import Held
-from firestate.adapters.names import fit_id, fit_type
 from firestate.adapters.quiet import Troubles, quietly
 from firestate.adapters.run import Run
 from firestate.agents.partners import new_id
 from firestate.errors import EmergencyStopError, UnknownSessionError
+from firestate.schema.names import fit_id, fit_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

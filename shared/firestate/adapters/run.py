@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from firestate.adapters.failures import Failure, is_new
-from firestate.adapters.names import fit_text
 from firestate.adapters.quiet import quietly
+from firestate.schema.names import fit_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

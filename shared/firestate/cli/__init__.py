@@ -12,6 +12,7 @@ from firestate.cli import (
     demo,
     emergency,
     flags,
+    migrate,
     outbox,
     quarantine,
     replay,
@@ -43,6 +44,7 @@ app.command("watch")(watch.watch)
 app.command("outbox")(outbox.outbox)
 app.add_typer(flags.app, name="flags")
 app.command("emergency-stop")(emergency.emergency_stop)
+app.add_typer(migrate.app, name="migrate")
 app.command("replay")(replay.replay)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(roles.app, name="roles")

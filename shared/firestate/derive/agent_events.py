@@ -1,22 +1,24 @@
 """What an agent's coordination events add up to: the other part of its memory.
 
-Events are only ever added, so this part needs no fold over all of them.
+Events are only ever added, so this part needs no fold over all of them; only the undoing of a
+migration takes some out again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from firestate.counters.events import event_counts
-from firestate.counters.sums import added
+from firestate.counters.labels import OTHER
+from firestate.counters.sums import added, subtracted
 from firestate.counters.tasks import milliseconds
 from firestate.derive.groups import first_labels
 from firestate.derive.newest import Entry, newest
 from firestate.limits import MAX_ACTIVITIES, MAX_DECISIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from firestate.counters.sums import Counts
@@ -61,6 +63,42 @@ def add_event(part: EventsPart, event: Mapping[str, Any]) -> EventsPart:
         first_at=at if part.first_at is None else min(at, part.first_at),
         last_at=at if part.last_at is None else max(at, part.last_at),
     )
+
+
+def without_events(part: EventsPart, events: Sequence[Mapping[str, Any]]) -> EventsPart:
+    """Give the part without `events`, which were counted in it.
+
+    Sums are exact. What comes up in a window in place of those that go is not known here, nor which
+    word leaves `other`, nor which event is now the first: a fold of all has to follow.
+    """
+    counts = part.counts
+    for event in events:
+        counts = _less(counts, event_counts(event))
+    gone = {(event["event_id"], event["timestamp"]) for event in events}
+    return replace(
+        part,
+        counts=counts,
+        decisions=[each for each in part.decisions if (each["id"], each["at"]) not in gone],
+        recent=[each for each in part.recent if (each["id"], each["at"]) not in gone],
+    )
+
+
+def _less(counts: Counts, change: Counts) -> Counts:
+    """Take `change` away; a word that is not counted by itself was counted under `other`."""
+    known = {
+        group: {
+            name: _under_known_words(each, counts.get(group, {}).get(name, {}))
+            if _by_word(each)
+            else each
+            for name, each in members.items()
+        }
+        for group, members in change.items()
+    }
+    return subtracted(counts, known)
+
+
+def _under_known_words(change: Counts, known: Counts) -> Counts:
+    return {word if word in known else OTHER: amount for word, amount in change.items()}
 
 
 def _bounded(counts: Counts) -> Counts:

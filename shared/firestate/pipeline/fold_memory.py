@@ -77,7 +77,7 @@ def fold_memory(store: Store, agent_type: str, agent_id: str) -> None:
         memory = store.read(path)
         with damage_named(path):
             rows = fold_rows(row.data for row in store.query(ROWS_OF_AGENT.query(under=path)))
-        events = _events_part(store, agent_type, agent_id)
+        events = events_part(store, agent_type, agent_id)
         known = _known_events(memory.data if memory else None)
         if known is not None and _expired(known, events):
             events = replace(known, counts=_largest(known.counts, events.counts))
@@ -95,7 +95,8 @@ def next_change(memory: Stored | None) -> int:
     return changes + 1 if isinstance(changes, int) else 1
 
 
-def _events_part(store: Store, agent_type: str, agent_id: str) -> EventsPart:
+def events_part(store: Store, agent_type: str, agent_id: str) -> EventsPart:
+    """Fold the counted events of an agent that are stored."""
     part = EventsPart()
     for event in store.query(BY_SOURCE.query({"source_agent_id": agent_id})):
         if event.data["source_agent_type"] == agent_type and event.data.get("counted"):

@@ -114,7 +114,16 @@ class EventMessage(Model):
 
 def parse_state_message(data: bytes) -> StateMessage | TombstoneMessage:
     """Read a message of `agent-state`; raise InvalidMessageError with a problem for each field."""
-    raw = _parse_object(data)
+    return state_message(_parse_object(data))
+
+
+def parse_event_message(data: bytes) -> EventMessage:
+    """Read a message of `agent-coordination`; raise InvalidMessageError like the above."""
+    return event_message(_parse_object(data))
+
+
+def state_message(raw: dict[str, Any]) -> StateMessage | TombstoneMessage:
+    """Check a message of `agent-state`, its JSON parsed; raise InvalidMessageError likewise."""
     if "deleted" in raw:
         check_size("deleted", raw["deleted"], MAX_STATE_BYTES)
         return _validated(TombstoneMessage, raw)
@@ -122,9 +131,8 @@ def parse_state_message(data: bytes) -> StateMessage | TombstoneMessage:
     return _validated(StateMessage, raw)
 
 
-def parse_event_message(data: bytes) -> EventMessage:
-    """Read a message of `agent-coordination`; raise InvalidMessageError like the above."""
-    raw = _parse_object(data)
+def event_message(raw: dict[str, Any]) -> EventMessage:
+    """Check a message of `agent-coordination`, its JSON parsed; raise InvalidMessageError."""
     check_size("event", raw.get("event"), MAX_EVENT_BYTES)
     return _validated(EventMessage, raw)
 

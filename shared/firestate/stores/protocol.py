@@ -135,6 +135,12 @@ class Store(Protocol):
         """Read a document, or only some of its top-level fields; None where there is none."""
         ...
 
+    def read_many(
+        self, paths: Sequence[str], fields: Sequence[str] | None = None
+    ) -> dict[str, Stored]:
+        """Read documents in one round trip; give those that are there by their paths."""
+        ...
+
     def commit(self, writes: Sequence[Write]) -> datetime:
         """Do all of `writes` or none; return the time of the commit."""
         ...

@@ -80,6 +80,13 @@ class SqliteStore:
             self._file.check_readable(microseconds(at))
         return _stored(rows[0], fields) if rows else None
 
+    def read_many(
+        self, paths: Sequence[str], fields: Sequence[str] | None = None
+    ) -> dict[str, Stored]:
+        """Read documents in one round trip; give those that are there by their paths."""
+        found = {path: self.read(path, fields) for path in paths}
+        return {path: each for path, each in found.items() if each is not None}
+
     def commit(self, writes: Sequence[Write]) -> datetime:
         """Do all of `writes` or none; return the time of the commit."""
         with self._file.transaction(", ".join(write.path for write in writes)) as at:

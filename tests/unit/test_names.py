@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from firestate.adapters.names import fit_id, fit_text, fit_type
 from firestate.limits import MAX_ID_BYTES
 from firestate.schema.ids import agent_type_problem, id_problem
+from firestate.schema.names import fit_id, fit_text, fit_type
 from firestate.schema.values import problems_of
 
 # Half of a surrogate pair, and what ids refuse, oftener than chance has them.

@@ -1,0 +1,199 @@
+"""The command `firestate migrate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from firestate.cli.connect import FileOption, ProjectOption, local_file, writable_store
+from firestate.cli.migration_view import applied, undone, verified
+from firestate.cli.migration_view import report as show_report
+from firestate.cli.output import JsonOption, notes, print_json, progress
+from firestate.migration.applying import apply_plan, outcomes_shown, progress_of
+from firestate.migration.migration import planned_anew, planned_before
+from firestate.migration.plan import read_head
+from firestate.migration.report import report_of
+from firestate.migration.sources import open_source
+from firestate.migration.target import Target
+from firestate.migration.throttle import NoThrottle, Throttle
+from firestate.migration.undoing import undo
+from firestate.migration.verifying import verify_plan
+from firestate.migration.work import FolderWork
+
+if TYPE_CHECKING:
+    from firestate.migration.applying import Tally
+    from firestate.migration.sources import Source
+    from firestate.migration.undoing import Undone
+    from firestate.migration.verifying import Verified
+    from firestate.migration.work import Work
+
+DEFAULT_WORK = Path(".firestate/migration")
+
+
+class _Group(TyperGroup):
+    """`migrate SOURCE` is short for `migrate files SOURCE`: most never need the other."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - click's context
+        if args and args[0] not in (*self.commands, "-h", "--help"):
+            args = ["files", *args]
+        rest: list[str] = super().parse_args(ctx, args)
+        return rest
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    help="Move old state files in, once: `firestate migrate SOURCE`, and back out: "
+    "`firestate migrate undo RECEIPT`.\n\n"
+    "SOURCE is a folder, a file, `gs://bucket/prefix`, or a file of the local engine. Without "
+    "--apply nothing is written: see what would be. `firestate migrate files --help` lists the "
+    "options.",
+)
+
+WorkOption = Annotated[
+    Path,
+    typer.Option("--work", help="Folder for the plan, the progress and the receipt."),
+]
+RateOption = Annotated[
+    float | None,
+    typer.Option(
+        min=1, help="Most writes a second. Absent: 500, and half as many more every 5 minutes."
+    ),
+]
+
+
+@app.command("files")
+def files(
+    source: Annotated[
+        str, typer.Argument(help="Folder, file, gs://bucket/prefix, or a local engine's file.")
+    ],
+    project: ProjectOption = None,
+    file: FileOption = None,
+    work: WorkOption = DEFAULT_WORK,
+    rate: RateOption = None,
+    *,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Carry the plan out, or go on with it.")
+    ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Compare what is stored with the files; give a receipt."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Plan a migration; with --apply carry it out, with --verify prove it.
+
+    1. `firestate migrate old/` reads everything, writes a plan and reports on it.
+    2. `firestate migrate old/ --apply` carries that plan out. Stopped, it goes on when called
+       again; applied twice, it changes nothing. What an agent has written since is left alone.
+    3. `firestate migrate old/ --verify` compares each document with its source, value by value,
+       and writes a receipt, by which `firestate migrate undo` takes all of it back.
+
+    Exits 1 where anything was refused, is missing or differs.
+    """
+    found = open_source(source)
+    kept = FolderWork(work)
+    result: dict[str, Any] = {}
+    well = _plan(found, kept, result, anew=not (apply or verify), as_json=as_json)
+    if apply or verify:
+        target = _target(project, file, rate)
+        if apply:
+            tally = _apply(found, kept, target)
+            well = well and not tally.counts["refused"]
+            result["applied"] = outcomes_shown(tally) | {"reasons": tally.reasons}
+            if not as_json:
+                applied(tally)
+        if verify:
+            check = _verify(found, kept, target)
+            well = well and check.well
+            result["verified"] = dict(check.counts) | {"reasons": check.reasons}
+            result["receipt"] = kept.shown(check.receipt)
+            if not as_json:
+                verified(check, kept.shown(check.receipt))
+    if as_json:
+        print_json(result)
+    elif not apply:
+        more = (
+            ""
+            if verify
+            else f"Nothing was written. To carry it out: firestate migrate {source} --apply"
+        )
+        notes().print(more, markup=False, soft_wrap=True)
+    raise typer.Exit(0 if well else 1)
+
+
+@app.command("undo")
+def undo_command(
+    receipt: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="What --verify has written.")
+    ],
+    project: ProjectOption = None,
+    file: FileOption = None,
+    rate: RateOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Take back what a migration made, where nobody has changed it since.
+
+    States get a tombstone, events and settings are taken out, and all counters with them; only the
+    number of agents ever spawned stays. Apply once more, and all is back. Exits 1 where something
+    was left as it is.
+    """
+    target = _target(project, file, rate)
+    with progress() as bar:
+        task = bar.add_task("Undoing", total=None)
+
+        def told(so_far: Undone) -> None:
+            bar.update(task, completed=so_far.counts.total())
+
+        found = undo(receipt, target, told=told)
+    if as_json:
+        print_json(dict(found.counts))
+    else:
+        undone(found)
+    raise typer.Exit(1 if found.counts["left"] else 0)
+
+
+def _plan(source: Source, work: Work, result: dict[str, Any], *, anew: bool, as_json: bool) -> bool:
+    """Make the plan, or take the one that is there; tell whether nothing was refused."""
+    path = None if anew else planned_before(source, work)
+    if path is None:
+        with progress() as bar:
+            task = bar.add_task("Reading", total=None)
+            path = planned_anew(source, work, lambda _name, _size: bar.advance(task))
+    found = report_of(path)
+    result["report"] = found.as_json() | {"plan_file": work.shown(path.name)}
+    if not as_json:
+        show_report(found, work.shown(path.name), short=not anew)
+    return not found.outcomes["refused"]
+
+
+def _target(project: str | None, file: Path | None, rate: float | None) -> Target:
+    """Give where to write to; a file on this machine has no pace to keep."""
+    pace = NoThrottle() if local_file(project, file) else Throttle(most=rate)
+    return Target(writable_store(project, file), pace)
+
+
+def _apply(source: Source, work: Work, target: Target) -> Tally:
+    head = read_head(work.folder / "plan.jsonl")
+    begun = progress_of(work, head.id)
+    if begun.done:
+        notes().print(f"Going on at record {begun.done:,} of {head.lines:,}.", highlight=False)
+    with progress() as bar:
+        task = bar.add_task("Writing", total=head.lines, completed=begun.done)
+        return apply_plan(
+            source, work, target, told=lambda so_far: bar.update(task, completed=so_far.done)
+        )
+
+
+def _verify(source: Source, work: Work, target: Target) -> Verified:
+    with progress() as bar:
+        task = bar.add_task("Comparing", total=read_head(work.folder / "plan.jsonl").lines)
+
+        def told(so_far: Verified) -> None:
+            bar.update(task, completed=so_far.counts.total())
+
+        return verify_plan(source, work, target, told=told)

@@ -1,0 +1,105 @@
+"""What a migration shows to people: the report of its plan, and what came of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from firestate.cli.output import console, table
+from firestate.cli.safe_text import safe
+from firestate.migration.applying import outcomes_shown
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from firestate.migration.applying import Tally
+    from firestate.migration.report import Report
+    from firestate.migration.undoing import Undone
+    from firestate.migration.verifying import Verified
+
+_MOST_LINES = 30
+
+
+def report(found: Report, plan: str, *, short: bool) -> None:
+    """Show what a plan comes to; `short` where it has been shown before."""
+    out = console()
+    if not short:
+        _counts(out, found)
+    _refusals(out, found, short=short)
+    if short:
+        return
+    if found.replaced:
+        rows = [(each.source, each.at or "-", each.by) for each in found.replaced[:_MOST_LINES]]
+        out.print(table("Older, or copies: not taken", ["file", "at", "instead of it"], rows))
+        _more(out, len(found.replaced), found.outcomes["superseded"] + found.outcomes["copy"])
+    if found.guessed:
+        counts = ", ".join(f"{name} {n:,}" for name, n in found.guessed.most_common(8))
+        _line(out, f"Not in the files, and filled in: {counts}. Each is marked in its document.")
+    if found.kept:
+        counts = ", ".join(f"{name} {n:,}" for name, n in found.kept.most_common(8))
+        _line(out, f"Kept beside, under `legacy`: {counts}.")
+    if found.head.unseen:
+        counts = ", ".join(f"{name} {n:,}" for name, n in found.head.unseen.items())
+        _line(out, f"Not looked into: {counts}.")
+    _line(
+        out,
+        f"{found.bytes / 1e6:,.1f} MB in Firestore; to apply and verify, with the triggers, about "
+        f"{found.reads:,} reads and {found.writes:,} writes: ${found.dollars:,.2f} at list prices.",
+    )
+    _line(out, f"Plan: {plan}")
+
+
+def applied(tally: Tally) -> None:
+    """Show what came of an apply."""
+    shown = ", ".join(f"{name} {count:,}" for name, count in outcomes_shown(tally).items())
+    out = console()
+    _line(out, f"Applied: {shown or 'nothing to do'}.", style="green" if tally.finished else None)
+    for reason in tally.reasons[:_MOST_LINES]:
+        _line(out, reason, style="red")
+    _more(out, min(len(tally.reasons), _MOST_LINES), len(tally.reasons))
+
+
+def verified(found: Verified, receipt: str) -> None:
+    """Show what a comparison found."""
+    shown = ", ".join(f"{name} {count:,}" for name, count in sorted(found.counts.items()))
+    out = console()
+    _line(out, f"Compared with the files: {shown}.", style="green" if found.well else "red")
+    for reason in found.reasons[:_MOST_LINES]:
+        _line(out, reason, style="red")
+    _line(out, f"Receipt: {receipt}")
+
+
+def undone(found: Undone) -> None:
+    """Show what was taken back."""
+    out = console()
+    _line(out, f"Undone: {found.counts['undone']:,} documents.", style="green")
+    if left := found.counts["left"]:
+        _line(out, f"Left as they are, changed since or undone before: {left:,}.", style="yellow")
+
+
+def _counts(out: Console, found: Report) -> None:
+    files = sorted(found.files.items())
+    out.print(table(f"Files ({found.head.files:,})", ["format", "files"], files))
+    documents = sorted(found.documents.items())
+    out.print(table("Documents", ["collection", "documents"], documents))
+
+
+def _refusals(out: Console, found: Report, *, short: bool) -> None:
+    refused = found.outcomes["refused"]
+    if not refused:
+        return
+    if short:
+        _line(out, f"Refused when it was planned: {refused:,}.", style="yellow")
+        return
+    _line(out, f"Refused ({refused:,}):", style="red")
+    for each in found.refusals[:_MOST_LINES]:
+        _line(out, f"  {each.source}: {each.place}: {each.reason}: {each.advice}")
+    _more(out, min(len(found.refusals), _MOST_LINES), refused)
+
+
+def _more(out: Console, shown: int, all_of_them: int) -> None:
+    if all_of_them > shown:
+        _line(out, f"  ... and {all_of_them - shown:,} more: they are in the plan.")
+
+
+def _line(out: Console, text: str, style: str | None = None) -> None:
+    out.print(safe(text), style=style, markup=False, soft_wrap=True)

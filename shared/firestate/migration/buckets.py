@@ -1,0 +1,132 @@
+"""Cloud Storage: old files in a bucket, and a bucket's folder for the work of a migration.
+
+google-cloud-storage is an extra: `pip install "firestate[buckets]"`; the deployed functions
+have it.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from google.api_core import exceptions as gcp
+from google.auth import exceptions as auth
+
+from firestate.errors import ConfigurationError, UnavailableError
+from firestate.limits import MAX_FILE_BYTES
+from firestate.migration.decoding import Unreadable, too_large
+from firestate.migration.opening import Opened, open_json
+from firestate.migration.sources import WORK, Listed, Unlisted, Unseen, is_read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_MTIME = "goog-reserved-file-mtime"
+
+
+class BucketSource:
+    """The objects of a bucket whose names begin with a prefix."""
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        """Name bucket and prefix; raise ConfigurationError where there is no way to them."""
+        self.label = f"gs://{bucket}/{prefix}"
+        self._prefix = prefix
+        self._bucket = bucket_client(bucket)
+
+    def list(self) -> Iterator[Listed | Unseen | Unlisted]:
+        """Give the objects, in the order of their names; names are shown without the prefix."""
+        with translated(self.label):
+            for blob in self._bucket.client.list_blobs(self._bucket, prefix=self._prefix):
+                name = blob.name.removeprefix(self._prefix).lstrip("/") or blob.name
+                if blob.name.endswith("/") or f"/{WORK}/" in f"/{blob.name}":
+                    continue
+                if not is_read(name):
+                    yield Unseen(name)
+                    continue
+                yield Listed(name, blob.size or 0, _date(blob))
+
+    def open(self, name: str, date: datetime | None = None) -> Opened:
+        """Read an object; raise Unreadable."""
+        with translated(f"{self.label} {name}"):
+            blob = self._find(name)
+            if blob is None:
+                raise Unreadable("line 1 column 1", "is gone", "plan anew")
+            if (blob.size or 0) > MAX_FILE_BYTES:
+                raise too_large(blob.size)
+            data = blob.download_as_bytes()
+        return open_json(data, name.rpartition("/")[2], date or _date(blob))
+
+    def _find(self, name: str) -> Any:  # noqa: ANN401 - a Blob, which has no types
+        for full in (f"{self._prefix}{name}", f"{self._prefix}/{name}", name):
+            if full.startswith(self._prefix) and (blob := self._bucket.get_blob(full)) is not None:
+                return blob
+        return None
+
+
+class BucketWork:
+    """A folder of a bucket for the plan, the progress and the receipts."""
+
+    def __init__(self, bucket: str, prefix: str, folder: Path) -> None:
+        """Name bucket and prefix, and a folder on this machine to work in."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._bucket = bucket_client(bucket)
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+
+    def fetch(self, name: str) -> Path | None:
+        """Bring a file here; None where there is none."""
+        path = self.folder / name
+        with translated(self.shown(name)):
+            blob = self._bucket.blob(f"{self._prefix}{name}")
+            if not blob.exists():
+                return None
+            blob.download_to_filename(str(path))
+        return path
+
+    def keep(self, name: str) -> None:
+        """Put a file of the folder there."""
+        with translated(self.shown(name)):
+            blob = self._bucket.blob(f"{self._prefix}{name}")
+            blob.upload_from_filename(str(self.folder / name), content_type="application/json")
+
+    def shown(self, name: str) -> str:
+        """Give its address."""
+        return f"gs://{self._bucket.name}/{self._prefix}{name}"
+
+
+def bucket_client(name: str) -> Any:  # noqa: ANN401 - a Bucket, which has no types
+    """Give the bucket; raise ConfigurationError where the library or credentials are missing."""
+    try:
+        from google.cloud import storage  # type: ignore[attr-defined] # noqa: PLC0415 - an extra
+    except ImportError as error:
+        message = 'to read a bucket, install the library for it: pip install "firestate[buckets]"'
+        raise ConfigurationError(message) from error
+    try:
+        return storage.Client().bucket(name)
+    except (auth.DefaultCredentialsError, OSError) as error:
+        message = "no credentials for Google Cloud: run `gcloud auth application-default login`"
+        raise ConfigurationError(message) from error
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn the library's errors into ours."""
+    try:
+        yield
+    except gcp.NotFound as error:
+        raise ConfigurationError(f"{what}: there is no such bucket or object") from error
+    except (gcp.Forbidden, gcp.Unauthorized) as error:
+        raise ConfigurationError(f"{what}: not allowed: {error.message}") from error
+    except (gcp.GoogleAPICallError, auth.TransportError, OSError) as error:
+        raise UnavailableError(f"{what}: cannot be reached for now: {error}") from error
+
+
+def _date(blob: Any) -> datetime:  # noqa: ANN401 - a Blob, which has no types
+    """Give the date of the file that was copied there, where the copying has kept it."""
+    kept = (blob.metadata or {}).get(_MTIME)
+    if kept is not None and str(kept).isdecimal():
+        return datetime.fromtimestamp(int(kept), UTC)
+    updated: datetime = blob.updated or datetime.now(UTC)
+    return updated.astimezone(UTC).replace(microsecond=0)

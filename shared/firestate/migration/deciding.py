@@ -1,0 +1,150 @@
+"""What becomes of a record, given what is stored: a pure decision.
+
+stored                                     outcome
+nothing                                    created, in epoch 0
+nothing, but its ledger row is live        superseded: it has ended, and been removed
+nothing, but the row is a tombstone's      created, above it
+by a migration, the same content           there
+by a migration, a newer state              superseded
+by a migration, an older state             replaced
+by a migration, undone                     replaced, above the tombstone
+by an agent                                superseded: a migration never lowers that
+event: the same content                    there
+event: other content                       refused
+other agent                                refused: both ids join to the same document id
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from firestate.errors import FieldProblem, InvalidMessageError
+from firestate.ingest.events import event_creation
+from firestate.ingest.states import HEAD as STATE_HEAD
+from firestate.ingest.states import decide_state
+from firestate.schema.documents import to_document
+from firestate.schema.ids import Identity
+from firestate.schema.messages import EventMessage, StateMessage
+from firestate.schema.values import digest
+from firestate.stores.protocol import Create, Write
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from firestate.migration.building import Built
+    from firestate.stores.protocol import Stored
+
+WRITER = "migration-"
+"""What the names of writers begin with that are migrations."""
+
+MIGRATED_BY = "migrated_by"
+"""The field of an event that says which migration has created it; of a state, its writer does."""
+
+HEAD = (*STATE_HEAD, "deleted", "last_updated", "digest", MIGRATED_BY)
+"""All that is read of a stored state or event."""
+
+ROW = ("version", "contribution")
+"""All that is read of a ledger row."""
+
+
+class Outcome(StrEnum):
+    """What becomes of a record."""
+
+    WRITTEN = "written"
+    THERE = "there"
+    SUPERSEDED = "superseded"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The outcome, and the writes where there are any; `reason` says why there are none."""
+
+    outcome: Outcome
+    writes: tuple[Write, ...] = ()
+    reason: str = ""
+
+
+def decide(built: Built, head: Stored | None, row: Stored | None, now: datetime) -> Decision:
+    """Decide; a record that ingest would refuse is refused with its words."""
+    try:
+        if isinstance(built.message, EventMessage):
+            return _decide_event(built, built.message, head, now)
+        return _decide_state(built, built.message, head, row, now)
+    except InvalidMessageError as error:
+        return Decision(Outcome.REFUSED, reason=str(error))
+
+
+def _decide_event(
+    built: Built, message: EventMessage, head: Stored | None, now: datetime
+) -> Decision:
+    if head is None:
+        creation = event_creation(message, now)
+        document = {**creation.data, MIGRATED_BY: built.writer}
+        return Decision(Outcome.WRITTEN, (Create(creation.path, document), *_parts(built)))
+    if head.data.get("digest") == message.content_digest or built.guessed:
+        # An event without a time of its own was found by its id, which tells all of the rest.
+        return Decision(Outcome.THERE)
+    problem = FieldProblem("event.event_id", "is stored with other content")
+    raise InvalidMessageError("conflict", [problem])
+
+
+def _decide_state(
+    built: Built,
+    message: StateMessage,
+    head: Stored | None,
+    row: Stored | None,
+    now: datetime,
+) -> Decision:
+    if head is None:
+        if row is not None:
+            _, epoch, revision = row.data["version"]
+            if epoch or "status" in row.data["contribution"]:
+                return Decision(Outcome.SUPERSEDED, reason="it has ended, and been removed since")
+            message = _above(message, revision)
+    else:
+        if Identity(*(head.data[name] for name in Identity._fields)) != message.identity:
+            decide_state(head, message, now, None)  # raises what ingest says of it
+        if not _of_migration(head):
+            return Decision(Outcome.SUPERSEDED, reason="its agent has written it since")
+        if not head.data.get("deleted"):
+            if _same(built, message, head):
+                return Decision(Outcome.THERE)
+            if _is_newer(head, message):
+                return Decision(Outcome.SUPERSEDED, reason="a newer file of it was migrated")
+        message = _above(message, head.data["revision"])
+    decision = decide_state(head, message, now, None)
+    if decision.write is None:  # pragma: no cover - it was put above what is stored
+        return Decision(Outcome.SUPERSEDED, reason=decision.outcome.value)
+    return Decision(Outcome.WRITTEN, (decision.write, *_parts(built)))
+
+
+def _parts(built: Built) -> list[Write]:
+    return [Create(path, {"data": data}) for path, data in built.parts.items()]
+
+
+def _of_migration(head: Stored) -> bool:
+    written: bool = head.data["epoch"] == 0 and head.data["writer"].startswith(WRITER)
+    return written
+
+
+def _above(message: StateMessage, revision: int) -> StateMessage:
+    return message.model_copy(update={"revision": max(message.revision, revision + 1)})
+
+
+def _same(built: Built, message: StateMessage, head: Stored) -> bool:
+    """Whether the stored state tells the same, whatever the date of the file was."""
+    arrived = {name: digest(value) for name, value in to_document(message.state).items()}
+    stored = {k: v for k, v in head.data["digests"].items() if k != "contribution"}
+    names = (arrived.keys() | stored.keys()) - built.guessed
+    return all(arrived.get(name) == stored.get(name) for name in names)
+
+
+def _is_newer(head: Stored, message: StateMessage) -> bool:
+    # Two of one time: which of them is the newer must not depend on which comes first.
+    arrived = {name: digest(value) for name, value in to_document(message.state).items()}
+    stored = {k: v for k, v in head.data["digests"].items() if k != "contribution"}
+    theirs = (head.data["last_updated"], digest(stored))
+    return bool(theirs > (message.state.last_updated, digest(arrived)))

@@ -1,0 +1,36 @@
+"""A migration from end to end, for the command and the function alike: plan, apply, verify."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from firestate.errors import ConfigurationError
+from firestate.migration.plan import read_head
+from firestate.migration.planning import PLAN, make_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from firestate.migration.sources import Source
+    from firestate.migration.work import Work
+
+
+def planned_anew(
+    source: Source, work: Work, told: Callable[[str, int], None] = lambda _name, _size: None
+) -> Path:
+    """Make the plan and keep it, in place of the one before."""
+    plan = make_plan(source, work.folder, told=told)
+    work.keep(PLAN)
+    return plan
+
+
+def planned_before(source: Source, work: Work) -> Path | None:
+    """Give the plan that is kept, if it is one of this source that this release can read."""
+    path = work.fetch(PLAN)
+    if path is None:
+        return None
+    try:
+        return path if read_head(path).source == source.label else None
+    except ConfigurationError:
+        return None

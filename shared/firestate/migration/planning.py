@@ -1,0 +1,138 @@
+"""Making the plan: every file is read once, every record built and checked; nothing is written.
+
+What it finds goes through an index on disk, since some of it shows only at the end: equal events,
+files of one session. A plan is complete or not there: it is renamed into place when it is whole.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from firestate.errors import InvalidMessageError
+from firestate.migration.building import Built, build
+from firestate.migration.deciding import WRITER
+from firestate.migration.decoding import Unreadable
+from firestate.migration.index import Index
+from firestate.migration.plan import COPY, MERGE, REFUSED, WRITE, Head, Line
+from firestate.migration.records import Kind, Record, Refusal
+from firestate.migration.sources import Listed, Unlisted
+from firestate.schema.ids import CONTROLS, event_path
+from firestate.schema.messages import EventMessage
+from firestate.schema.values import stored_size, time_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from firestate.migration.opening import Opened
+    from firestate.migration.sources import Source
+
+PLAN = "plan.jsonl"
+
+
+def make_plan(
+    source: Source, folder: Path, *, told: Callable[[str, int], None] = lambda _name, _size: None
+) -> Path:
+    """Read all of `source` and write the plan into `folder`; `told` hears of each file read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = 0
+    unseen: Counter[str] = Counter()
+    with Index(folder / "plan.index") as index:
+        for each in source.list():
+            if isinstance(each, Listed):
+                files += 1
+                _plan_file(source, each, index)
+                told(each.name, each.size)
+            elif isinstance(each, Unlisted):
+                _refuse(index, each.name, each.refusal)
+            else:
+                name = each.name.rpartition("/")[2]
+                unseen[f".{name.rpartition('.')[2]}" if "." in name else "no suffix"] += 1
+        index.settle()
+        head = Head(index.id(), source.label, files, index.count(), dict(sorted(unseen.items())))
+        unfinished = folder / f"{PLAN}.part"
+        with unfinished.open("w", encoding="utf-8") as out:
+            out.write(f"{head.text()}\n")
+            for line in index.lines():
+                out.write(f"{line.text()}\n")
+    return unfinished.replace(folder / PLAN)
+
+
+def _plan_file(source: Source, listed: Listed, index: Index) -> None:
+    try:
+        opened = source.open(listed.name)
+    except Unreadable as error:
+        _refuse(index, listed.name, error.refusal)
+        return
+    first = index.first_with(opened.sha256, listed.name)
+    if first != listed.name:
+        line = Line(listed.name, COPY, sha256=opened.sha256, format=opened.format, by=first)
+        index.add(line)
+        return
+    for found in opened.records():
+        if isinstance(found, Refusal):
+            _refuse(index, listed.name, found, opened.sha256)
+        else:
+            _plan_record(listed.name, opened, found, index)
+
+
+def _plan_record(name: str, opened: Opened, record: Record, index: Index) -> None:
+    line = Line(
+        name,
+        MERGE if record.kind is Kind.CONTROLS else WRITE,
+        sha256=opened.sha256,
+        format=opened.format,
+        at=record.position,
+        kind=record.kind.value,
+        digest=record.digest,
+        mapped=list(record.mapped),
+        guessed=list(record.guessed),
+    )
+    if record.kind is Kind.CONTROLS:
+        line.target = CONTROLS
+        index.add(line, place=f"{record.fields['order'] + 1} {record.digest}")
+        return
+    own_id = own_event_id(record)
+    try:
+        built = build(record, opened.format, f"{WRITER}plan", own_id or f"m-{record.digest[:28]}")
+    except InvalidMessageError as error:
+        reason = "; ".join(map(str, error.problems[:3]))
+        refusal = Refusal(record.position, reason, "put that right in the file")
+        _refuse(index, name, refusal, opened.sha256)
+        return
+    line.kept = list(built.kept)
+    line.parts = len(built.parts)
+    line.date = time_text(opened.date) if built.guessed else ""
+    message = built.message
+    if isinstance(message, EventMessage):
+        line.event_id = message.event.event_id if own_id else ""
+        line.bytes = stored_size(dict(message.event)) + _bytes(built)
+        index.add(line, place=event_path(message.event.timestamp, ""), at=message.event.timestamp)
+    else:
+        line.target = built.path
+        line.bytes = stored_size(dict(message.state)) + _bytes(built)
+        index.add(line, at=message.state.last_updated)
+
+
+def own_event_id(record: Record) -> str:
+    """Give the id that an event came with, if it is one."""
+    given = record.fields.get("event_id")
+    return str(given) if isinstance(given, str | int) and not isinstance(given, bool) else ""
+
+
+def _bytes(built: Built) -> int:
+    return sum(map(len, built.parts.values()))
+
+
+def _refuse(index: Index, name: str, refusal: Refusal, sha256: str = "") -> None:
+    index.add(
+        Line(
+            name,
+            REFUSED,
+            sha256=sha256,
+            place=refusal.place,
+            reason=refusal.reason,
+            advice=refusal.advice,
+        )
+    )

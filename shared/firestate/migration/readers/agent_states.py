@@ -1,0 +1,215 @@
+"""Agents' states: one, a list, `{"agents": {id: state}}`, a map by name, a system's status.
+
+A state has `agent_id` and `agent_type`, or two of the words by which one is known. A system's
+status has `status` and `last_active` and names no agent: it becomes an agent of type System.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from firestate.migration.records import NO_SESSION, NO_TYPE, Draft, Facts, Kind, Record, Refusal
+from firestate.migration.words import STATUSES, TASK_STATUSES, hinted_type, time_of
+from firestate.schema.values import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAME = "agent-states"
+
+_WORDS = ("status", "last_active", "current_task", "session_id")
+_OF_EVENTS = ("event_type", "from_agent", "source_agent_id", "to_agent", "target_agent_id")
+_NAMES_OF_FILES = re.compile(
+    r"(agent_.*|.*_states?|.*_agents?|agents?|autonomous_.*|monitoring_.*)\.json", re.IGNORECASE
+)
+_OLD_NAMES = {
+    "agent_id": ("agentId", "id", "agent_name", "name", "agent"),
+    "agent_type": ("agentType", "type", "role", "agent_class"),
+    "session_id": ("sessionId", "session"),
+    "last_updated": ("lastUpdated", "updated_at", "last_update", "timestamp"),
+    "last_active": ("lastActive", "last_seen", "last_activity", "heartbeat"),
+    "created_at": ("createdAt", "created", "started_at", "start_time"),
+    "agent_config": ("config",),
+    "tools_enabled": ("tools",),
+    "memory_context": ("memory", "context"),
+    "task_history": ("tasks", "history", "completed_tasks"),
+    "performance_metrics": ("metrics", "performance"),
+    "current_task": ("task",),
+    "parent_agent_id": ("parent_id", "parent"),
+    "child_agent_ids": ("child_agents", "children"),
+}
+_TYPES = {
+    "agent_config": dict,
+    "tools_enabled": list,
+    "memory_context": dict,
+    "task_history": list,
+    "performance_metrics": dict,
+    "child_agent_ids": list,
+}
+_PLAIN = ("task_status", "collaboration_context", "task_totals")
+_TIMES = ("last_updated", "last_active", "created_at")
+
+
+def recognises(value: Any, name: str) -> bool:  # noqa: ANN401 - any JSON
+    """One state, `agents`, a list of states, or a map of states."""
+    if isinstance(value, list):
+        return bool(value) and all(is_state(each) or is_status(each) for each in value)
+    if not isinstance(value, dict):
+        return False
+    return is_state(value) or is_status(value) or _by_name(value, name) is not None
+
+
+def is_state(value: object) -> bool:
+    """Whether an object is the state of one agent."""
+    if not isinstance(value, dict) or any(word in value for word in _OF_EVENTS):
+        return False
+    if "agent_id" in value and "agent_type" in value:
+        return True
+    return sum(word in value for word in _WORDS) > 1 and not is_status(value)
+
+
+def is_status(value: object) -> bool:
+    """Whether an object is the status of a system, which names no agent."""
+    if not isinstance(value, dict) or not {"status", "last_active"} <= value.keys():
+        return False
+    names = ("agent_id", "agent_type", "current_task", "session_id", "agentId", "id", "name")
+    return not any(each in value for each in (*names, *_OF_EVENTS))
+
+
+def read(value: Any, facts: Facts) -> Iterator[Record | Refusal]:  # noqa: ANN401 - any JSON
+    """Give a state for each agent, in the order of the file."""
+    if isinstance(value, list):
+        for number, each in enumerate(value):
+            yield _state(f"[{number}]", each, facts)
+    elif is_state(value) or is_status(value):
+        yield _state("", value, facts)
+    else:
+        states, prefix = _by_name(value, facts.name) or ({}, "")
+        rest = {key: each for key, each in value.items() if each is not states} if prefix else {}
+        for number, (key, each) in enumerate(states.items()):
+            if isinstance(each, dict):
+                # What stands beside the agents is kept with the first of them.
+                yield _state(f"{prefix}{key}", each, facts, key, rest if number == 0 else {})
+            else:
+                yield Refusal(
+                    f"{prefix}{key}", "is no object, and so no state", "leave it out of the file"
+                )
+
+
+def _by_name(value: dict[str, Any], name: str) -> tuple[dict[str, Any], str] | None:
+    """Give the map of states by name that is in `value`, or is `value`, and the path to it."""
+    agents = value.get("agents")
+    if isinstance(agents, dict) and agents:
+        known = [each for each in agents.values() if isinstance(each, dict) and _looks(each)]
+        return (agents, "agents.") if known else None
+    if not value or not all(isinstance(each, dict) and _looks(each) for each in value.values()):
+        return None
+    sure = all(is_state(each) for each in value.values())
+    return (value, "") if sure or _NAMES_OF_FILES.fullmatch(name) else None
+
+
+def _looks(value: dict[str, Any]) -> bool:
+    status = value.get("status")
+    return is_state(value) or (isinstance(status, str) and status.lower() in STATUSES)
+
+
+def _state(
+    position: str,
+    old: dict[str, Any],
+    facts: Facts,
+    key: str | None = None,
+    beside: dict[str, Any] | None = None,
+) -> Record:
+    draft = Draft.of(position, old)
+    draft.left |= {f"beside.{name}": each for name, each in (beside or {}).items()}
+    of_system = is_status(old) and key is None
+    if of_system:
+        draft.take("current_task", "current_operation")
+    for name, old_names in _OLD_NAMES.items():
+        _take(draft, name, old_names)
+    for name in _PLAIN:
+        draft.take(name)
+    _identify(draft, old, key, of_system=of_system)
+    _translate(draft)
+    _date(draft, facts)
+    return draft.record(Kind.STATE, {"key": key, "state": old} if key else old)
+
+
+def _take(draft: Draft, name: str, old_names: tuple[str, ...]) -> None:
+    wanted = _TYPES.get(name, object)
+    if name in _TIMES:
+        wanted = str | int | float  # type: ignore[assignment] # isinstance takes unions
+    for each in (name, *old_names):
+        if draft.left.get(each) is not None and isinstance(draft.left[each], wanted):
+            draft.take(name, each)
+            return
+
+
+def _identify(draft: Draft, old: dict[str, Any], key: str | None, *, of_system: bool) -> None:
+    fields = draft.fields
+    if key is not None and "agent_id" not in fields:
+        fields["agent_id"] = key
+    if of_system:
+        draft.guess("agent_type", "System")
+    if not isinstance(fields.get("agent_id"), str | int):
+        # A hash of what is in it: two files of one agent that has no name are two agents.
+        draft.guess("agent_id", digest(old)[:12])
+    if not isinstance(fields.get("agent_type"), str):
+        draft.guess("agent_type", hinted_type(str(fields["agent_id"])) or NO_TYPE)
+    if not isinstance(fields.get("session_id"), str | int):
+        draft.guess("session_id", NO_SESSION)
+
+
+def _translate(draft: Draft) -> None:
+    status = draft.fields.pop("status", draft.left.pop("status", None))
+    known = STATUSES.get(status.lower()) if isinstance(status, str) else None
+    if known is None:
+        draft.guess("status", "idle")
+        if status is not None:
+            draft.left["status"] = status
+    elif known == status:
+        draft.fields["status"] = status
+    else:
+        draft.say("status", status, known)
+    task = draft.fields.get("task_status")
+    if isinstance(task, str) and (known := TASK_STATUSES.get(task.lower())) not in (None, task):
+        draft.say("task_status", task, known)
+    if "task_history" in draft.fields:
+        draft.fields["task_history"] = [
+            _task(draft, number, each) for number, each in enumerate(draft.fields["task_history"])
+        ]
+
+
+def _task(draft: Draft, number: int, entry: object) -> object:
+    """Give an entry of the history with today's word for how it ended: only then it counts."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("status"), str):
+        return entry
+    status = entry["status"]
+    known = TASK_STATUSES.get(status.lower())
+    if known is None or known == status:
+        return entry
+    draft.left[f"task_history[{number}].status"] = status
+    draft.mapped.append(f"task_history[{number}].status: {status[:40]} is {known}")
+    return {**entry, "status": known}
+
+
+def _date(draft: Draft, facts: Facts) -> None:
+    """Put times in; one that is missing is as the next best, and at last as the file's date."""
+    found = {}
+    for name in _TIMES:
+        given = draft.fields.pop(name, None)
+        if given is None:
+            continue
+        found[name] = time_of(given)
+        if found[name] is None:
+            draft.left[name] = given
+    times = {name: time for name, time in found.items() if time is not None}
+    latest = max(times.values(), default=None)
+    for name in _TIMES:
+        if name in times:
+            draft.fields[name] = times[name]
+        elif name == "created_at" and times:
+            draft.guess(name, min(times.values()))
+        else:
+            draft.guess(name, latest or facts.date)

@@ -1,0 +1,134 @@
+"""What a reader makes of an old file: records in the schema's words, and what it has none for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from firestate.schema.values import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+
+NO_SESSION = "legacy"
+"""The session of an agent whose file names none. It is the same in each of its files."""
+
+NO_TYPE = "Agent"
+"""The type of an agent whose file does not say, or hint at, what it is."""
+
+
+class Kind(StrEnum):
+    """What a record becomes."""
+
+    STATE = "state"
+    EVENT = "event"
+    CONTROLS = "controls"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a reader may know of a file beside its content; never where it lies.
+
+    `name` is its last part. `date` stands in for times that the content lacks; what depends on it
+    is marked as guessed.
+    """
+
+    name: str
+    date: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One state, event, or set of controls.
+
+    `fields` are named as in the schema, their values as JSON has them, or times; `left` is what
+    the schema has no field for, by its old name. `guessed` names fields that the file does not
+    have; `mapped` says in words what was changed. `digest` is of the old object: equal for equal
+    ones, wherever they lie.
+    """
+
+    kind: Kind
+    position: str
+    fields: dict[str, Any]
+    left: dict[str, Any]
+    guessed: tuple[str, ...]
+    mapped: tuple[str, ...]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What cannot be taken over: where it is, why, and what its owner can do about it.
+
+    `place` is a line and column, or a path into the JSON.
+    """
+
+    place: str
+    reason: str
+    advice: str
+
+
+class Reader(Protocol):
+    """One format: a module of `readers`."""
+
+    NAME: str
+
+    def recognises(self, value: Any, name: str) -> bool:  # noqa: ANN401 - any JSON
+        """Whether the content is of this format; the file's name may only confirm that."""
+        ...
+
+    def read(self, value: Any, facts: Facts) -> Iterator[Record | Refusal]:  # noqa: ANN401 - any JSON
+        """Give the records, always the same ones in the same order."""
+        ...
+
+
+@dataclass(slots=True)
+class Draft:
+    """A record in the making: what is taken out of `left` goes on in `fields`, the rest is kept."""
+
+    position: str
+    left: dict[str, Any]
+    fields: dict[str, Any] = field(default_factory=dict)
+    guessed: list[str] = field(default_factory=list)
+    mapped: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, position: str, old: Mapping[str, Any]) -> Draft:
+        """Begin with all of an old object left over."""
+        return cls(position, dict(old))
+
+    def take(self, name: str, *old_names: str) -> bool:
+        """Move the first of these that is there, and not null, into the field `name`."""
+        for old in (name, *old_names):
+            if self.left.get(old) is not None:
+                self.fields[name] = self.left.pop(old)
+                if old != name:
+                    self.mapped.append(f"{old} is {name}")
+                return True
+        return False
+
+    def say(self, name: str, old: object, new: object) -> None:
+        """Put `new` where `old` was, and keep `old` beside it: nobody should have to guess it."""
+        self.fields[name] = new
+        self.mapped.append(f"{name}: {str(old)[:60]} is {str(new)[:60]}")
+        self.left.setdefault(name, old)
+
+    def guess(self, name: str, value: object) -> None:
+        """Fill in what the file does not say."""
+        self.fields[name] = value
+        self.guessed.append(name)
+
+    def record(self, kind: Kind, old: object) -> Record:
+        """Give the record; `old` is the object that it was made of."""
+        left = {name: value for name, value in self.left.items() if value not in (None, {}, [], "")}
+        return Record(
+            kind,
+            self.position,
+            self.fields,
+            left,
+            tuple(self.guessed),
+            tuple(self.mapped),
+            digest(old),
+        )

@@ -1,0 +1,74 @@
+"""Where a migration keeps its plan, its progress and its receipts: a folder, or a bucket's.
+
+All work is done in a folder on this machine; with a bucket, files are fetched from there before and
+kept there after. Each file is replaced as a whole, so that one cut off is never read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Work(Protocol):
+    """A place for the files of one migration."""
+
+    folder: Path
+
+    def fetch(self, name: str) -> Path | None:
+        """Give a file as it was kept, or None."""
+        ...
+
+    def keep(self, name: str) -> None:
+        """Keep a file of the folder."""
+        ...
+
+    def shown(self, name: str) -> str:
+        """Say where a file is kept, for people."""
+        ...
+
+
+class FolderWork:
+    """A folder on this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make the folder where it is missing."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+
+    def fetch(self, name: str) -> Path | None:
+        """Give a file, or None."""
+        path = self.folder / name
+        return path if path.exists() else None
+
+    def keep(self, name: str) -> None:
+        """Do nothing: it is there."""
+
+    def shown(self, name: str) -> str:
+        """Give its path."""
+        return str(self.folder / name)
+
+
+def save_json(work: Work, name: str, value: dict[str, Any]) -> None:
+    """Write a small file so that it is there whole, or as it was before."""
+    unfinished = work.folder / f"{name}.part"
+    with unfinished.open("w", encoding="utf-8") as file:
+        json.dump(value, file)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(work.folder / name)
+    work.keep(name)
+
+
+def load_json(work: Work, name: str) -> dict[str, Any]:
+    """Read a small file; nothing of it where it is missing or damaged."""
+    path = work.fetch(name)
+    try:
+        value = json.loads(path.read_text(encoding="utf-8")) if path else {}
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

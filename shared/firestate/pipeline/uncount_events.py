@@ -1,0 +1,118 @@
+"""Taking events out again, and out of what they were counted in: the undoing of a migration.
+
+Event, memory and shard are one commit, as when they were counted: a crash before it leaves all
+three, one after it none. An event that was not counted yet is only removed: its trigger then
+finds nothing. A memory whose windows have lost entries is folded once more, when all are gone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from firestate.counters.events import event_counts
+from firestate.counters.ledger import shard_of
+from firestate.counters.sums import Counts, added, subtracted
+from firestate.derive.agent_events import EventsPart, without_events
+from firestate.derive.memory import memory_document, parts_of
+from firestate.derive.newest import newest
+from firestate.limits import MAX_ACTIVITIES, MAX_DECISIONS
+from firestate.pipeline.contention import until_settled
+from firestate.pipeline.derive_event import FIELDS as COUNTED_FIELDS
+from firestate.pipeline.fold_memory import damage_named, events_part, next_change
+from firestate.pipeline.full_shards import where_it_fits
+from firestate.queries import ROWS_OF_AGENT
+from firestate.schema.ids import memory_path, shard_path
+from firestate.stores.protocol import Add, Remove, Stored, Write, replacing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from firestate.stores.protocol import Store
+
+FIELDS = (*COUNTED_FIELDS, "counted")
+"""All of an event that is needed to take it out."""
+
+
+def uncount_events(
+    store: Store,
+    agent_type: str,
+    agent_id: str,
+    paths: Sequence[str],
+    wanted: Callable[[Stored], bool],
+) -> int:
+    """Remove those events of one source agent that are `wanted`; give how many there were.
+
+    All of `paths` are of one shard. Raises ContentionError, StoreError; doing it again is safe.
+    """
+    path = memory_path(agent_type, agent_id)
+
+    def attempt() -> int:
+        with damage_named(path):
+            memory = store.read(path)
+            found = store.read_many(paths)
+            events = [each for each in found.values() if wanted(each)]
+            if not events:
+                return 0
+            counted = [each.data for each in events if each.data.get("counted")]
+            rows, part = parts_of(memory.data if memory else None)
+            document = memory_document(agent_type, agent_id, rows, without_events(part, counted))
+        document["changes"] = next_change(memory)
+        writes: list[Write] = [Remove(each.path, each.token) for each in events]
+        if not counted:
+            store.commit(writes)
+            return len(events)
+        writes += replacing(memory, path, document)
+        total: Counts = {}
+        for each in counted:
+            total = added(total, event_counts(each))
+        where_it_fits(
+            shard_of(paths[0]),
+            lambda shard: store.commit([*writes, Add(shard_path(shard), subtracted({}, total))]),
+        )
+        return len(events)
+
+    return until_settled(path, attempt)
+
+
+def refold_events(store: Store, agent_type: str, agent_id: str) -> None:
+    """Fold what a memory holds of events anew, from those that are left."""
+    path = memory_path(agent_type, agent_id)
+
+    def attempt() -> None:
+        # Read before what it is folded from: whoever counts an event writes the memory too.
+        memory = store.read(path)
+        if memory is None:
+            return
+        with damage_named(path):
+            rows, known = parts_of(memory.data)
+            left = events_part(store, agent_type, agent_id)
+            events = left if _total(left) == _total(known) else _with_expired(known, left)
+            document = memory_document(agent_type, agent_id, rows, events)
+        rows_left = next(iter(store.query(ROWS_OF_AGENT.query(under=path, limit=1))), None)
+        if rows_left is None and not _total(events):
+            store.commit([Remove(path, memory.token)])  # as before: there was none
+        elif replacing(memory, path, document):
+            document["changes"] = next_change(memory)
+            store.commit(replacing(memory, path, document))
+
+    until_settled(path, attempt)
+
+
+def _total(part: EventsPart) -> int:
+    return int(part.counts.get("coordination", {}).get("total", 0))
+
+
+def _with_expired(known: EventsPart, left: EventsPart) -> EventsPart:
+    """Some that were counted have expired: of them the sums are known, and what windows show."""
+    return replace(
+        known,
+        decisions=newest(_merged(known.decisions, left.decisions), MAX_DECISIONS),
+        recent=newest(_merged(known.recent, left.recent), MAX_ACTIVITIES),
+    )
+
+
+def _merged(
+    one: list[dict[str, object]], other: list[dict[str, object]]
+) -> list[dict[str, object]]:
+    return [*one, *(each for each in other if each not in one)]
