@@ -22,6 +22,17 @@ class ReadsContract:
         assert read is not None
         assert read.data == {"whole": 1, "map": {"a": {"b": 2}}}
 
+    def test_read_of_many(self, store: Store) -> None:
+        """Those that are there come by their paths, with the fields asked for and their tokens."""
+        store.commit([Create(f"things/{n}", {"n": n, "m": 0}) for n in range(3)])
+        found = store.read_many(["things/2", "things/none", "things/0"], ["n", "absent"])
+        assert {path: each.data for path, each in found.items()} == {
+            "things/2": {"n": 2},
+            "things/0": {"n": 0},
+        }
+        store.commit([Update("things/2", found["things/2"].token, {"n": 5})])
+        assert store.read_many([]) == {}
+
     @pytest.mark.parametrize(
         ("query", "expected"),
         [

@@ -19,14 +19,14 @@ from firestate.limits import MIGRATION_BATCH, MIGRATION_BATCH_BYTES
 from firestate.migration.building import Built, build
 from firestate.migration.controls import merge_controls
 from firestate.migration.deciding import HEAD, ROW, WRITER, Decision, Outcome, decide
+from firestate.migration.finding import find
 from firestate.migration.plan import COPY, MERGE, REFUSED, SUPERSEDED, read_head
 from firestate.migration.planning import PLAN
 from firestate.migration.throttle import patiently
 from firestate.migration.walking import is_controls, walk
 from firestate.migration.work import load_json, save_json
 from firestate.pipeline.contention import until_settled
-from firestate.queries import BY_EVENT_ID
-from firestate.schema.messages import EventMessage, StateMessage
+from firestate.schema.messages import StateMessage
 from firestate.stores.protocol import Create
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from firestate.migration.target import Target
     from firestate.migration.walking import Planned
     from firestate.migration.work import Work
-    from firestate.stores.protocol import Store, Stored, Write
+    from firestate.stores.protocol import Write
 
 PROGRESS = "progress.json"
 
@@ -219,11 +219,11 @@ def _committed(built: Sequence[Built], target: Target) -> list[Decision]:
 
 def _attempt(built: Sequence[Built], target: Target) -> list[Decision]:
     store = target.store
-    paths = [path for each in built for path in _read_for(each)]
-    there = store.read_many(paths, _FIELDS)
+    beside = [path for each in built for path in _beside(each)]
+    there = find(store, built, beside, _FIELDS)
     decisions = []
     for each in built:
-        head = there.get(each.path) or _by_id(each, store)
+        head = there.get(each.path)
         row = there.get(_row_path(each))
         decisions.append(decide(each, head, row, target.clock()))
     writes = [write for decision in decisions for write in decision.writes]
@@ -235,23 +235,14 @@ def _attempt(built: Sequence[Built], target: Target) -> list[Decision]:
     return decisions
 
 
-def _read_for(built: Built) -> list[str]:
+def _beside(built: Built) -> list[str]:
     row = [_row_path(built)] if isinstance(built.message, StateMessage) else []
-    return [built.path, *row, *built.parts]
+    return [*row, *built.parts]
 
 
 def _row_path(built: Built) -> str:
     message = built.message
     return message.identity.row_path if isinstance(message, StateMessage) else ""
-
-
-def _by_id(built: Built, store: Store) -> Stored | None:
-    """Look for an event that has its time from the date of a file, which may have been another."""
-    message = built.message
-    if not isinstance(message, EventMessage) or "timestamp" not in built.guessed:
-        return None
-    found = store.query(BY_EVENT_ID.query({"event_id": message.event.event_id}, fields=HEAD))
-    return next(iter(found), None)
 
 
 def _is_part(write: Write) -> bool:

@@ -16,12 +16,12 @@ from firestate.migration.building import Built, build
 from firestate.migration.comparing import Comparison, Result, compare
 from firestate.migration.controls import NOTE, merged, missing
 from firestate.migration.deciding import WRITER
+from firestate.migration.finding import find
 from firestate.migration.plan import COPY, REFUSED, SUPERSEDED, read_head
 from firestate.migration.planning import PLAN
 from firestate.migration.throttle import patiently
 from firestate.migration.walking import Planned, is_controls, walk
 from firestate.migration.work import load_json
-from firestate.queries import BY_EVENT_ID
 from firestate.schema.ids import CONTROLS
 from firestate.schema.messages import EventMessage
 from firestate.schema.values import time_text
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from firestate.migration.sources import Source
     from firestate.migration.target import Target
     from firestate.migration.work import Work
-    from firestate.stores.protocol import Store, Stored
+    from firestate.stores.protocol import Store
 
 VERSION = 1
 _RECORDS, _BYTES = 100, 5_000_000
@@ -149,10 +149,10 @@ def _built(planned: Planned, writer: str) -> Built | Comparison:
 
 
 def _compare(batch: Sequence[tuple[Planned, Built]], store: Store, recorder: _Recorder) -> None:
-    paths = [path for _, built in batch for path in (built.path, *built.parts)]
-    there = patiently(lambda: store.read_many(paths))
+    parts = [path for _, built in batch for path in built.parts]
+    there = patiently(lambda: find(store, [built for _, built in batch], parts))
     for planned, built in batch:
-        stored = there.get(built.path) or _by_id(built, store)
+        stored = there.get(built.path)
         found = compare(built, stored, there)
         if stored is not None and stored.path != planned.line.target:
             planned.line.target = stored.path  # its file had another date when it was made
@@ -161,14 +161,6 @@ def _compare(batch: Sequence[tuple[Planned, Built]], store: Store, recorder: _Re
             event = built.message.event
             source = [event.source_agent_type, event.source_agent_id]
         recorder.add(planned, found, parts=list(built.parts), of=source)
-
-
-def _by_id(built: Built, store: Store) -> Stored | None:
-    message = built.message
-    if not isinstance(message, EventMessage) or "timestamp" not in built.guessed:
-        return None
-    query = BY_EVENT_ID.query({"event_id": message.event.event_id})
-    return patiently(lambda: next(iter(store.query(query)), None))
 
 
 def _compare_controls(

@@ -1,0 +1,48 @@
+"""What is stored for records: in one round trip, by their paths.
+
+An event without a time of its own has the date of its file in its path, which may have been another
+when it was migrated: where it is not found so, it is looked for by its id.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from firestate.queries import BY_EVENT_ID
+from firestate.schema.messages import EventMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from firestate.migration.building import Built
+    from firestate.stores.protocol import Store, Stored
+
+_AT_ONCE = 30
+"""Firestore: so many values of one `in`."""
+
+
+def find(
+    store: Store,
+    batch: Sequence[Built],
+    also: Sequence[str] = (),
+    fields: Sequence[str] | None = None,
+) -> dict[str, Stored]:
+    """Give what is there: documents of the batch by the paths that they would have, and `also`."""
+    found = store.read_many([*(each.path for each in batch), *also], fields)
+    lost = {
+        each.message.event.event_id: each.path
+        for each in batch
+        if isinstance(each.message, EventMessage)
+        and "timestamp" in each.guessed
+        and each.path not in found
+    }
+    for ids in _chunks(list(lost)):
+        wanted = None if fields is None else [*fields, "event_id"]
+        for stored in store.query(BY_EVENT_ID.query({"event_id": ids}, fields=wanted)):
+            found[lost[stored.data["event_id"]]] = stored
+    return found
+
+
+def _chunks(ids: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(ids), _AT_ONCE):
+        yield ids[start : start + _AT_ONCE]
