@@ -15,8 +15,11 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 gc.disable()
 
 from firestate.pipeline import handlers  # noqa: E402 - see above
+from firestate.pipeline.wiring import store  # noqa: E402 - see above
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from cloudevents.http import CloudEvent
     from flask import Request
 
@@ -68,3 +71,11 @@ def sweep(request: Request) -> str:  # noqa: ARG001 - the scheduler's request sa
     """Every 15 minutes -> roll-up, stale agents, quarantine count; hourly the cheap audit."""
     handlers.on_schedule()
     return "swept"
+
+
+@functions_framework.http
+def migrate_json_state(request: Request) -> tuple[dict[str, Any], int]:
+    """Old state files in a bucket -> a plan, documents, a receipt. Private; asked for by hand."""
+    from firestate.migration.requests import on_request  # noqa: PLC0415 - no message needs it
+
+    return on_request(request.get_data(), store)

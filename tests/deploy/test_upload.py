@@ -23,7 +23,7 @@ from tools.processes import Run, answers, free_ports, wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DIRECT = {"functions-framework", "google-cloud-firestore", "pydantic"}
+DIRECT = {"functions-framework", "google-cloud-firestore", "google-cloud-storage", "pydantic"}
 _START_SECONDS = 60.0
 
 

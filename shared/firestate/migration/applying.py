@@ -187,7 +187,7 @@ def _carry_out(
         tally.count(outcome, planned, reason)
     if batch.end is not None:
         tally.done = batch.end
-    save_json(work, PROGRESS, tally.as_json())
+    save_json(work, PROGRESS, tally.as_json(), soon=True)
     told(tally)
 
 

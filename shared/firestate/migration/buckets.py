@@ -6,6 +6,7 @@ have it.
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+_SECONDS = 2.0
 _MTIME = "goog-reserved-file-mtime"
 
 
@@ -74,6 +76,7 @@ class BucketWork:
         self.folder = folder
         self._bucket = bucket_client(bucket)
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._kept_at = 0.0
 
     def fetch(self, name: str) -> Path | None:
         """Bring a file here; None where there is none."""
@@ -85,8 +88,14 @@ class BucketWork:
             blob.download_to_filename(str(path))
         return path
 
-    def keep(self, name: str) -> None:
-        """Put a file of the folder there."""
+    def keep(self, name: str, *, soon: bool = False) -> None:
+        """Put a file of the folder there; what comes again soon, at most every two seconds.
+
+        Cloud Storage takes one write a second of an object.
+        """
+        if soon and time.monotonic() - self._kept_at < _SECONDS:
+            return
+        self._kept_at = time.monotonic()
         with translated(self.shown(name)):
             blob = self._bucket.blob(f"{self._prefix}{name}")
             blob.upload_from_filename(str(self.folder / name), content_type="application/json")

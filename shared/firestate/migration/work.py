@@ -23,8 +23,8 @@ class Work(Protocol):
         """Give a file as it was kept, or None."""
         ...
 
-    def keep(self, name: str) -> None:
-        """Keep a file of the folder."""
+    def keep(self, name: str, *, soon: bool = False) -> None:
+        """Keep a file of the folder; one that comes again `soon` may be left out now and then."""
         ...
 
     def shown(self, name: str) -> str:
@@ -45,7 +45,7 @@ class FolderWork:
         path = self.folder / name
         return path if path.exists() else None
 
-    def keep(self, name: str) -> None:
+    def keep(self, name: str, *, soon: bool = False) -> None:
         """Do nothing: it is there."""
 
     def shown(self, name: str) -> str:
@@ -53,15 +53,15 @@ class FolderWork:
         return str(self.folder / name)
 
 
-def save_json(work: Work, name: str, value: dict[str, Any]) -> None:
-    """Write a small file so that it is there whole, or as it was before."""
+def save_json(work: Work, name: str, value: dict[str, Any], *, soon: bool = False) -> None:
+    """Write a small file so that it is there whole, or as it was before; see `keep`."""
     unfinished = work.folder / f"{name}.part"
     with unfinished.open("w", encoding="utf-8") as file:
         json.dump(value, file)
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(work.folder / name)
-    work.keep(name)
+    work.keep(name, soon=soon)
 
 
 def load_json(work: Work, name: str) -> dict[str, Any]:
