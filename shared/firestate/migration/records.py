@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from firestate.schema.values import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
 NO_SESSION = "legacy"
@@ -37,6 +37,11 @@ class Facts:
 
     name: str
     date: datetime
+
+
+def session_of(reader: str, value: object) -> str:
+    """Name the session of a saved team or conversation that has no name: by what is in it."""
+    return f"{reader}-{digest(value)[:12]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +124,14 @@ class Draft:
         """Fill in what the file does not say."""
         self.fields[name] = value
         self.guessed.append(name)
+
+    def date(self, times: Iterable[datetime | None], facts: Facts) -> None:
+        """Put in a state's times: the first and the last of those that its file holds, if any."""
+        found = [time for time in times if time is not None]
+        first, last = min(found, default=facts.date), max(found, default=facts.date)
+        self.fields |= {"created_at": first, "last_updated": last, "last_active": last}
+        if not found:
+            self.guessed += ["created_at", "last_updated", "last_active"]
 
     def record(self, kind: Kind, old: object) -> Record:
         """Give the record; `old` is the object that it was made of."""
