@@ -12,11 +12,12 @@ from firestate.cli.connect import FileOption, ProjectOption, local_file, writabl
 from firestate.cli.migration_view import applied, undone, verified
 from firestate.cli.migration_view import report as show_report
 from firestate.cli.output import JsonOption, notes, print_json, progress
-from firestate.migration.applying import apply_plan, outcomes_shown, progress_of
+from firestate.migration.applying import apply_plan
 from firestate.migration.migration import planned_anew, planned_before
 from firestate.migration.plan import read_head
 from firestate.migration.report import report_of
 from firestate.migration.sources import open_source
+from firestate.migration.tally import outcomes_shown, progress_of
 from firestate.migration.target import Target
 from firestate.migration.throttle import NoThrottle, Throttle
 from firestate.migration.undoing import undo
@@ -24,8 +25,8 @@ from firestate.migration.verifying import verify_plan
 from firestate.migration.work import FolderWork
 
 if TYPE_CHECKING:
-    from firestate.migration.applying import Tally
     from firestate.migration.sources import Source
+    from firestate.migration.tally import Tally
     from firestate.migration.undoing import Undone
     from firestate.migration.verifying import Verified
     from firestate.migration.work import Work

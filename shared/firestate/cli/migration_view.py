@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from firestate.cli.output import console, table
 from firestate.cli.safe_text import safe
-from firestate.migration.applying import outcomes_shown
+from firestate.migration.tally import outcomes_shown
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from firestate.migration.applying import Tally
     from firestate.migration.report import Report
+    from firestate.migration.tally import Tally
     from firestate.migration.undoing import Undone
     from firestate.migration.verifying import Verified
 

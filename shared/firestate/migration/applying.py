@@ -9,10 +9,9 @@ is written twice. A commit is refused where somebody else has written meanwhile;
 
 from __future__ import annotations
 
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from firestate.errors import DamagedDocumentError, InvalidMessageError, RefusedError
 from firestate.limits import MIGRATION_BATCH, MIGRATION_BATCH_BYTES
@@ -20,11 +19,12 @@ from firestate.migration.building import Built, build
 from firestate.migration.controls import merge_controls
 from firestate.migration.deciding import HEAD, ROW, WRITER, Decision, Outcome, decide
 from firestate.migration.finding import find
-from firestate.migration.plan import COPY, MERGE, REFUSED, SUPERSEDED, read_head
+from firestate.migration.plan import MERGE, read_head
 from firestate.migration.planning import PLAN
+from firestate.migration.tally import PROGRESS, Tally, progress_of
 from firestate.migration.throttle import patiently
 from firestate.migration.walking import is_controls, walk
-from firestate.migration.work import load_json, save_json
+from firestate.migration.work import save_json
 from firestate.pipeline.contention import until_settled
 from firestate.schema.messages import StateMessage
 from firestate.stores.protocol import Create
@@ -40,48 +40,8 @@ if TYPE_CHECKING:
     from firestate.migration.work import Work
     from firestate.stores.protocol import Write
 
-PROGRESS = "progress.json"
-
 _FIELDS = tuple(dict.fromkeys((*HEAD, *ROW)))
 _BESIDE = 4_000  # bytes of the contribution, the digests and the order, of a usual state
-_MOST_REASONS = 100
-
-
-@dataclass(slots=True)
-class Tally:
-    """What has become of the lines so far; `reasons` are of the first that were refused."""
-
-    plan: str = ""
-    done: int = 0
-    finished: bool = False
-    counts: Counter[str] = field(default_factory=Counter)
-    reasons: list[str] = field(default_factory=list)
-
-    def count(self, outcome: str, planned: Planned | None = None, reason: str = "") -> None:
-        """Count one line."""
-        self.counts[outcome] += 1
-        if outcome == Outcome.REFUSED and planned and len(self.reasons) < _MOST_REASONS:
-            at = f" {planned.line.at}" if planned.line.at else ""
-            self.reasons.append(f"{planned.line.source}{at}: {reason}")
-
-    def as_json(self) -> dict[str, Any]:
-        """Give it as it is kept."""
-        return {
-            "plan": self.plan,
-            "done": self.done,
-            "finished": self.finished,
-            "counts": dict(self.counts),
-            "reasons": self.reasons,
-        }
-
-
-def progress_of(work: Work, plan_id: str) -> Tally:
-    """Give how far the plan was carried out; from the beginning where it was another, or all."""
-    kept = load_json(work, PROGRESS)
-    if kept.get("plan") != plan_id or kept.get("finished"):
-        return Tally(plan=plan_id)
-    counts, reasons = Counter(kept["counts"]), list(kept["reasons"])
-    return Tally(plan_id, kept["done"], counts=counts, reasons=reasons)
 
 
 def apply_plan(
@@ -257,9 +217,3 @@ def _commits(writes: list[Write]) -> list[list[Write]]:
     if documents:
         commits.append(documents)
     return commits
-
-
-def outcomes_shown(tally: Tally) -> dict[str, int]:
-    """Give the counts in a fixed order."""
-    order = [each.value for each in Outcome] + [SUPERSEDED, COPY, REFUSED, MERGE]
-    return {name: tally.counts[name] for name in dict.fromkeys(order) if tally.counts[name]}

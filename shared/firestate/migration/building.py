@@ -14,45 +14,26 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from firestate.counters.contribution import contribution_of
 from firestate.errors import InvalidMessageError
 from firestate.limits import (
     LEGACY_PART_BYTES,
-    MAX_HISTORY,
-    MAX_NAMES,
     MAX_STATE_BYTES,
     MAX_VALUES,
 )
+from firestate.migration.fitting import EVENT, LEGACY, ROOM, STATE, move_unfit
 from firestate.migration.records import Kind, Record
 from firestate.schema.messages import EventMessage, StateMessage, event_message, state_message
-from firestate.schema.names import fit_id, fit_text, fit_type
+from firestate.schema.names import fit_id, fit_type
 from firestate.schema.values import extent, problems_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import datetime
 
-LEGACY = "legacy"
-
-_MAPS = ("memory_context", "agent_config", "collaboration_context", "context", "task_context")
-_LISTS = ("task_history", "tools_enabled", "child_agent_ids")
 _IDS = ("agent_id", "session_id", "parent_agent_id", "source_agent_id", "target_agent_id")
 _TYPES = ("agent_type", "source_agent_type", "target_agent_type")
 _DEPTH = 3  # legacy's fields lie in the maps memory_context, legacy and fields
-_ROOM = 20_000  # for what stands in a legacy entry beside its fields
-
-
-_STATE: dict[str, Any] = {
-    "memory_context": {},
-    "task_history": [],
-    "performance_metrics": {},
-    "agent_config": {},
-    "tools_enabled": [],
-}
-_EVENT: dict[str, Any] = {"context": {}, "task_context": {}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +54,13 @@ class Built:
 
 def revision_of(last_updated: datetime) -> int:
     """Give the revision of a migrated state, in epoch 0: below all that an agent writes itself."""
-    return round(last_updated.timestamp() * 1_000_000)
+    return max(0, round(last_updated.timestamp() * 1_000_000))
 
 
 def build(record: Record, reader: str, writer: str, event_id: str | None = None) -> Built:
     """Give the message of a state or an event; raise InvalidMessageError where none can be."""
     of_state = record.kind is Kind.STATE
-    body: dict[str, Any] = (_STATE if of_state else _EVENT) | record.fields
+    body: dict[str, Any] = (STATE if of_state else EVENT) | record.fields
     if not of_state:
         body["event_id"] = event_id or body["event_id"]
     left = dict(record.left)
@@ -93,7 +74,7 @@ def build(record: Record, reader: str, writer: str, event_id: str | None = None)
         message = _message(record, body, writer)
     except InvalidMessageError as error:
         # Rare, so that it is looked into only now: what does not fit is kept as it was.
-        if error.code not in ("schema", "size") or not _move_unfit(body, left, error, of_state):
+        if error.code not in ("schema", "size") or not move_unfit(body, left, error, of_state):
             raise
         parts = _store_left(body, home, left, record, reader)
         message = _message(record, body, writer)
@@ -150,7 +131,7 @@ def _store_left(
     fields, unfit = _parted(left)
     if fields or unfit:
         size, values = extent([body, fields, unfit])
-        if size > MAX_STATE_BYTES - _ROOM or values > MAX_VALUES // 2:
+        if size > MAX_STATE_BYTES - ROOM or values > MAX_VALUES // 2:
             data = _json(left)
             digest = hashlib.sha256(data).hexdigest()
             parts = {
@@ -179,105 +160,3 @@ def _parted(left: dict[str, Any]) -> tuple[dict[str, Any], str]:
 def _json(value: object) -> bytes:
     # In ASCII: half of a surrogate pair is kept as it was spelled.
     return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode()
-
-
-def _move_unfit(
-    body: dict[str, Any],
-    left: dict[str, Any],
-    error: InvalidMessageError,
-    of_state: bool,  # noqa: FBT001 - the only caller names it
-) -> bool:
-    """Move what the schema refuses from `body` to `left`; tell whether there was anything."""
-    before = len(left)
-    if error.code == "size":
-        _move_large(body, left)
-        return len(left) > before
-    home = "state" if of_state else "event"
-    named = {
-        problem.field.removeprefix(f"{home}.").partition(".")[0].partition("[")[0]
-        for problem in error.problems
-    }
-    defaults = _STATE if of_state else _EVENT
-    for name in named & body.keys():
-        given = body[name]
-        if isinstance(given, dict) and name in (*_MAPS, "performance_metrics"):
-            _move_entries(body, left, name)
-        elif isinstance(given, list) and name in _LISTS:
-            kept, moved = _fitting_items(name, given)
-            body[name] = kept
-            left |= moved
-        else:
-            left[name] = body.pop(name)
-            if name in defaults:
-                body[name] = defaults[name]
-    return len(left) > before
-
-
-def _move_entries(body: dict[str, Any], left: dict[str, Any], name: str) -> None:
-    numbers = name == "performance_metrics"
-    moved = {
-        key: value
-        for key, value in body[name].items()
-        if next(iter(problems_of({key: value}, "")), None)
-        or (numbers and (isinstance(value, bool) or not isinstance(value, int | float)))
-    }
-    kept = {key: value for key, value in body[name].items() if key not in moved}
-    if numbers and len(kept) > MAX_NAMES:
-        moved |= dict(islice(kept.items(), MAX_NAMES, None))
-    body[name] = {key: value for key, value in kept.items() if key not in moved}
-    left |= {f"{name}.{key}": value for key, value in moved.items()}
-
-
-def _fitting_items(name: str, items: list[Any]) -> tuple[list[Any], dict[str, Any]]:
-    kept: list[Any] = []
-    moved: dict[str, Any] = {}
-    for number, item in enumerate(items):
-        wanted = dict if name == "task_history" else str
-        fits = isinstance(item, wanted) and not next(iter(problems_of(item, "", 1)), None)
-        if name == "child_agent_ids" and fits:
-            fits = item == fit_id(item)
-        if fits and (name == "task_history" or len(kept) < MAX_NAMES):
-            kept.append(item)
-        else:
-            moved[f"{name}[{number}]"] = item
-            if isinstance(item, dict) and isinstance(item.get("name"), str):
-                kept.append(fit_text(item["name"]))  # a tool that is described, not only named
-    return kept, moved
-
-
-def _move_large(body: dict[str, Any], left: dict[str, Any]) -> None:
-    """Move the largest entries until the rest fits; tasks that go were counted before."""
-    history = body.get("task_history", [])
-    if len(history) > MAX_HISTORY and "task_totals" not in body:
-        counted = contribution_of(_STATE | body)
-        body["task_totals"] = {group: counted[group] for group in ("kinds", "tools")}
-    if len(history) > MAX_HISTORY:
-        left["task_history"] = history[:-MAX_HISTORY]
-        body["task_history"] = history[-MAX_HISTORY:]
-    for name, key in _by_size(body):
-        if fits(body):
-            return
-        if key is None:
-            left[name] = body.pop(name)
-        else:
-            left[f"{name}.{key}"] = body[name][key]
-            body[name] = {k: v for k, v in body[name].items() if k != key}
-
-
-def fits(body: dict[str, Any]) -> bool:
-    """Whether a state or event fits into its document, with a legacy entry beside it."""
-    size, values = extent(body)
-    return size <= MAX_STATE_BYTES - _ROOM and values <= MAX_VALUES // 2
-
-
-def _by_size(body: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
-    found: list[tuple[int, str, str | None]] = []
-    for name, value in body.items():
-        if name in _MAPS and isinstance(value, dict):
-            found += [
-                (extent(item).size, name, key) for key, item in value.items() if key != LEGACY
-            ]
-        elif name in ("error_message", "current_task"):
-            found.append((extent(value).size, name, None))
-    found.sort(key=lambda each: (-each[0], each[1], each[2] or ""))
-    yield from ((name, key) for _, name, key in found)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from firestate.errors import RefusedError
 from firestate.limits import MAX_STATE_BYTES
-from firestate.migration.building import LEGACY
+from firestate.migration.fitting import LEGACY
 from firestate.migration.work import load_json, save_json
 from firestate.pipeline.controls import change_controls
 from firestate.schema.values import problems_of, stored_size

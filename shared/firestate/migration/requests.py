@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from firestate.errors import ConfigurationError, FirestateError, UnavailableError
-from firestate.migration.applying import apply_plan, outcomes_shown
+from firestate.migration.applying import apply_plan
 from firestate.migration.buckets import BucketWork
 from firestate.migration.migration import planned_anew, planned_before
 from firestate.migration.report import report_of
 from firestate.migration.sources import WORK, bucket_of, open_source
+from firestate.migration.tally import outcomes_shown
 from firestate.migration.target import Target
 from firestate.migration.throttle import Throttle
 from firestate.migration.undoing import undo
