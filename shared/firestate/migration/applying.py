@@ -2,35 +2,32 @@
 
     read the plan's next lines ─ build ─▶ read what is stored ─ decide ─▶ one commit ─▶ progress
 
-The next batch is built while the last one is committed. Progress is noted after each commit. A
-crash in between does the last batch again: what is read then shows that it is there, and nothing
-is written twice. A commit is refused where somebody else has written meanwhile; all is read anew.
+The next batch is prepared while the last one is committed: no two lines of a plan are for one
+document. Progress is noted after each commit. A crash in between does the last batch again: what
+is read then shows that it is there, and nothing is written twice.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from firestate.errors import DamagedDocumentError, InvalidMessageError, RefusedError
 from firestate.limits import MIGRATION_BATCH, MIGRATION_BATCH_BYTES
 from firestate.migration.building import Built, build
+from firestate.migration.committing import Prepared, carry_out, prepare
 from firestate.migration.controls import merge_controls
-from firestate.migration.deciding import HEAD, ROW, WRITER, Decision, Outcome, decide
-from firestate.migration.finding import find
+from firestate.migration.deciding import WRITER, Outcome
 from firestate.migration.plan import MERGE, read_head
 from firestate.migration.planning import PLAN
 from firestate.migration.tally import PROGRESS, Tally, progress_of
 from firestate.migration.throttle import patiently
 from firestate.migration.walking import is_controls, walk
 from firestate.migration.work import save_json
-from firestate.pipeline.contention import until_settled
-from firestate.schema.messages import StateMessage
-from firestate.stores.protocol import Create
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from concurrent.futures import Future
 
     from firestate.migration.records import Record
@@ -38,9 +35,7 @@ if TYPE_CHECKING:
     from firestate.migration.target import Target
     from firestate.migration.walking import Planned
     from firestate.migration.work import Work
-    from firestate.stores.protocol import Write
 
-_FIELDS = tuple(dict.fromkeys((*HEAD, *ROW)))
 _BESIDE = 4_000  # bytes of the contribution, the digests and the order, of a usual state
 
 
@@ -60,42 +55,95 @@ def apply_plan(
     plan = work.folder / PLAN
     head = read_head(plan)
     tally = progress_of(work, head.id)
-    writer = f"{WRITER}{head.id}"
-    batch = _Batch()
+
+    def kept() -> None:
+        save_json(work, PROGRESS, tally.as_json(), soon=True)
+        told(tally)
+
     controls: list[Planned] = []
-    with ThreadPoolExecutor(1) as committer:
-        under_way: Future[None] | None = None
-
-        def hand_over() -> None:
-            nonlocal under_way, batch
-            if under_way is not None:
-                under_way.result()
-            # The worker has a batch and the tally to itself: this thread only builds meanwhile.
-            full, batch = batch, _Batch()
-            under_way = committer.submit(_carry_out, full, tally, work, target, told)
-
+    with _Batches(target, tally, f"{WRITER}{head.id}", kept) as batches:
         for planned in walk(source, plan, tally.done):
             if is_controls(planned):
                 controls.append(planned)
-            elif planned.record is None:
-                batch.note(planned)
-            else:
-                _build_into(batch, planned, planned.record, writer)
-            if batch.full:
-                hand_over()
-                if until():
-                    break
+            elif batches.take(planned) and until():
+                break
         else:
-            hand_over()
-            if under_way is not None:
-                under_way.result()
+            batches.finish()
             _merge(controls, tally, work, target)
             tally.finished = True
-        if under_way is not None:
-            under_way.result()
     save_json(work, PROGRESS, tally.as_json())
     told(tally)
     return tally
+
+
+class _Batches:
+    """Puts lines into batches, and has one committed while the next is prepared."""
+
+    def __init__(self, target: Target, tally: Tally, writer: str, kept: Callable[[], None]) -> None:
+        self._target = target
+        self._tally = tally
+        self._writer = writer
+        self._kept = kept
+        self._batch = _Batch()
+        self._committer = ThreadPoolExecutor(1)
+        self._under_way: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._wait()
+        finally:
+            self._committer.shutdown()
+
+    def take(self, planned: Planned) -> bool:
+        """Add a line to the batch; tell whether that was full, and is now on its way."""
+        if planned.record is None:
+            self._batch.note(planned)
+        else:
+            self._build(planned, planned.record)
+        if not self._batch.full:
+            return False
+        self._hand_over()
+        return True
+
+    def finish(self) -> None:
+        """Have the last batch committed, and wait for it."""
+        self._hand_over()
+        self._wait()
+
+    def _build(self, planned: Planned, record: Record) -> None:
+        try:
+            line = planned.line
+            built = build(record, line.format, self._writer, line.event_id or None)
+        except InvalidMessageError as error:  # it passed when it was planned: another release, then
+            self._batch.note(planned, str(error))
+        else:
+            self._batch.add(planned, built)
+
+    def _hand_over(self) -> None:
+        batch, self._batch = self._batch, _Batch()
+        built = [each for _, each in batch.built]
+        prepared = patiently(lambda: prepare(built, self._target))
+        self._wait()
+        # The worker has the tally to itself: this thread only prepares meanwhile.
+        self._under_way = self._committer.submit(self._carry_out, batch, prepared)
+
+    def _carry_out(self, batch: _Batch, prepared: Prepared) -> None:
+        decisions = carry_out(prepared, self._target)
+        for (planned, _), decision in zip(batch.built, decisions, strict=True):
+            self._tally.count(decision.outcome, planned, decision.reason)
+        for planned, outcome, reason in batch.noted:
+            self._tally.count(outcome, planned, reason)
+        if batch.end is not None:
+            self._tally.done = batch.end
+        self._kept()
+
+    def _wait(self) -> None:
+        if self._under_way is not None:
+            self._under_way.result()
 
 
 @dataclass(slots=True)
@@ -125,32 +173,6 @@ class _Batch:
         self.end = planned.number + 1
 
 
-def _build_into(batch: _Batch, planned: Planned, record: Record, writer: str) -> None:
-    try:
-        line = planned.line
-        batch.add(planned, build(record, line.format, writer, line.event_id or None))
-    except InvalidMessageError as error:  # it passed when it was planned: another release, then
-        batch.note(planned, str(error))
-
-
-def _carry_out(
-    batch: _Batch,
-    tally: Tally,
-    work: Work,
-    target: Target,
-    told: Callable[[Tally], None],
-) -> None:
-    decisions = _committed([built for _, built in batch.built], target)
-    for (planned, _), decision in zip(batch.built, decisions, strict=True):
-        tally.count(decision.outcome, planned, decision.reason)
-    for planned, outcome, reason in batch.noted:
-        tally.count(outcome, planned, reason)
-    if batch.end is not None:
-        tally.done = batch.end
-    save_json(work, PROGRESS, tally.as_json(), soon=True)
-    told(tally)
-
-
 def _merge(controls: list[Planned], tally: Tally, work: Work, target: Target) -> None:
     """Merge the controls: they stand last in a plan, and are done when all of it is."""
     if not controls:
@@ -163,57 +185,3 @@ def _merge(controls: list[Planned], tally: Tally, work: Work, target: Target) ->
         merge_controls(target.store, records, work, tally.plan, now=target.clock)
     except (RefusedError, DamagedDocumentError) as error:
         tally.count(Outcome.REFUSED, controls[0], str(error))
-
-
-def _committed(built: Sequence[Built], target: Target) -> list[Decision]:
-    if not built:
-        return []
-    try:
-        return until_settled(built[0].path, lambda: patiently(lambda: _attempt(built, target)))
-    except RefusedError as error:
-        if len(built) == 1:
-            return [Decision(Outcome.REFUSED, reason=str(error))]
-        # One of them is refused, and with it all: each by itself.
-        return [decision for one in built for decision in _committed([one], target)]
-
-
-def _attempt(built: Sequence[Built], target: Target) -> list[Decision]:
-    store = target.store
-    beside = [path for each in built for path in _beside(each)]
-    there = find(store, built, beside, _FIELDS)
-    decisions = []
-    for each in built:
-        head = there.get(each.path)
-        row = there.get(_row_path(each))
-        decisions.append(decide(each, head, row, target.clock()))
-    writes = [write for decision in decisions for write in decision.writes]
-    # A part that is there holds the right bytes: its name is made of them.
-    writes = [w for w in writes if not (isinstance(w, Create) and w.path in there and _is_part(w))]
-    for commit in _commits(writes):
-        target.pace.take(len(commit))
-        store.commit(commit)
-    return decisions
-
-
-def _beside(built: Built) -> list[str]:
-    row = [_row_path(built)] if isinstance(built.message, StateMessage) else []
-    return [*row, *built.parts]
-
-
-def _row_path(built: Built) -> str:
-    message = built.message
-    return message.identity.row_path if isinstance(message, StateMessage) else ""
-
-
-def _is_part(write: Write) -> bool:
-    return write.path.count("/") > 1
-
-
-def _commits(writes: list[Write]) -> list[list[Write]]:
-    """Part the writes so that each commit fits into a request: parts first, documents last."""
-    large = [write for write in writes if _is_part(write)]
-    commits: list[list[Write]] = [large[n : n + 3] for n in range(0, len(large), 3)]
-    documents = [write for write in writes if not _is_part(write)]
-    if documents:
-        commits.append(documents)
-    return commits

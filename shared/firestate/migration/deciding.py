@@ -75,6 +75,9 @@ def decide(built: Built, head: Stored | None, row: Stored | None, now: datetime)
         return _decide_state(built, built.message, head, row, now)
     except InvalidMessageError as error:
         return Decision(Outcome.REFUSED, reason=str(error))
+    except (KeyError, TypeError, AttributeError, ValueError):
+        # What functions write has its form: somebody else has written this.
+        return Decision(Outcome.REFUSED, reason="the stored document, or its row, is damaged")
 
 
 def _decide_event(

@@ -1,0 +1,104 @@
+"""One batch of records: read what is stored, decide, commit.
+
+What was decided holds only while what was read does: every write says so, and a commit that is
+refused for that is begun again with a read. A batch that the store refuses for what is in it is
+done record by record: then one is refused, and not all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from firestate.errors import ConflictError, RefusedError, UnavailableError
+from firestate.migration.deciding import HEAD, ROW, Decision, Outcome, decide
+from firestate.migration.finding import find
+from firestate.migration.throttle import patiently
+from firestate.pipeline.contention import until_settled
+from firestate.schema.messages import StateMessage
+from firestate.stores.protocol import Create
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from firestate.migration.building import Built
+    from firestate.migration.target import Target
+    from firestate.stores.protocol import Write
+
+_FIELDS = tuple(dict.fromkeys((*HEAD, *ROW)))
+_PARTS_AT_ONCE = 3  # of 900 KB: below the 4 MiB that the emulator takes
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What was decided of a batch, and the commits that do it."""
+
+    built: Sequence[Built]
+    decisions: list[Decision]
+    commits: list[list[Write]]
+
+
+def prepare(built: Sequence[Built], target: Target) -> Prepared:
+    """Read what is stored for a batch, in one round trip, and decide."""
+    beside = [path for each in built for path in _beside(each)]
+    there = find(target.store, built, beside, _FIELDS) if built else {}
+    decisions = [
+        decide(each, there.get(each.path), there.get(_row_path(each)), target.clock())
+        for each in built
+    ]
+    writes = [write for decision in decisions for write in decision.writes]
+    # A part that is there holds the right bytes: its name is made of them.
+    new = [write for write in writes if not (_is_part(write) and write.path in there)]
+    return Prepared(built, decisions, _commits(new))
+
+
+def carry_out(prepared: Prepared, target: Target) -> list[Decision]:
+    """Commit what was prepared, or prepare it anew where that does not hold any more.
+
+    Gives what became of each record. Raises ContentionError and UnavailableError, after patience.
+    """
+    try:
+        return _committed(prepared, target)
+    except (ConflictError, UnavailableError, RefusedError):
+        return _settled(prepared.built, target)
+
+
+def _settled(built: Sequence[Built], target: Target) -> list[Decision]:
+    try:
+        return until_settled(
+            built[0].path, lambda: patiently(lambda: _committed(prepare(built, target), target))
+        )
+    except RefusedError as error:
+        if len(built) == 1:
+            return [Decision(Outcome.REFUSED, reason=str(error))]
+        return [decision for one in built for decision in _settled([one], target)]
+
+
+def _committed(prepared: Prepared, target: Target) -> list[Decision]:
+    for commit in prepared.commits:
+        target.pace.take(len(commit))
+        target.store.commit(commit)
+    return prepared.decisions
+
+
+def _beside(built: Built) -> list[str]:
+    row = [_row_path(built)] if isinstance(built.message, StateMessage) else []
+    return [*row, *built.parts]
+
+
+def _row_path(built: Built) -> str:
+    message = built.message
+    return message.identity.row_path if isinstance(message, StateMessage) else ""
+
+
+def _is_part(write: Write) -> bool:
+    return isinstance(write, Create) and write.path.count("/") > 1
+
+
+def _commits(writes: list[Write]) -> list[list[Write]]:
+    """Part the writes so that each commit fits into a request: parts first, documents last."""
+    parts = [write for write in writes if _is_part(write)]
+    documents = [write for write in writes if not _is_part(write)]
+    starts = range(0, len(parts), _PARTS_AT_ONCE)
+    commits = [parts[start : start + _PARTS_AT_ONCE] for start in starts]
+    return [*commits, documents] if documents else commits
