@@ -54,7 +54,7 @@ def compare(built: Built, stored: Stored | None, parts: Mapping[str, Stored]) ->
         if not ours and stored.data["last_updated"] > expected["last_updated"]:
             return Comparison(Result.SUPERSEDED, "a newer file of it was migrated")
     # The date of the file may have been another when the document was made.
-    names = expected.keys() - (frozenset() if ours else built.guessed)
+    names = expected.keys() - built.guessed
     wrong = sorted(name for name in names if not same(expected[name], stored.data.get(name)))
     wrong += [path for path, data in built.parts.items() if _bytes(parts.get(path)) != data]
     if wrong:

@@ -94,7 +94,7 @@ class Index:
         rank = f"{at:%Y-%m-%dT%H:%M:%S.%f} {line.digest}" if at else ""
         self._db.execute(
             "INSERT INTO lines (kind, place, target, event_id, rank, digest, source, outcome, "
-            "named, line) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "by, named, line) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 line.kind,
                 place,
@@ -104,6 +104,7 @@ class Index:
                 line.digest,
                 line.source,
                 line.outcome,
+                line.by,
                 bool(line.event_id),
                 json.dumps(asdict(line)),
             ),
@@ -117,7 +118,8 @@ class Index:
     def id(self) -> str:
         """Give the plan's id: the same wherever the same records were found."""
         found = hashlib.sha256()
-        rows = "SELECT target, digest FROM lines WHERE target != '' ORDER BY target, digest, n"
+        # Not the targets: that of an event without a time has the date of its file.
+        rows = "SELECT kind, digest FROM lines WHERE target != '' ORDER BY kind, digest"
         for row in self._db.execute(rows):
             found.update(repr(row).encode())
         return found.hexdigest()[:16]

@@ -8,7 +8,7 @@ in the order of files and positions, for each record
     digest                     of the old object
     outcome                    write, superseded or copy (`by`: the file that goes before it), merge
     mapped guessed kept        what was changed, filled in, kept beside
-    date                       the file's date, where something was guessed by it
+    date                       the file's date, by which what it does not say was guessed
     bytes parts                its size in Firestore
 
 and for each file or place that is refused: source, at, place, reason, advice.

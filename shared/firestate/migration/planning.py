@@ -88,6 +88,7 @@ def _plan_record(name: str, opened: Opened, record: Record, index: Index) -> Non
         digest=record.digest,
         mapped=list(record.mapped),
         guessed=list(record.guessed),
+        date=time_text(opened.date),
     )
     if record.kind is Kind.CONTROLS:
         line.target = CONTROLS
@@ -103,7 +104,6 @@ def _plan_record(name: str, opened: Opened, record: Record, index: Index) -> Non
         return
     line.kept = list(built.kept)
     line.parts = len(built.parts)
-    line.date = time_text(opened.date) if built.guessed else ""
     message = built.message
     if isinstance(message, EventMessage):
         line.event_id = message.event.event_id if own_id else ""

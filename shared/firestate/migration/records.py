@@ -134,8 +134,8 @@ class Draft:
             self.guessed += ["created_at", "last_updated", "last_active"]
 
     def record(self, kind: Kind, old: object) -> Record:
-        """Give the record; `old` is the object that it was made of."""
-        left = {name: value for name, value in self.left.items() if value not in (None, {}, [], "")}
+        """Give the record; `old` is what it was made of. A null says nothing: it goes."""
+        left = {name: value for name, value in self.left.items() if value is not None}
         return Record(
             kind,
             self.position,

@@ -16,7 +16,7 @@ from firestate.migration.records import Record
 from firestate.migration.words import time_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from firestate.migration.sources import Source
@@ -38,33 +38,31 @@ def walk(source: Source, plan: Path, start: int = 0) -> Iterator[Planned]:
     """Give the lines from number `start` on, with their records where something is to be done."""
     lines = read_lines(plan, start)
     for name, group in groupby(lines, key=lambda each: each[1].source):
-        yield from _walk_file(source, name, list(group))
+        yield from _walk_file(source, name, group)
 
 
-def _walk_file(source: Source, name: str, lines: list[tuple[int, Line]]) -> Iterator[Planned]:
-    wanted = [(n, each) for n, each in lines if each.outcome not in (COPY, REFUSED, SUPERSEDED)]
-    if not wanted:
-        yield from (Planned(number, line) for number, line in lines)
-        return
+def _walk_file(source: Source, name: str, lines: Iterable[tuple[int, Line]]) -> Iterator[Planned]:
     problem = ""
-    records: Iterator[object] = iter(())
-    date = next((time_of(line.date) for _, line in lines if line.date), None)
-    try:
-        opened = source.open(name, date)
-        if opened.sha256 == wanted[0][1].sha256:
-            records = opened.records()
-        else:
-            problem = CHANGED
-    except Unreadable as error:
-        problem = f"{error.refusal.place}: {error.refusal.reason}"
+    records: Iterator[object] | None = None
     for number, line in lines:
         if line.outcome in (COPY, REFUSED, SUPERSEDED):
             yield Planned(number, line)
-        elif problem:
-            yield Planned(number, line, problem=problem)
-        else:
-            record = _next(records, line)
-            yield Planned(number, line, record, "" if record else CHANGED)
+            continue
+        if records is None:
+            records, problem = _open(source, name, line)
+        record = None if problem else _next(records, line)
+        yield Planned(number, line, record, problem or ("" if record else CHANGED))
+
+
+def _open(source: Source, name: str, line: Line) -> tuple[Iterator[object], str]:
+    """Give the file's records, or the problem with it."""
+    try:
+        opened = source.open(name, time_of(line.date))
+    except Unreadable as error:
+        return iter(()), f"{error.refusal.place}: {error.refusal.reason}"
+    if opened.sha256 != line.sha256:
+        return iter(()), CHANGED
+    return opened.records(), ""
 
 
 def _next(records: Iterator[object], line: Line) -> Record | None:

@@ -1,0 +1,98 @@
+"""A migration in a test: a folder of old files, a store, and what is done with both."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from firestate.migration.applying import apply_plan
+from firestate.migration.plan import Line, read_lines
+from firestate.migration.planning import PLAN, make_plan
+from firestate.migration.sources import open_source
+from firestate.migration.target import Target
+from firestate.migration.throttle import NoThrottle
+from firestate.migration.undoing import Undone, undo
+from firestate.migration.verifying import Verified, verify_plan
+from firestate.migration.work import FolderWork
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from firestate.migration.tally import Tally
+    from firestate.stores.protocol import Store
+
+SAMPLES = Path(__file__).parent / "samples"
+
+
+@dataclass
+class Moving:
+    """One source, its work folder, and the store that it goes to."""
+
+    source: Path
+    folder: Path
+    store: Store
+    work: FolderWork = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.work = FolderWork(self.folder)
+
+    def plan(self) -> list[Line]:
+        make_plan(open_source(str(self.source)), self.folder)
+        return [line for _, line in read_lines(self.folder / PLAN)]
+
+    def apply(self, *, until: Callable[[], bool] = lambda: False) -> Tally:
+        source = open_source(str(self.source))
+        return apply_plan(source, self.work, self._target, until=until)
+
+    def verify(self) -> Verified:
+        return verify_plan(open_source(str(self.source)), self.work, self._target)
+
+    def undo(self) -> Undone:
+        (receipt,) = self.folder.glob("receipt-*.jsonl")
+        return undo(receipt, self._target)
+
+    def receipt(self) -> list[dict[str, Any]]:
+        (receipt,) = self.folder.glob("receipt-*.jsonl")
+        return [json.loads(line) for line in receipt.read_text().splitlines()[1:-1]]
+
+    @property
+    def _target(self) -> Target:
+        return Target(self.store, NoThrottle())
+
+
+def written(folder: Path, files: dict[str, Any]) -> Path:
+    """Write old files, as JSON or as the bytes given; give their folder."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    return folder
+
+
+def old_state(name: str = "dev_1", **changes: Any) -> dict[str, Any]:
+    """Give a state as an old file has it."""
+    return {
+        "agent_id": name,
+        "agent_type": "Developer",
+        "session_id": "s1",
+        "status": "running",
+        "created_at": "2025-01-04T08:00:00",
+        "last_updated": "2025-01-04T09:00:00",
+        "last_active": "2025-01-04T09:00:00",
+        "task_history": [{"task_id": "t1", "kind": "code", "status": "done"}],
+    } | changes
+
+
+def old_event(**changes: Any) -> dict[str, Any]:
+    """Give an event as an old log has it."""
+    return {
+        "type": "delegate",
+        "from_agent": "dev_1",
+        "from_type": "Developer",
+        "to_agent": "qa_1",
+        "to_type": "QA",
+        "timestamp": "2025-01-04T09:00:00",
+        "success": True,
+    } | changes
