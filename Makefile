@@ -7,13 +7,15 @@ ARGS ?=
 # emulators or local; if empty, emulators where they can be had
 ENGINE ?=
 # How much of `make chaos`: seeds first..last of 20 histories each, batches through the runner,
-# frozen processes; of agents: killed processes, sessions taken, seconds cut off and flat out.
+# frozen processes; of agents: killed processes, sessions taken, seconds cut off and flat out; of
+# migrations: how many, records of each, kills in all.
 SEEDS ?= 0..149
 BATCHES ?= 100
 ROUNDS ?= 50
 KILLS ?= 200
 TAKEN ?= 100
 SECONDS ?= 30
+MIGRATION ?= 5,4000,100
 
 # Of `make deploy`: where to, and YES=1 not to be asked.
 PROJECT =
@@ -34,9 +36,9 @@ demo: setup-python ## Watch the pipeline at work on emulators; ENGINE=local need
 test: setup ## Run all tests; ARGS="..." goes to pytest
 	@$(RUN) pytest $(ARGS)
 
-chaos: setup ## Faults by the thousand; SEEDS=first..last, BATCHES, ROUNDS, KILLS, TAKEN, SECONDS
+chaos: setup ## Faults by the thousand; SEEDS=first..last, BATCHES, ROUNDS, KILLS, TAKEN, SECONDS, MIGRATION
 	@CHAOS_SEEDS=$(SEEDS) CHAOS_BATCHES=$(BATCHES) CHAOS_ROUNDS=$(ROUNDS) CHAOS_KILLS=$(KILLS) \
-	  CHAOS_TAKEN=$(TAKEN) CHAOS_SECONDS=$(SECONDS) \
+	  CHAOS_TAKEN=$(TAKEN) CHAOS_SECONDS=$(SECONDS) CHAOS_MIGRATION=$(MIGRATION) \
 	  $(RUN) pytest tests/chaos -s $(ARGS)
 
 check: setup-python ## Lint, formatting, types; known vulnerabilities and secrets

@@ -5,6 +5,7 @@ CHAOS_BATCHES  batches through the runner
 CHAOS_ROUNDS   rounds with a frozen process
 CHAOS_KILLS    kills of a process of agents, 50 saves and events between two of them
 CHAOS_TAKEN    times that one process takes a session from another
+CHAOS_MIGRATION  applies,records,kills: migrations, records of each, kills of their processes in all
 CHAOS_SECONDS  how long a way is cut off, and agents save as fast as they are told to
 """
 
@@ -15,6 +16,7 @@ import re
 import sys
 
 _SEEDS, _BATCHES, _ROUNDS = "0..19", "20", "6"
+_MIGRATION = "1,600,6"
 _KILLS, _TAKEN, _SECONDS = "12", "8", "8"
 _RANGE = re.compile(r"(\d+)(?:\.\.(\d+))?")
 
@@ -42,6 +44,30 @@ def rounds() -> int:
 def kills() -> int:
     """Give how many times to kill the process of agents."""
     return _number("CHAOS_KILLS", _KILLS)
+
+
+def applies() -> int:
+    """Give how many migrations to apply."""
+    return _migration()[0]
+
+
+def records() -> int:
+    """Give how many records each migration has."""
+    return _migration()[1]
+
+
+def migration_kills() -> int:
+    """Give how many times to kill a process that applies one, over all of them."""
+    return _migration()[2]
+
+
+def _migration() -> list[int]:
+    text = os.environ.get("CHAOS_MIGRATION") or _MIGRATION
+    numbers = [int(each) for each in text.split(",") if each.isdecimal()]
+    if len(numbers) != text.count(",") + 1 or len(numbers) != _MIGRATION.count(",") + 1:
+        message = f"CHAOS_MIGRATION must be applies,records,kills, not {text!r}"
+        raise ValueError(message)
+    return numbers
 
 
 def taken() -> int:

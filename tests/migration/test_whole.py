@@ -63,7 +63,7 @@ def test_all_samples_arrive_and_nothing_changes_when_applied_again(
     assert found.counts.total() == len(lines)
     assert first.counts[Outcome.WRITTEN] > 80
     watched = CrashingStore(engine.store)
-    moving.store = watched  # type: ignore[assignment] # it passes all calls on
+    moving.store = watched
     again = moving.apply()
     assert watched.commits == []
     assert again.counts[Outcome.THERE] == first.counts[Outcome.WRITTEN]
@@ -298,7 +298,7 @@ def test_crashes_at_every_call(move: Move, engine: LocalEngine, after: bool) -> 
     def ended(work: str) -> int:
         for number in range(60):
             store = CrashingStore(engine.store, number, after=after)
-            moving.store = store  # type: ignore[assignment] # it passes all calls on
+            moving.store = store
             try:
                 getattr(moving, work)()
             except Crash:
