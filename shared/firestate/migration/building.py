@@ -22,8 +22,9 @@ from firestate.limits import (
     MAX_STATE_BYTES,
     MAX_VALUES,
 )
-from firestate.migration.fitting import EVENT, LEGACY, ROOM, STATE, move_unfit
+from firestate.migration.fitting import EVENT, ROOM, STATE, move_unfit
 from firestate.migration.records import Kind, Record
+from firestate.schema.ids import LEGACY
 from firestate.schema.messages import EventMessage, StateMessage, event_message, state_message
 from firestate.schema.names import fit_id, fit_type
 from firestate.schema.values import extent, problems_of

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from firestate.errors import RefusedError
 from firestate.limits import MAX_STATE_BYTES
-from firestate.migration.fitting import LEGACY
 from firestate.migration.work import load_json, save_json
 from firestate.pipeline.controls import change_controls
+from firestate.schema.ids import LEGACY
 from firestate.schema.values import problems_of, stored_size
 
 if TYPE_CHECKING:

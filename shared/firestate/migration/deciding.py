@@ -28,7 +28,7 @@ from firestate.schema.documents import to_document
 from firestate.schema.ids import Identity
 from firestate.schema.messages import EventMessage, StateMessage
 from firestate.schema.values import digest
-from firestate.stores.protocol import Create, Write
+from firestate.stores.protocol import Create, Update, Write
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -85,8 +85,8 @@ def _decide_event(
 ) -> Decision:
     if head is None:
         creation = event_creation(message, now)
-        document = {**creation.data, MIGRATED_BY: built.writer}
-        return Decision(Outcome.WRITTEN, (Create(creation.path, document), *_parts(built)))
+        document = Create(creation.path, {**creation.data, MIGRATED_BY: built.writer})
+        return Decision(Outcome.WRITTEN, (document, *_parts(built, document)))
     if head.data.get("digest") == message.content_digest or built.guessed:
         # An event without a time of its own was found by its id, which tells all of the rest.
         return Decision(Outcome.THERE)
@@ -119,13 +119,15 @@ def _decide_state(
                 return Decision(Outcome.SUPERSEDED, reason="a newer file of it was migrated")
         message = _above(message, head.data["revision"])
     decision = decide_state(head, message, now, None)
-    if decision.write is None:  # pragma: no cover - it was put above what is stored
+    if not isinstance(decision.write, Create | Update):  # pragma: no cover - it is above
         return Decision(Outcome.SUPERSEDED, reason=decision.outcome.value)
-    return Decision(Outcome.WRITTEN, (decision.write, *_parts(built)))
+    return Decision(Outcome.WRITTEN, (decision.write, *_parts(built, decision.write)))
 
 
-def _parts(built: Built) -> list[Write]:
-    return [Create(path, {"data": data}) for path, data in built.parts.items()]
+def _parts(built: Built, document: Create | Update) -> list[Write]:
+    """Give the parts; they go when the document does, if that is known already."""
+    expiry = {k: v for k, v in document.data.items() if k == "expire_at"}
+    return [Create(path, {"data": data, **expiry}) for path, data in built.parts.items()]
 
 
 def _of_migration(head: Stored) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from firestate.counters.contribution import contribution_of
 from firestate.limits import MAX_HISTORY, MAX_NAMES, MAX_STATE_BYTES, MAX_VALUES
+from firestate.schema.ids import LEGACY
 from firestate.schema.names import fit_id, fit_text
 from firestate.schema.values import extent, problems_of
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from firestate.errors import InvalidMessageError
 
-LEGACY = "legacy"
 ROOM = 20_000
 """Bytes for what stands in a legacy entry beside its fields."""
 

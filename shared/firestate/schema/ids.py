@@ -21,6 +21,7 @@ SESSIONS = "sessions"
 SYSTEM = "system_state"
 QUARANTINE = "quarantine"
 PARTS = "parts"
+LEGACY = "legacy"
 
 GLOBAL_CONFIG = f"{SYSTEM}/global_config"
 CONTROLS = f"{SYSTEM}/controls"
