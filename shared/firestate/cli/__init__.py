@@ -26,7 +26,8 @@ from firestate.cli.output import fail
 from firestate.errors import ConfigurationError, FirestateError
 
 app = typer.Typer(
-    help="Look at the state of your agents, check it, and replay recorded runs.\n\n"
+    help="Look at the state of your agents, check it, replay recorded runs, and move old state "
+    "files in.\n\n"
     "The project is taken from --project or GOOGLE_CLOUD_PROJECT; with FIRESTORE_EMULATOR_HOST "
     "and PUBSUB_EMULATOR_HOST set, all goes to the emulators. With --file (or FIRESTATE_FILE) it "
     "is a file of the local engine instead: no account, no emulators. Exit codes: 0 all is well, "

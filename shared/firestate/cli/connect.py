@@ -72,6 +72,13 @@ def writable_store(project: str | None, file: Path | None) -> Store:
     return store
 
 
+def fillable_store(project: str | None, file: Path | None) -> Store:
+    """Open what is to be filled: like `writable_store`, but a local file is made if need be."""
+    if local := local_file(project, file):
+        _engine(local)
+    return writable_store(project, file)
+
+
 def open_publisher(project: str | None, file: Path | None = None) -> Publishing:
     """Open the way in; raise ConfigurationError where that cannot be done.
 

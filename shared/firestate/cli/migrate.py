@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from firestate.cli.connect import FileOption, ProjectOption, local_file, writable_store
+from firestate.cli.connect import FileOption, ProjectOption, fillable_store, local_file
 from firestate.cli.migration_view import applied, undone, verified
 from firestate.cli.migration_view import report as show_report
 from firestate.cli.output import JsonOption, notes, print_json, progress
@@ -175,7 +175,7 @@ def _plan(source: Source, work: Work, result: dict[str, Any], *, anew: bool, as_
 def _target(project: str | None, file: Path | None, rate: float | None) -> Target:
     """Give where to write to; a file on this machine has no pace to keep."""
     pace = NoThrottle() if local_file(project, file) else Throttle(most=rate)
-    return Target(writable_store(project, file), pace)
+    return Target(fillable_store(project, file), pace)
 
 
 def _apply(source: Source, work: Work, target: Target) -> Tally:

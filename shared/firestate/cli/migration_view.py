@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from firestate.migration.verifying import Verified
 
 _MOST_LINES = 30
+_CENT = 0.01
 
 
 def report(found: Report, plan: str, *, short: bool) -> None:
@@ -43,7 +44,7 @@ def report(found: Report, plan: str, *, short: bool) -> None:
     _line(
         out,
         f"{found.bytes / 1e6:,.1f} MB in Firestore; to apply and verify, with the triggers, about "
-        f"{found.reads:,} reads and {found.writes:,} writes: ${found.dollars:,.2f} at list prices.",
+        f"{found.reads:,} reads and {found.writes:,} writes: {_price(found.dollars)}.",
     )
     _line(out, f"Plan: {plan}")
 
@@ -74,6 +75,11 @@ def undone(found: Undone) -> None:
     _line(out, f"Undone: {found.counts['undone']:,} documents.", style="green")
     if left := found.counts["left"]:
         _line(out, f"Left as they are, changed since or undone before: {left:,}.", style="yellow")
+
+
+def _price(dollars: float) -> str:
+    shown = f"${dollars:,.2f}" if dollars >= _CENT else "less than a cent"
+    return f"{shown} at list prices"
 
 
 def _counts(out: Console, found: Report) -> None:

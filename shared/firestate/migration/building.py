@@ -22,11 +22,12 @@ from firestate.limits import (
     MAX_STATE_BYTES,
     MAX_VALUES,
 )
-from firestate.migration.fitting import EVENT, ROOM, STATE, move_unfit
+from firestate.migration.fitting import EVENT, ROOM, STATE, keep, move_inexact, move_unfit
 from firestate.migration.records import Kind, Record
 from firestate.schema.ids import LEGACY
 from firestate.schema.messages import EventMessage, StateMessage, event_message, state_message
 from firestate.schema.names import fit_id, fit_type
+from firestate.schema.reading import half_pairs_in
 from firestate.schema.values import extent, problems_of
 
 if TYPE_CHECKING:
@@ -62,23 +63,29 @@ def build(record: Record, reader: str, writer: str, event_id: str | None = None)
     """Give the message of a state or an event; raise InvalidMessageError where none can be."""
     of_state = record.kind is Kind.STATE
     body: dict[str, Any] = (STATE if of_state else EVENT) | record.fields
-    if not of_state:
-        body["event_id"] = event_id or body["event_id"]
     left = dict(record.left)
+    if not of_state:
+        given = record.fields.get("event_id", "m")
+        if not isinstance(given, str) or fit_id(given) != given:
+            keep(left, "event_id", given)
+        body["event_id"] = fit_id(event_id or str(given))
     _fit_names(body, left)
+    move_inexact(body, left)
     home = "memory_context" if of_state else "context"
     if isinstance(body[home], dict) and LEGACY in body[home]:
         body[home] = dict(body[home])
         left[f"{home}.{LEGACY}"] = body[home].pop(LEGACY)
-    parts = _store_left(body, home, left, record, reader)
-    try:
-        message = _message(record, body, writer)
-    except InvalidMessageError as error:
-        # Rare, so that it is looked into only now: what does not fit is kept as it was.
-        if error.code not in ("schema", "size") or not move_unfit(body, left, error, of_state):
-            raise
-        parts = _store_left(body, home, left, record, reader)
-        message = _message(record, body, writer)
+    while True:
+        try:
+            parts = _store_left(body, home, left, record, reader)
+            message = _message(record, body, writer)
+            break
+        except (InvalidMessageError, UnicodeEncodeError) as found:
+            # Rare, so that it is looked into only now: what does not fit is kept as it was. One
+            # mistake can hide another; each time there is less left.
+            error = _halves(body, of_state) if isinstance(found, UnicodeEncodeError) else found
+            if error.code not in ("schema", "size") or not move_unfit(body, left, error, of_state):
+                raise error from found
     path = message.path if isinstance(message, EventMessage) else message.identity.state_path
     return Built(
         path,
@@ -88,6 +95,12 @@ def build(record: Record, reader: str, writer: str, event_id: str | None = None)
         frozenset(record.guessed) & {"created_at", "last_updated", "last_active", "timestamp"},
         tuple(sorted(left)),
     )
+
+
+def _halves(body: dict[str, Any], of_state: bool) -> InvalidMessageError:  # noqa: FBT001 - as above
+    """Say where halves of surrogate pairs are, over which all else would stumble."""
+    found = half_pairs_in({"state" if of_state else "event": body})
+    return InvalidMessageError("schema", list(found))
 
 
 def _message(record: Record, body: dict[str, Any], writer: str) -> StateMessage | EventMessage:
@@ -114,7 +127,7 @@ def _fit_names(body: dict[str, Any], left: dict[str, Any]) -> None:
                 continue
             fitted = fit(str(given))
             if fitted != given:
-                left.setdefault(name, given)
+                keep(left, name, given)
                 body[name] = fitted
 
 

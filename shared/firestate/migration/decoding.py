@@ -10,6 +10,7 @@ import ast
 import codecs
 import json
 import re
+import warnings
 from typing import Any
 
 from firestate.errors import InvalidMessageError
@@ -17,7 +18,7 @@ from firestate.limits import MAX_FILE_BYTES, MAX_NESTING
 from firestate.migration.records import Refusal
 from firestate.schema.reading import depth_of, parse_json
 
-_PICKLE = re.compile(rb"\x80[\x00-\x05]")
+_PICKLE = re.compile(rb"\x80[\x00-\x05]|\([dl]|c[\w.]+\n\w+\n")
 _PICKLED_IN_JSON = re.compile(rb'"py/(object|reduce|type|function|repr)"\s*:')
 _WIDE = {
     codecs.BOM_UTF32_LE: "UTF-32",
@@ -30,8 +31,11 @@ _UNKNOWN = ("NaN", "Infinity", "-Infinity")
 _LONGEST_NUMBER = 1_000
 _LONGEST_PYTHON = 1_000_000  # a longer text is judged by its first words: to parse it takes memory
 _PRINTED = re.compile(r"\s*[\[{]+\s*'")
+_OF_PYTHON = ("'", "True", "False", "None", "(")
+_FRAGMENT = re.compile(r"[\w.+-]{1,40}")
 _PLACE = re.compile(r" at line (\d+) column (\d+)$")
 _BYTE = re.compile(r" at byte (\d+)$")
+_CUT_OFF = ("it seems to be cut off", "bring back a whole copy of it")
 
 
 class Unreadable(Exception):  # noqa: N818 - it carries a refusal, which is no fault of the program
@@ -62,7 +66,7 @@ def check_head(data: bytes) -> None:
     """Raise Unreadable where the first bytes tell that this is no JSON in UTF-8."""
     if len(data) > MAX_FILE_BYTES:
         raise too_large(len(data))
-    if _PICKLE.match(data) or data[:2] == b"(d":
+    if _PICKLE.match(data):
         raise Unreadable(
             "line 1 column 1",
             "is a pickle, which runs code of its maker when it is read: it is not read",
@@ -110,15 +114,17 @@ def _not_utf8(name: str) -> Unreadable:
     return Unreadable(
         "line 1 column 1",
         f"is {name}, not UTF-8",
-        "convert it: iconv -f UTF-16 -t UTF-8",
+        f"convert it: iconv -f {name.partition(',')[0]} -t UTF-8",
     )
 
 
 def _explained(data: bytes, error: InvalidMessageError) -> Unreadable:
     first = error.problems[0]
     if (byte := _BYTE.search(first.reason)) is not None:
-        place = place_of(data, int(byte[1]))
-        return Unreadable(place, _BYTE.sub("", first.reason), "save it as UTF-8")
+        place, reason = place_of(data, int(byte[1])), _BYTE.sub("", first.reason)
+        if reason.endswith("unexpected end of data"):
+            return Unreadable(place, f"{reason}: {_CUT_OFF[0]}", _CUT_OFF[1])
+        return Unreadable(place, reason, "save it as UTF-8")
     found = _PLACE.search(first.reason)
     if found is None:  # it is JSON, but for NaN, a key that is there twice, an endless number
         reason = f"{first.field} {first.reason}"
@@ -138,20 +144,27 @@ def _place_of_oddity(data: bytes) -> str:
     at_key = False
     for token in _TOKEN.finditer(text):
         word = token[0]
-        odd = word in _UNKNOWN or (word[0] in "-0123456789" and len(word) > _LONGEST_NUMBER)
+        odd = word in _UNKNOWN or (len(word) > _LONGEST_NUMBER and word.lstrip("-").isdecimal())
         if word in "[{":
             around.append(set() if word == "{" else None)
             odd = len(around) > MAX_NESTING
         elif word in "]}":
-            around.pop()
+            del around[-1:]  # what nests too deep need not be JSON
         elif at_key and word[0] == '"' and (keys := around[-1]) is not None:
-            key = json.loads(word, strict=False)
+            key = _key(word)
             odd = key in keys
             keys.add(key)
         if odd:
             return place_of(data, len(text[: token.start()].encode("utf-8", "replace")))
         at_key = word in "{," and bool(around) and around[-1] is not None
     return "line 1 column 1"  # pragma: no cover - the parser has found something
+
+
+def _key(word: str) -> str:
+    try:
+        return str(json.loads(word, strict=False))
+    except ValueError:
+        return word
 
 
 def _likely_cause(data: bytes, reason: str) -> tuple[str, str]:
@@ -161,31 +174,34 @@ def _likely_cause(data: bytes, reason: str) -> tuple[str, str]:
             "holds more than one JSON document",
             "put them into one list, or one file each",
         )
-    if text.lstrip()[:1] in ("{", "[") and _is_python(text):
+    rest = _rest(text)
+    if text.lstrip()[:1] in ("{", "[") and _is_python(text, rest):
         return (
             "was printed by Python, and is no JSON",
             "write it with json.dump, not with print or str",
         )
-    if _is_cut_off(text):
-        return f"{reason}: it seems to be cut off", "bring back a whole copy of it"
+    unterminated = "Unterminated string" in reason and "\n" not in rest
+    if not rest or unterminated or (_FRAGMENT.fullmatch(rest) and len(rest) < len(text.strip())):
+        return f"{reason}: {_CUT_OFF[0]}", _CUT_OFF[1]
     return reason, "put that right in the file, or leave it out"
 
 
-def _is_python(text: str) -> bool:
+def _rest(text: str) -> str:
+    """Give what follows from where `text` stops to be JSON."""
+    try:
+        json.loads(text, parse_int=len)  # a number can have more digits than are converted
+    except json.JSONDecodeError as error:
+        return text[error.pos :].strip()
+    return ""  # pragma: no cover - only what is no JSON is looked into
+
+
+def _is_python(text: str, rest: str) -> bool:
     if _PRINTED.match(text):
         return True
-    if len(text) > _LONGEST_PYTHON:
+    if len(text) > _LONGEST_PYTHON or not rest.startswith(_OF_PYTHON):
         return False
     try:
-        return isinstance(ast.literal_eval(text.strip()), dict | list)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        with warnings.catch_warnings(action="ignore"):  # of its escapes
+            return isinstance(ast.literal_eval(text.strip()), dict | list)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return False
-
-
-def _is_cut_off(text: str) -> bool:
-    try:
-        json.loads(text)
-    except json.JSONDecodeError as error:
-        rest = text[error.pos :].strip()
-        return not rest or (error.msg.startswith("Unterminated string") and "\n" not in rest)
-    return False

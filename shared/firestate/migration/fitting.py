@@ -12,7 +12,7 @@ from firestate.counters.contribution import contribution_of
 from firestate.limits import MAX_HISTORY, MAX_NAMES, MAX_STATE_BYTES, MAX_VALUES
 from firestate.schema.ids import LEGACY
 from firestate.schema.names import fit_id, fit_text
-from firestate.schema.values import extent, problems_of
+from firestate.schema.values import extent, problems_of, text_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +23,15 @@ ROOM = 20_000
 """Bytes for what stands in a legacy entry beside its fields."""
 
 _MAPS = ("memory_context", "agent_config", "collaboration_context", "context", "task_context")
+_WHOLE = (
+    "error_message",
+    "current_task",
+    "tools_enabled",
+    "child_agent_ids",
+    "performance_metrics",
+    "task_totals",
+)
+_EXACT = 2**53  # past it not every whole number is a float
 _LISTS = ("task_history", "tools_enabled", "child_agent_ids")
 
 STATE: dict[str, Any] = {
@@ -61,12 +70,33 @@ def move_unfit(
         elif isinstance(given, list) and name in _LISTS:
             kept, moved = _fitting_items(name, given)
             body[name] = kept
-            left |= moved
+            for place, item in moved.items():
+                keep(left, place, item)
         else:
-            left[name] = body.pop(name)
-            if name in defaults:
-                body[name] = defaults[name]
+            _move(body, left, name, defaults)
     return len(left) > before
+
+
+def keep(left: dict[str, Any], name: str, value: object) -> None:
+    """Keep a value under its name, or one like it where that is taken."""
+    while name in left:
+        name += "~"
+    left[name] = value
+
+
+def _move(body: dict[str, Any], left: dict[str, Any], name: str, defaults: dict[str, Any]) -> None:
+    keep(left, name, body.pop(name))
+    if name in defaults:
+        body[name] = defaults[name]
+
+
+def move_inexact(body: dict[str, Any], left: dict[str, Any]) -> None:
+    """Move metrics that are stored as floats, and would not be the same any more."""
+    metrics = body.get("performance_metrics")
+    for name, value in list(metrics.items()) if isinstance(metrics, dict) else ():
+        if isinstance(value, int) and abs(value) > _EXACT:
+            keep(left, f"performance_metrics.{name}", value)
+            body["performance_metrics"] = metrics = {k: v for k, v in metrics.items() if k != name}
 
 
 def _move_entries(body: dict[str, Any], left: dict[str, Any], name: str) -> None:
@@ -81,43 +111,70 @@ def _move_entries(body: dict[str, Any], left: dict[str, Any], name: str) -> None
     if numbers and len(kept) > MAX_NAMES:
         moved |= dict(islice(kept.items(), MAX_NAMES, None))
     body[name] = {key: value for key, value in kept.items() if key not in moved}
-    left |= {f"{name}.{key}": value for key, value in moved.items()}
+    for key, value in moved.items():
+        keep(left, f"{name}.{key}", value)
 
 
 def _fitting_items(name: str, items: list[Any]) -> tuple[list[Any], dict[str, Any]]:
     kept: list[Any] = []
     moved: dict[str, Any] = {}
     for number, item in enumerate(items):
-        wanted = dict if name == "task_history" else str
-        fits = isinstance(item, wanted) and not next(iter(problems_of(item, "", 1)), None)
-        if name == "child_agent_ids" and fits:
-            fits = item == fit_id(item)
-        if fits and (name == "task_history" or len(kept) < MAX_NAMES):
-            kept.append(item)
-        else:
-            moved[f"{name}[{number}]"] = item
-            if isinstance(item, dict) and isinstance(item.get("name"), str):
-                kept.append(fit_text(item["name"]))  # a tool that is described, not only named
+        place = f"{name}[{number}]"
+        if name == "task_history" and isinstance(item, dict):
+            # The rest of it stays: a task that ended is counted.
+            odd = [key for key in item if next(iter(problems_of({key: item[key]}, "", 1)), None)]
+            kept.append({key: value for key, value in item.items() if key not in odd})
+            moved |= {f"{place}.{key}": item[key] for key in odd}
+            continue
+        fit = None if name == "task_history" else _as_name(name, item)
+        if fit is not None and len(kept) < MAX_NAMES:
+            kept.append(fit)
+        if fit != item or len(kept) >= MAX_NAMES:
+            moved[place] = item
     return kept, moved
+
+
+def _as_name(name: str, item: object) -> str | None:
+    """Give an agent's child, or a tool, by its name: a tool may be described, not only named."""
+    if name == "child_agent_ids":
+        named = isinstance(item, str | int) and not isinstance(item, bool)
+        return fit_id(str(item)) if named else None
+    if isinstance(item, dict):
+        item = item.get("name")
+    if isinstance(item, str):
+        return fit_text(item) if text_problem(item) else item
+    return None
 
 
 def _move_large(body: dict[str, Any], left: dict[str, Any]) -> None:
     """Move the largest entries until the rest fits; tasks that go were counted before."""
     history = body.get("task_history", [])
-    if len(history) > MAX_HISTORY and "task_totals" not in body:
-        counted = contribution_of(STATE | body)
-        body["task_totals"] = {group: counted[group] for group in ("kinds", "tools")}
-    if len(history) > MAX_HISTORY:
-        left["task_history"] = history[:-MAX_HISTORY]
-        body["task_history"] = history[-MAX_HISTORY:]
+    if gone := _too_many(history):
+        if "task_totals" not in body:
+            entries = [each for each in history if isinstance(each, dict)]
+            counted = contribution_of(STATE | body | {"task_history": entries})
+            body["task_totals"] = {group: counted[group] for group in ("kinds", "tools")}
+        keep(left, "task_history", history[:gone])
+        body["task_history"] = history[gone:]
     for name, key in _by_size(body):
         if fits(body):
             return
         if key is None:
-            left[name] = body.pop(name)
+            _move(body, left, name, STATE)
         else:
-            left[f"{name}.{key}"] = body[name][key]
+            keep(left, f"{name}.{key}", body[name][key])
             body[name] = {k: v for k, v in body[name].items() if k != key}
+
+
+def _too_many(history: list[Any]) -> int:
+    """Give how many of the oldest tasks go, so that the rest takes half of a document at most."""
+    size = values = 0
+    for number, each in enumerate(reversed(history)):
+        found = extent(each)
+        size, values = size + found.size, values + found.values
+        if number >= MAX_HISTORY or size > MAX_STATE_BYTES // 2 or values > MAX_VALUES // 4:
+            return len(history) - number
+    return 0
 
 
 def fits(body: dict[str, Any]) -> bool:
@@ -133,7 +190,7 @@ def _by_size(body: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
             found += [
                 (extent(item).size, name, key) for key, item in value.items() if key != LEGACY
             ]
-        elif name in ("error_message", "current_task"):
+        elif name in _WHOLE:
             found.append((extent(value).size, name, None))
     found.sort(key=lambda each: (-each[0], each[1], each[2] or ""))
     yield from ((name, key) for _, name, key in found)

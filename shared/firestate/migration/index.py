@@ -24,7 +24,7 @@ PRAGMA synchronous = OFF;
 PRAGMA cache_size = -8000;
 CREATE TABLE lines (
     n INTEGER PRIMARY KEY, kind TEXT, place TEXT, target TEXT, event_id TEXT, rank TEXT,
-    digest TEXT, source TEXT, outcome TEXT, by TEXT DEFAULT '', named INTEGER, line TEXT
+    digest TEXT, source TEXT, outcome TEXT, by BLOB, named INTEGER, line TEXT
 );
 CREATE TABLE files (sha256 TEXT PRIMARY KEY, source TEXT);
 """
@@ -82,9 +82,9 @@ class Index:
 
     def first_with(self, sha256: str, source: str) -> str:
         """Give the first file of this content: `source` itself, unless there was one before."""
-        self._db.execute("INSERT OR IGNORE INTO files VALUES (?, ?)", (sha256, source))
+        self._db.execute("INSERT OR IGNORE INTO files VALUES (?, ?)", (sha256, _bytes(source)))
         found = self._db.execute("SELECT source FROM files WHERE sha256 = ?", (sha256,))
-        return str(found.fetchone()[0])
+        return _text(found.fetchone()[0])
 
     def add(self, line: Line, *, place: str = "", at: datetime | None = None) -> None:
         """Add a line. `at` is the time of a state or an event.
@@ -102,9 +102,9 @@ class Index:
                 line.event_id,
                 rank,
                 line.digest,
-                line.source,
+                _bytes(line.source),
                 line.outcome,
-                line.by,
+                _bytes(line.by),
                 bool(line.event_id),
                 json.dumps(asdict(line)),
             ),
@@ -139,5 +139,14 @@ class Index:
             line = Line(**json.loads(text))
             if named and event_id != line.event_id:
                 line.mapped.append(f"event_id: another event of that time has {line.event_id} too")
-            line.target, line.event_id, line.outcome, line.by = target, event_id, outcome, by
+            line.target, line.event_id, line.outcome, line.by = target, event_id, outcome, _text(by)
             yield line
+
+
+def _bytes(name: str) -> bytes:
+    # A file's name need not be UTF-8: then it has halves of surrogate pairs, and is no TEXT.
+    return name.encode("utf-8", "surrogatepass")
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogatepass")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -114,6 +115,8 @@ class FolderSource:
         path = self._folder / name
         try:
             found = path.stat()
+            if not stat.S_ISREG(found.st_mode):
+                raise _NO_FILE
             if found.st_size > MAX_FILE_BYTES:
                 raise too_large(found.st_size)
             data = path.read_bytes()
@@ -150,12 +153,16 @@ class FolderSource:
             found = (self._folder / name).stat()
         except OSError as error:
             return Unlisted(name, unreadable(error).refusal)
+        if not stat.S_ISREG(found.st_mode):
+            return Unlisted(name, _NO_FILE.refusal)  # to read a pipe could take for ever
         return Listed(name, found.st_size, _date(found.st_mtime))
 
 
 _CIRCLE = Refusal(
     "line 1 column 1", "is a link to a folder that it lies in", "remove the link, it holds no file"
 )
+
+_NO_FILE = Unreadable("line 1 column 1", "is no file: a pipe, a socket or a device", "remove it")
 
 
 def is_read(name: str) -> bool:

@@ -31,7 +31,7 @@ class Tally:
     def count(self, outcome: str, planned: Planned | None = None, reason: str = "") -> None:
         """Count one line."""
         self.counts[outcome] += 1
-        if outcome == Outcome.REFUSED and planned and len(self.reasons) < _MOST_REASONS:
+        if reason and outcome == Outcome.REFUSED and planned and len(self.reasons) < _MOST_REASONS:
             at = f" {planned.line.at}" if planned.line.at else ""
             self.reasons.append(f"{planned.line.source}{at}: {reason}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 from firestate.schema.enums import AgentStatus, CoordinationEventType, TaskStatus
@@ -68,6 +69,7 @@ FAILED = frozenset({"failed", "failure", "error", "crashed", "cancelled", "cance
 
 KNOWN_TYPES = {name.lower(): name for name in ("Father", "Architect", "Developer", "QA")}
 
+_SECONDS_SINCE = re.compile(r"\d{9,16}(\.\d+)?", re.ASCII)
 _SECONDS_END, _MILLISECONDS_END = 1e11, 1e14  # the year 5138, told in either unit
 
 
@@ -75,7 +77,11 @@ def time_of(value: object) -> datetime | None:
     """Read a time: ISO 8601 (without a zone: UTC), or seconds, ms or microseconds since 1970."""
     try:
         if isinstance(value, str):
-            return utc(datetime.fromisoformat(value.strip()))
+            text = value.strip()
+            if _SECONDS_SINCE.fullmatch(text):  # else taken for a day of the year 1712, or such
+                return time_of(float(text))
+            # CPython reads up to a NUL, and leaves out what follows.
+            return utc(datetime.fromisoformat(text.replace("\0", " NUL ")))
         if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
             unit = 1 if value < _SECONDS_END else 1e3 if value < _MILLISECONDS_END else 1e6
             return datetime.fromtimestamp(value / unit, UTC)
