@@ -161,6 +161,7 @@ def undo_command(
 def _plan(source: Source, work: Work, result: dict[str, Any], *, anew: bool, as_json: bool) -> bool:
     """Make the plan, or take the one that is there; tell whether nothing was refused."""
     path = None if anew else planned_before(source, work)
+    seen = path is not None
     if path is None:
         with progress() as bar:
             task = bar.add_task("Reading", total=None)
@@ -168,7 +169,7 @@ def _plan(source: Source, work: Work, result: dict[str, Any], *, anew: bool, as_
     found = report_of(path)
     result["report"] = found.as_json() | {"plan_file": work.shown(path.name)}
     if not as_json:
-        show_report(found, work.shown(path.name), short=not anew)
+        show_report(found, work.shown(path.name), short=seen)
     return not found.outcomes["refused"]
 
 

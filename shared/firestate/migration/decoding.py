@@ -18,7 +18,7 @@ from firestate.limits import MAX_FILE_BYTES, MAX_NESTING
 from firestate.migration.records import Refusal
 from firestate.schema.reading import depth_of, parse_json
 
-_PICKLE = re.compile(rb"\x80[\x00-\x05]|\([dl]|c[\w.]+\n\w+\n")
+_PICKLE = re.compile(rb"\x80[\x00-\x05]|\([dl]|[}\])]q\x00|c[\w.]+\n\w+\n")
 _PICKLED_IN_JSON = re.compile(rb'"py/(object|reduce|type|function|repr)"\s*:')
 _WIDE = {
     codecs.BOM_UTF32_LE: "UTF-32",
@@ -201,7 +201,7 @@ def _is_python(text: str, rest: str) -> bool:
     if len(text) > _LONGEST_PYTHON or not rest.startswith(_OF_PYTHON):
         return False
     try:
-        with warnings.catch_warnings(action="ignore"):  # of its escapes
+        with warnings.catch_warnings(action="ignore"):  # it warns of escapes
             return isinstance(ast.literal_eval(text.strip()), dict | list)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return False

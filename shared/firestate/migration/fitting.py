@@ -93,10 +93,13 @@ def _move(body: dict[str, Any], left: dict[str, Any], name: str, defaults: dict[
 def move_inexact(body: dict[str, Any], left: dict[str, Any]) -> None:
     """Move metrics that are stored as floats, and would not be the same any more."""
     metrics = body.get("performance_metrics")
-    for name, value in list(metrics.items()) if isinstance(metrics, dict) else ():
-        if isinstance(value, int) and abs(value) > _EXACT:
-            keep(left, f"performance_metrics.{name}", value)
-            body["performance_metrics"] = metrics = {k: v for k, v in metrics.items() if k != name}
+    if not isinstance(metrics, dict):
+        return
+    large = {k: v for k, v in metrics.items() if isinstance(v, int) and abs(v) > _EXACT}
+    if large:
+        body["performance_metrics"] = {k: v for k, v in metrics.items() if k not in large}
+    for name, value in large.items():
+        keep(left, f"performance_metrics.{name}", value)
 
 
 def _move_entries(body: dict[str, Any], left: dict[str, Any], name: str) -> None:
@@ -127,9 +130,10 @@ def _fitting_items(name: str, items: list[Any]) -> tuple[list[Any], dict[str, An
             moved |= {f"{place}.{key}": item[key] for key in odd}
             continue
         fit = None if name == "task_history" else _as_name(name, item)
-        if fit is not None and len(kept) < MAX_NAMES:
+        room = len(kept) < MAX_NAMES
+        if fit is not None and room:
             kept.append(fit)
-        if fit != item or len(kept) >= MAX_NAMES:
+        if fit != item or not room:
             moved[place] = item
     return kept, moved
 

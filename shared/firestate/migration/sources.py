@@ -116,7 +116,7 @@ class FolderSource:
         try:
             found = path.stat()
             if not stat.S_ISREG(found.st_mode):
-                raise _NO_FILE
+                raise _no_file()
             if found.st_size > MAX_FILE_BYTES:
                 raise too_large(found.st_size)
             data = path.read_bytes()
@@ -154,7 +154,7 @@ class FolderSource:
         except OSError as error:
             return Unlisted(name, unreadable(error).refusal)
         if not stat.S_ISREG(found.st_mode):
-            return Unlisted(name, _NO_FILE.refusal)  # to read a pipe could take for ever
+            return Unlisted(name, _no_file().refusal)  # to read a pipe could take for ever
         return Listed(name, found.st_size, _date(found.st_mtime))
 
 
@@ -162,7 +162,9 @@ _CIRCLE = Refusal(
     "line 1 column 1", "is a link to a folder that it lies in", "remove the link, it holds no file"
 )
 
-_NO_FILE = Unreadable("line 1 column 1", "is no file: a pipe, a socket or a device", "remove it")
+
+def _no_file() -> Unreadable:
+    return Unreadable("line 1 column 1", "is no file: a pipe, a socket or a device", "remove it")
 
 
 def is_read(name: str) -> bool:

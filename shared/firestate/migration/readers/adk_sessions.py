@@ -57,15 +57,12 @@ def read(value: Any, facts: Facts) -> Iterator[Record | Refusal]:  # noqa: ANN40
 def _state(session: dict[str, Any], name: str, facts: Facts, *, first: bool) -> Record:
     own = [each for each in session["events"] if each["author"] == name]
     others = [each for each in session["events"] if each["author"] == _USER] if first else []
-    draft = Draft(f"agent {name}", {"events": [each for each in session["events"] if each in own]})
+    draft = Draft(f"agent {name}", {"events": list(own)})
     if first:
-        beside = {
-            key: each
-            for key, each in session.items()
-            if key not in ("id", "events", "state", "context")
-        }
+        home = "state" if isinstance(session.get("state"), dict) else "context"
+        beside = {key: each for key, each in session.items() if key not in ("id", "events", home)}
         draft.left |= beside | ({"user_events": others} if others else {})
-        memory = session.get("state", session.get("context"))
+        memory = session.get(home)
         draft.fields["memory_context"] = memory if isinstance(memory, dict) else {}
     draft.fields |= {"agent_id": name, "session_id": session["id"]}
     draft.guess("agent_type", name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from firestate.migration.readers.coordination_logs import is_event, is_name, leave
 from firestate.migration.records import NO_SESSION, NO_TYPE, Draft, Facts, Kind, Record, Refusal
 from firestate.migration.words import STATUSES, TASK_STATUSES, hinted_type, time_of
 from firestate.schema.values import digest
@@ -20,6 +21,8 @@ NAME = "agent-states"
 
 _WORDS = ("status", "last_active", "current_task", "session_id")
 _OF_EVENTS = ("event_type", "from_agent", "source_agent_id", "to_agent", "target_agent_id")
+_OF_STATES = ("last_active", "last_updated", "current_task", "task_history", "memory_context")
+_OF_SETTINGS = ("feature_flags", "emergency_stop", "global_config")
 _NAMES_OF_FILES = re.compile(
     r"(agent_.*|.*_states?|.*_agents?|agents?|autonomous_.*|monitoring_.*)\.json", re.IGNORECASE
 )
@@ -54,7 +57,8 @@ _TIMES = ("last_updated", "last_active", "created_at")
 def recognises(value: Any, name: str) -> bool:  # noqa: ANN401 - any JSON
     """One state, `agents`, a list of states, or a map of states."""
     if isinstance(value, list):
-        return bool(value) and all(is_state(each) or is_status(each) for each in value)
+        # A list may hold a broken entry, which is refused by itself.
+        return 2 * sum(is_state(each) or is_status(each) for each in value) > len(value)
     if not isinstance(value, dict):
         return False
     return is_state(value) or is_status(value) or _by_name(value, name) is not None
@@ -64,15 +68,23 @@ def is_state(value: object) -> bool:
     """Whether an object is the state of one agent."""
     if not isinstance(value, dict) or any(word in value for word in _OF_EVENTS):
         return False
+    if is_event(value) and not any(word in value for word in _OF_STATES):
+        return False
     if "agent_id" in value and "agent_type" in value:
         return True
-    return sum(word in value for word in _WORDS) > 1 and not is_status(value)
+    return sum(word in value for word in _WORDS) > 1 and not (
+        {"status", "last_active"} <= value.keys() and _is_of_system(value)
+    )
 
 
 def is_status(value: object) -> bool:
     """Whether an object is the status of a system, which names no agent."""
     if not isinstance(value, dict) or not {"status", "last_active"} <= value.keys():
         return False
+    return _is_of_system(value) and not any(word in value for word in _OF_SETTINGS)
+
+
+def _is_of_system(value: dict[str, Any]) -> bool:
     names = ("agent_id", "agent_type", "current_task", "session_id", "agentId", "id", "name")
     return not any(each in value for each in (*names, *_OF_EVENTS))
 
@@ -81,16 +93,24 @@ def read(value: Any, facts: Facts) -> Iterator[Record | Refusal]:  # noqa: ANN40
     """Give a state for each agent, in the order of the file."""
     if isinstance(value, list):
         for number, each in enumerate(value):
-            yield _state(f"[{number}]", each, facts)
+            if is_state(each) or is_status(each):
+                yield _state(f"[{number}]", each, facts)
+            else:
+                yield Refusal(
+                    f"[{number}]",
+                    "is no state: it needs agent_id and agent_type, or two of " + ", ".join(_WORDS),
+                    "complete it, or leave it out of the file",
+                )
     elif is_state(value) or is_status(value):
         yield _state("", value, facts)
     else:
         states, prefix = _by_name(value, facts.name) or ({}, "")
         rest = {key: each for key, each in value.items() if each is not states} if prefix else {}
-        for number, (key, each) in enumerate(states.items()):
+        for key, each in states.items():
             if isinstance(each, dict):
                 # What stands beside the agents is kept with the first of them.
-                yield _state(f"{prefix}{key}", each, facts, key, rest if number == 0 else {})
+                yield _state(f"{prefix}{key}", each, facts, key, rest)
+                rest = {}
             else:
                 yield Refusal(
                     f"{prefix}{key}", "is no object, and so no state", "leave it out of the file"
@@ -99,10 +119,11 @@ def read(value: Any, facts: Facts) -> Iterator[Record | Refusal]:  # noqa: ANN40
 
 def _by_name(value: dict[str, Any], name: str) -> tuple[dict[str, Any], str] | None:
     """Give the map of states by name that is in `value`, or is `value`, and the path to it."""
-    agents = value.get("agents")
-    if isinstance(agents, dict) and agents:
-        known = [each for each in agents.values() if isinstance(each, dict) and _looks(each)]
-        return (agents, "agents.") if known else None
+    for word in ("agents", "agent_states"):
+        agents = value.get(word)
+        if isinstance(agents, dict) and agents:
+            known = [each for each in agents.values() if isinstance(each, dict) and _looks(each)]
+            return (agents, f"{word}.") if known else None
     if not value or not all(isinstance(each, dict) and _looks(each) for each in value.values()):
         return None
     sure = all(is_state(each) for each in value.values())
@@ -138,26 +159,34 @@ def _state(
 
 def _take(draft: Draft, name: str, old_names: tuple[str, ...]) -> None:
     wanted = _TYPES.get(name, object)
-    if name in _TIMES:
-        wanted = str | int | float  # type: ignore[assignment] # isinstance takes unions
     for each in (name, *old_names):
-        if draft.left.get(each) is not None and isinstance(draft.left[each], wanted):
-            draft.take(name, each)
-            return
+        given = draft.left.get(each)
+        if given is None or not isinstance(given, wanted):
+            continue
+        if name in _TIMES and time_of(given) is None:
+            continue
+        draft.fields[name] = draft.left.pop(each)
+        if each != name:
+            draft.mapped.append(f"{each} is {name}")
+        return
 
 
 def _identify(draft: Draft, old: dict[str, Any], key: str | None, *, of_system: bool) -> None:
     fields = draft.fields
-    if key is not None and "agent_id" not in fields:
+    if key and not is_name(fields.get("agent_id")):
+        leave(draft, "agent_id")
         fields["agent_id"] = key
     if of_system:
         draft.guess("agent_type", "System")
-    if not isinstance(fields.get("agent_id"), str | int):
+    if not is_name(fields.get("agent_id")):
+        leave(draft, "agent_id")
         # A hash of what is in it: two files of one agent that has no name are two agents.
         draft.guess("agent_id", digest(old)[:12])
-    if not isinstance(fields.get("agent_type"), str):
+    if not isinstance(fields.get("agent_type"), str) or not fields["agent_type"]:
+        leave(draft, "agent_type")
         draft.guess("agent_type", hinted_type(str(fields["agent_id"])) or NO_TYPE)
-    if not isinstance(fields.get("session_id"), str | int):
+    if not is_name(fields.get("session_id")):
+        leave(draft, "session_id")
         draft.guess("session_id", NO_SESSION)
 
 
@@ -196,14 +225,7 @@ def _task(draft: Draft, number: int, entry: object) -> object:
 
 def _date(draft: Draft, facts: Facts) -> None:
     """Put times in; one that is missing is as the next best, and at last as the file's date."""
-    found = {}
-    for name in _TIMES:
-        given = draft.fields.pop(name, None)
-        if given is None:
-            continue
-        found[name] = time_of(given)
-        if found[name] is None:
-            draft.left[name] = given
+    found = {name: time_of(draft.fields.pop(name, None)) for name in _TIMES}
     times = {name: time for name, time in found.items() if time is not None}
     latest = max(times.values(), default=None)
     for name in _TIMES:

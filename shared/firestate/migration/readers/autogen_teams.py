@@ -58,10 +58,12 @@ def read(value: Any, facts: Facts) -> Iterator[Record | Refusal]:  # noqa: ANN40
         agent = {"agent_state": value}
         yield _state(_Place("", _speaker(value) or session_id), agent, agent, saved)
         return
-    if not value["agent_states"]:
+    if not any(value["agent_states"].values()):
         yield Refusal("agent_states", "is empty: the team has no agent", "leave the file out")
         return
-    beside = {f"beside.{k}": v for k, v in value.items() if k not in ("agent_states", "team_id")}
+    beside = {f"beside.{k}": v for k, v in value.items() if k != "agent_states"}
+    if known:
+        beside.pop("beside.team_id")
     empty = [key for key, each in value["agent_states"].items() if each == {}]
     beside |= {"beside.empty": empty} if empty else {}
     yield from _team(value, _Place("", None), saved, beside)

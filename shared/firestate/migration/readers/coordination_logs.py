@@ -42,6 +42,17 @@ def is_event(value: object) -> bool:
     return known and any(name in value for name in (*_SOURCES, *_TARGETS[:2]))
 
 
+def is_name(value: object) -> bool:
+    """Whether a value can name somebody."""
+    return isinstance(value, str | int) and not isinstance(value, bool) and value != ""
+
+
+def leave(draft: Draft, name: str) -> None:
+    """Keep a value that is no good for its field beside, as it was."""
+    if name in draft.fields:
+        draft.left[name] = draft.fields.pop(name)
+
+
 def read(value: Any, facts: Facts) -> Iterator[Record | Refusal]:  # noqa: ANN401 - any JSON
     """Give the events in the order of the file."""
     if is_event(value):
@@ -103,11 +114,14 @@ def _translate(draft: Draft) -> None:
         draft.left["event_type"] = kind
     elif known != kind:
         draft.say("event_type", kind, known)
-    if not isinstance(fields.get("source_agent_id"), str | int):
+    if not is_name(fields.get("source_agent_id")):
+        leave(draft, "source_agent_id")
         draft.guess("source_agent_id", "unknown")
     if not isinstance(fields.get("source_agent_type"), str):
+        leave(draft, "source_agent_type")
         draft.guess("source_agent_type", _type_of(fields["source_agent_id"]))
     if "target_agent_id" in fields and not isinstance(fields.get("target_agent_type"), str):
+        leave(draft, "target_agent_type")
         draft.guess("target_agent_type", _type_of(fields["target_agent_id"]))
 
 
@@ -131,7 +145,7 @@ def _duration(draft: Draft) -> None:
         given = draft.left.get(name)
         if isinstance(given, bool) or not isinstance(given, int | float):
             continue
-        if 0 <= given / unit <= MAX_DURATION_SECONDS:
+        if 0 <= given <= MAX_DURATION_SECONDS * unit:
             draft.fields["duration_seconds"] = float(given / unit)
             if unit == 1:
                 draft.left.pop(name)  # else the old number is kept beside the one it was made of

@@ -76,14 +76,15 @@ def _side_by_side(
     value: dict[str, Any], session_id: str, facts: Facts
 ) -> Iterator[Record | Refusal]:
     blocks, tools = _by_id(value["blocks"]), _by_id(value["tools"])
-    used: set[str] = set()
+    used: set[tuple[str, str]] = set()
     seen: Counter[str] = Counter()
     agents = [each if isinstance(each, dict) else {} for each in value["agents"]]
-    names = {each.get("id"): each.get("name") for each in agents}
+    names = {str(each.get("id")): each.get("name") for each in agents}
     for agent in agents:
-        used |= {*_ids(agent, "block_ids"), *_ids(agent, "tool_ids")}
+        used |= {(name, each) for name in ("block_ids", "tool_ids") for each in _ids(agent, name)}
     beside = {f"beside.{k}": v for k, v in value.items() if k not in ("agents", "blocks", "tools")}
-    spare = [each for key, each in (blocks | tools).items() if key not in used]
+    spare = [each for key, each in blocks.items() if ("block_ids", key) not in used]
+    spare += [each for key, each in tools.items() if ("tool_ids", key) not in used]
     beside |= {"beside.unused": spare} if spare else {}
     for number, agent in enumerate(agents):
         if not agent:
@@ -93,12 +94,14 @@ def _side_by_side(
         draft.left |= beside
         beside = {}
         own = [tools[each] for each in _ids(agent, "tool_ids") if each in tools]
+        if draft.left.get("tools"):
+            draft.left["tools.named"] = draft.left["tools"]
         draft.left["tools"] = own
         memory = [blocks[each] for each in _ids(agent, "block_ids") if each in blocks]
-        if (parent := _manager(value, agent)) and isinstance(names.get(parent), str):
-            draft.fields["parent_agent_id"] = names[parent]
+        if (parent := names.get(str(_manager(value, agent)))) and isinstance(parent, str):
+            draft.fields["parent_agent_id"] = parent
         # Those of one name are told apart by their number.
-        name = str(agent.get("name"))
+        name = str(agent.get("name") or "agent")
         seen[name] += 1
         if seen[name] > 1:
             draft.left["name"] = f"{name}-{seen[name]}"
@@ -112,9 +115,9 @@ def _state(
     session_id, blocks, tools = parts
     if not draft.take("agent_id", "name"):
         draft.guess("agent_id", session_id)
-    kind = draft.left.pop("agent_type", None)
+    kind = draft.left.get("agent_type")
     if isinstance(kind, str) and kind:
-        draft.fields["agent_type"] = kind
+        draft.take("agent_type")
     else:
         draft.guess("agent_type", "letta")
     draft.guess("session_id", session_id)
@@ -152,10 +155,11 @@ def _memory(blocks: list[Any]) -> tuple[dict[str, Any], list[Any]]:
 
 
 def _by_id(items: list[Any]) -> dict[str, Any]:
-    return {
-        str(each.get("id", number)) if isinstance(each, dict) else str(number): each
-        for number, each in enumerate(items)
-    }
+    found: dict[str, Any] = {}
+    for number, each in enumerate(items):
+        key = str(each.get("id", number)) if isinstance(each, dict) else str(number)
+        found[f"{key}#{number}" if key in found else key] = each
+    return found
 
 
 def _ids(agent: dict[str, Any], name: str) -> list[str]:
@@ -167,7 +171,7 @@ def _manager(value: dict[str, Any], agent: dict[str, Any]) -> object:
     groups = value.get("groups")
     for group in groups if isinstance(groups, list) else ():
         manager = group.get("manager_config") if isinstance(group, dict) else None
-        if isinstance(manager, dict) and agent.get("id") in (group.get("agent_ids") or ()):
+        if isinstance(manager, dict) and str(agent.get("id")) in _ids(group, "agent_ids"):
             return manager.get("manager_agent_id")
     return None
 

@@ -50,8 +50,9 @@ def read(value: Any, facts: Facts) -> Iterator[Record | Refusal]:  # noqa: ANN40
         draft.left |= beside
         beside = {}
         draft.fields["agent_id"] = _name(role, key, roles)
-        draft.left.pop("name", None)
-        draft.left["key"] = key
+        if draft.fields["agent_id"] == role.get("name"):
+            draft.left.pop("name")
+        draft.left["role.key" if "key" in role else "key"] = key
         profile = role.get("profile")
         draft.fields["agent_type"] = profile if isinstance(profile, str) and profile else key
         draft.fields["agent_config"] = {

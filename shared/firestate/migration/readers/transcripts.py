@@ -39,8 +39,9 @@ def read(value: Any, facts: Facts) -> Iterator[Record | Refusal]:  # noqa: ANN40
                 events.append(message["event"])
             else:
                 states[message["state"]["agent_id"]] = message["state"]
-    except (ValueError, TypeError, OverflowError) as error:
-        yield Refusal("mistake_step", f"cannot be read: {error}", "put a whole number there")
+    except (ValueError, TypeError, OverflowError, AttributeError) as error:
+        advice = "put a whole number there, and into mistake_agent a name"
+        yield Refusal("mistake_step", f"cannot be read: {error}", advice)
         return
     for number, event in enumerate(events):
         yield _record(Kind.EVENT, f"event {number}", event, {}, ("timestamp",))
