@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from firestate.limits import INT64_MAX
 from firestate.migration.building import Built, build
-from firestate.migration.fitting import LEGACY
 from firestate.schema.documents import to_document
+from firestate.schema.ids import LEGACY
 from firestate.schema.messages import EventMessage
 from tests.unit.strategies import json_values, texts, words
 
@@ -55,7 +55,7 @@ def legacy_of(built: Built) -> dict[str, Any]:
     entry = document["memory_context" if "memory_context" in document else "context"].get(LEGACY)
     if entry is None:
         return {}
-    found = dict(entry.get("fields", {})) | json.loads(entry.get("unfit", "{}"))
+    found: dict[str, Any] = dict(entry.get("fields", {})) | json.loads(entry.get("unfit", "{}"))
     if built.parts:
         found |= json.loads(b"".join(built.parts[path] for path in sorted(built.parts)))
     return found

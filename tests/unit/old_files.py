@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from firestate.migration.opening import open_json
-from firestate.migration.records import Record, Refusal
+from firestate.migration.readers import agent_states, coordination_logs
+from firestate.migration.records import Facts, Record, Refusal
 
 DATE = datetime(2025, 6, 1, tzinfo=UTC)
 """Of each file."""
@@ -26,3 +27,11 @@ def records_of(value: Any, name: str = "x.json") -> list[Record]:
     found = opened(value, name)[1]
     assert all(isinstance(each, Record) for each in found)
     return [each for each in found if isinstance(each, Record)]
+
+
+def record_of(value: Any) -> Record:
+    """Give the record of one old state or event."""
+    reader = agent_states if agent_states.recognises(value, "x.json") else coordination_logs
+    (record,) = reader.read(value, Facts("x.json", DATE))
+    assert isinstance(record, Record)
+    return record

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from firestate.counters.contribution import contribution_of
 from firestate.limits import MAX_HISTORY, MAX_NAMES, MAX_STATE_BYTES, MAX_VALUES
 from firestate.schema.ids import LEGACY
+from firestate.schema.models import AgentState, CoordinationEvent
 from firestate.schema.names import fit_id, fit_text
 from firestate.schema.values import extent, problems_of, text_problem
 
@@ -23,13 +24,13 @@ ROOM = 20_000
 """Bytes for what stands in a legacy entry beside its fields."""
 
 _MAPS = ("memory_context", "agent_config", "collaboration_context", "context", "task_context")
-_WHOLE = (
-    "error_message",
-    "current_task",
-    "tools_enabled",
-    "child_agent_ids",
-    "performance_metrics",
-    "task_totals",
+_NEEDED = frozenset(
+    {
+        name
+        for model in (AgentState, CoordinationEvent)
+        for name, info in model.model_fields.items()
+        if info.is_required()
+    }
 )
 _EXACT = 2**53  # past it not every whole number is a float
 _LISTS = ("task_history", "tools_enabled", "child_agent_ids")
@@ -133,7 +134,7 @@ def _fitting_items(name: str, items: list[Any]) -> tuple[list[Any], dict[str, An
         room = len(kept) < MAX_NAMES
         if fit is not None and room:
             kept.append(fit)
-        if fit != item or not room:
+        if fit is None or fit != item or not room:
             moved[place] = item
     return kept, moved
 
@@ -194,7 +195,7 @@ def _by_size(body: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
             found += [
                 (extent(item).size, name, key) for key, item in value.items() if key != LEGACY
             ]
-        elif name in _WHOLE:
+        elif value and (name in STATE or name not in _NEEDED) and name != "task_history":
             found.append((extent(value).size, name, None))
     found.sort(key=lambda each: (-each[0], each[1], each[2] or ""))
     yield from ((name, key) for _, name, key in found)
