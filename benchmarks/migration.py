@@ -63,10 +63,11 @@ def _rate(states: int) -> int:
         os.environ["FIRESTORE_EMULATOR_HOST"] = host
         folder = Path(name)
         _fill(folder / "old", states * 3_000, lambda _random: 3_000)
-        for title, paces in {
+        paces_of: dict[str, tuple[Pace, Pace]] = {
             "under the same throttle": (Throttle(), Throttle()),
             "without a throttle": (NoThrottle(), NoThrottle()),
-        }.items():
+        }
+        for title, paces in paces_of.items():
             ours, store = _apply(folder, title, paces[0])
             documents = [(each.path, each.data) for each in store.query(ALL_STATES.query())]
             bare = _bare(f"bare-{len(title)}", documents, paces[1])
@@ -148,7 +149,8 @@ def _fill(folder: Path, size: int, size_of: Callable[[random.Random], int]) -> i
     chosen = random.Random(1)
     number = written = 0
     while written < size:
-        states, filled = [], 0
+        states: list[dict[str, Any]] = []
+        filled = 0
         while filled < _FILE_BYTES and len(states) < _PER_FILE and written + filled < size:
             text = chosen.randbytes(size_of(chosen) // 2).hex()
             states.append(_state(number, text))

@@ -11,6 +11,7 @@ from firestate.counters.contribution import contribution_of
 from firestate.errors import InvalidMessageError
 from firestate.limits import LEGACY_PART_BYTES, MAX_DOCUMENT_BYTES, MAX_HISTORY, MAX_NAMES
 from firestate.migration.building import build, revision_of
+from firestate.migration.fitting import fit_agent_id
 from firestate.schema.messages import EventMessage, StateMessage
 from firestate.schema.values import stored_size
 from tests.migration.moving import old_event, old_state
@@ -63,10 +64,10 @@ def test_an_old_legacy_entry_makes_room() -> None:
     ("changes", "field", "value", "kept"),
     [
         ({"agent_type": "code_writer"}, "agent_type", "code-writer", {"agent_type": "code_writer"}),
-        ({"agent_id": "a/b"}, "agent_id", "a-b", {"agent_id": "a/b"}),
+        ({"agent_id": "a/b"}, "agent_id", fit_agent_id("a/b"), {"agent_id": "a/b"}),
         ({"agent_id": 7}, "agent_id", "7", {"agent_id": 7}),
-        ({"session_id": "__x__"}, "session_id", "--x__", {"session_id": "__x__"}),
-        ({"parent_agent_id": "\ud800"}, "parent_agent_id", "-", {"parent_agent_id": "\ud800"}),
+        ({"session_id": "__x__"}, "session_id", fit_agent_id("__x__"), {"session_id": "__x__"}),
+        ({"parent_agent_id": "\ud800"}, "parent_agent_id", "--de7f56", {"parent_agent_id": "\ud800"}),
         ({"parent_agent_id": {"a": 1}}, "parent_agent_id", None, {"parent_agent_id": {"a": 1}}),
         ({"current_task": ["x"]}, "current_task", None, {"current_task": ["x"]}),
         ({"current_task": "\udfff"}, "current_task", None, {"current_task": "\udfff"}),
@@ -78,7 +79,7 @@ def test_an_old_legacy_entry_makes_room() -> None:
             ["t"],
             {"tools_enabled[0]": {"name": "t", "grid": [[1]]}},
         ),
-        ({"child_agents": ["a/b", "c"]}, "child_agent_ids", ["a-b", "c"],
+        ({"child_agents": ["a/b", "c"]}, "child_agent_ids", [fit_agent_id("a/b"), "c"],
             {"child_agent_ids[0]": "a/b"}),
         ({"metrics": {"n": 1, "p": "5%"}}, "performance_metrics", {"n": 1},
             {"performance_metrics.p": "5%"}),

@@ -108,7 +108,7 @@ class BucketWork:
 def bucket_client(name: str) -> Any:  # noqa: ANN401 - a Bucket, which has no types
     """Give the bucket; raise ConfigurationError where the library or credentials are missing."""
     try:
-        from google.cloud import storage  # type: ignore[attr-defined] # noqa: PLC0415 - an extra
+        from google.cloud import storage  # type: ignore[attr-defined,import-untyped,unused-ignore] # noqa: PLC0415 - an extra
     except ImportError as error:
         message = 'to read a bucket, install the library for it: pip install "firestate[buckets]"'
         raise ConfigurationError(message) from error

@@ -22,7 +22,15 @@ from firestate.limits import (
     MAX_STATE_BYTES,
     MAX_VALUES,
 )
-from firestate.migration.fitting import EVENT, ROOM, STATE, keep, move_inexact, move_unfit
+from firestate.migration.fitting import (
+    EVENT,
+    ROOM,
+    STATE,
+    fit_agent_id,
+    keep,
+    move_inexact,
+    move_unfit,
+)
 from firestate.migration.records import Kind, Record
 from firestate.schema.ids import LEGACY
 from firestate.schema.messages import EventMessage, StateMessage, event_message, state_message
@@ -120,7 +128,7 @@ def _message(record: Record, body: dict[str, Any], writer: str) -> StateMessage 
 
 def _fit_names(body: dict[str, Any], left: dict[str, Any]) -> None:
     """Make ids and types of what foreign systems call their agents; keep what that changes."""
-    for names, fit in ((_IDS, fit_id), (_TYPES, fit_type)):
+    for names, fit in ((_IDS, fit_agent_id), (_TYPES, fit_type)):
         for name in names:
             given = body.get(name)
             if isinstance(given, bool) or not isinstance(given, str | int):

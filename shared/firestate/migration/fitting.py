@@ -13,7 +13,7 @@ from firestate.limits import MAX_HISTORY, MAX_NAMES, MAX_STATE_BYTES, MAX_VALUES
 from firestate.schema.ids import LEGACY
 from firestate.schema.models import AgentState, CoordinationEvent
 from firestate.schema.names import fit_id, fit_text
-from firestate.schema.values import extent, problems_of, text_problem
+from firestate.schema.values import digest, extent, problems_of, text_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,6 +76,12 @@ def move_unfit(
         else:
             _move(body, left, name, defaults)
     return len(left) > before
+
+
+def fit_agent_id(given: str) -> str:
+    """Give the id of a foreign name. One that is changed gets a digest: `a/b` is not `a-b`."""
+    fitted = fit_id(given)
+    return fitted if fitted == given else fit_id(f"{fitted[:300]}-{digest(given)[:6]}")
 
 
 def keep(left: dict[str, Any], name: str, value: object) -> None:
@@ -143,7 +149,7 @@ def _as_name(name: str, item: object) -> str | None:
     """Give an agent's child, or a tool, by its name: a tool may be described, not only named."""
     if name == "child_agent_ids":
         named = isinstance(item, str | int) and not isinstance(item, bool)
-        return fit_id(str(item)) if named else None
+        return fit_agent_id(str(item)) if named else None
     if isinstance(item, dict):
         item = item.get("name")
     if isinstance(item, str):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from firestate.migration.decoding import Unreadable, decode
+from firestate.migration.decoding import Unreadable, check_head, decode
 from firestate.migration.readers import reader_of
 from firestate.migration.records import Facts, Record, Refusal
 from firestate.schema.names import fit_text
@@ -14,6 +14,10 @@ from firestate.schema.names import fit_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
+
+
+LINES = (".jsonl", ".ndjson")
+"""What files of JSON Lines are called: there the name decides, one line alone is any JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,8 @@ def _decoded(text: str) -> Any:  # noqa: ANN401 - any JSON
 def open_json(data: bytes, name: str, date: datetime) -> Opened:
     """Find out what a file holds; raise Unreadable where it is no JSON, or no state."""
     sha256 = hashlib.sha256(data).hexdigest()
-    value = decode(data)
+    broken: dict[str, Refusal] = {}
+    value = _lines(data, broken) if name.lower().endswith(LINES) else decode(data)
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         value = _decoded(value)
     reader = reader_of(value, name)
@@ -51,4 +56,26 @@ def open_json(data: bytes, name: str, date: datetime) -> Opened:
             f"is JSON ({fit_text(shown[:80])}), but no state, log or configuration that is known",
             "leave it out; or add a reader of its format",
         )
-    return Opened(sha256, date, reader.NAME, lambda: reader.read(value, Facts(name, date)))
+
+    def records() -> Iterator[Record | Refusal]:
+        for found in reader.read(value, Facts(name, date)):
+            # A line that is no JSON was handed on as null, which no reader takes.
+            yield broken.get(found.place, found) if isinstance(found, Refusal) else found
+
+    return Opened(sha256, date, reader.NAME, records)
+
+
+def _lines(data: bytes, broken: dict[str, Refusal]) -> Any:  # noqa: ANN401 - any JSON
+    """Give the values of JSON Lines as a list; what is wrong with a line by its place in that."""
+    check_head(data)
+    values: list[Any] = []
+    for number, line in enumerate(data.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            values.append(decode(line))
+        except Unreadable as error:
+            place = error.refusal.place.replace("line 1 ", f"line {number} ")
+            broken[f"[{len(values)}]"] = replace(error.refusal, place=place)
+            values.append(None)
+    return values[0] if len(values) == 1 and not broken else values

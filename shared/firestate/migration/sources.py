@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from firestate.errors import ConfigurationError
 from firestate.limits import MAX_FILE_BYTES
 from firestate.migration.decoding import Unreadable, too_large
-from firestate.migration.opening import Opened, open_json
+from firestate.migration.opening import LINES, Opened, open_json
 from firestate.migration.records import Refusal
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 WORK = ".firestate"
 """Plans and receipts lie in folders of this name: they are never taken for old files."""
 
-_READ = (".json", ".af", ".pkl", ".pickle")
+_READ = (".json", ".af", ".pkl", ".pickle", *LINES)
 _LEFT_OUT = frozenset({WORK, ".git", ".venv", "node_modules", "__pycache__"})
 _BUCKET = re.compile(r"gs://([^/]+)/?(.*)")
 SQLITE = b"SQLite format 3\0"

@@ -1,4 +1,4 @@
-"""Agents' states: one, a list, `{"agents": {id: state}}`, a map by name, a system's status.
+"""Agents' states: one, a list, `{"agents": ...}`, a map by name, a system's status.
 
 A state has `agent_id` and `agent_type`, or two of the words by which one is known. A system's
 status has `status` and `last_active` and names no agent: it becomes an agent of type System.
@@ -61,6 +61,8 @@ def recognises(value: Any, name: str) -> bool:  # noqa: ANN401 - any JSON
         return 2 * sum(is_state(each) or is_status(each) for each in value) > len(value)
     if not isinstance(value, dict):
         return False
+    if _list_in(value) is not None:
+        return recognises(value["agents"], name)
     return is_state(value) or is_status(value) or _by_name(value, name) is not None
 
 
@@ -91,13 +93,17 @@ def _is_of_system(value: dict[str, Any]) -> bool:
 
 def read(value: Any, facts: Facts) -> Iterator[Record | Refusal]:  # noqa: ANN401 - any JSON
     """Give a state for each agent, in the order of the file."""
-    if isinstance(value, list):
-        for number, each in enumerate(value):
+    states_in = value if isinstance(value, list) else _list_in(value)
+    if states_in is not None:
+        prefix = "" if states_in is value else "agents"
+        rest = {k: v for k, v in value.items() if k != "agents"} if prefix else {}
+        for number, each in enumerate(states_in):
             if is_state(each) or is_status(each):
-                yield _state(f"[{number}]", each, facts)
+                yield _state(f"{prefix}[{number}]", each, facts, beside=rest)
+                rest = {}
             else:
                 yield Refusal(
-                    f"[{number}]",
+                    f"{prefix}[{number}]",
                     "is no state: it needs agent_id and agent_type, or two of " + ", ".join(_WORDS),
                     "complete it, or leave it out of the file",
                 )
@@ -115,6 +121,12 @@ def read(value: Any, facts: Facts) -> Iterator[Record | Refusal]:  # noqa: ANN40
                 yield Refusal(
                     f"{prefix}{key}", "is no object, and so no state", "leave it out of the file"
                 )
+
+
+def _list_in(value: dict[str, Any]) -> list[Any] | None:
+    """Give a list of agents; in a file of Letta it has blocks and tools beside it."""
+    agents = value.get("agents")
+    return agents if isinstance(agents, list) and agents and "blocks" not in value else None
 
 
 def _by_name(value: dict[str, Any], name: str) -> tuple[dict[str, Any], str] | None:
