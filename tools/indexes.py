@@ -78,8 +78,8 @@ def indexes(shapes: Collection[Shape]) -> dict[str, Any]:
                     "fields": [{"fieldPath": name, "order": order} for name, order in fields],
                 }
             )
-    # Nobody queries the documents of these: each is read by its name.
-    collections = {shape.collection.rpartition("/")[2] for shape in shapes} | {SYSTEM, LEGACY}
+    # Nobody queries the documents of system_state: each is read by its name.
+    collections = {shape.collection.rpartition("/")[2] for shape in shapes} | {SYSTEM}
     overrides = [_override(name, "*", []) for name in sorted(collections)]
     overrides += [_override(name, "expire_at", []) | {"ttl": True} for name in EXPIRING]
     overrides += [_override(*field, entries) for field, entries in sorted(single.items())]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from firestate.schema.enums import AgentStatus, CoordinationEventType
-from firestate.schema.ids import EVENTS, MEMORIES, PARTS, QUARANTINE, SESSIONS, STATES
+from firestate.schema.ids import EVENTS, LEGACY, MEMORIES, PARTS, QUARANTINE, SESSIONS, STATES
 from firestate.schema.ids import SHARDS as SHARDS_PATH
 from firestate.stores.protocol import Query, Where
 
@@ -143,6 +143,9 @@ KEPT_WITH_CODE = Shape(QUARANTINE, ("code", "waiting"), order_by=("last_seen",),
 KEPT_OF_TOPIC = Shape(QUARANTINE, ("topic", "waiting"), order_by=("last_seen",), descending=True)
 KEPT = Shape(QUARANTINE, ("waiting",), order_by=("last_seen",), descending=True)
 PARTS_OF_KEPT = Shape(PARTS)
+
+# below a migrated state or event
+PARTS_OF_OLD = Shape(LEGACY)
 
 SHAPES = {name: each for name, each in list(globals().items()) if isinstance(each, Shape)}
 """All of the above by name."""

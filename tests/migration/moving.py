@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from firestate.migration.applying import apply_plan
+from firestate.migration.migration import planned_anew
 from firestate.migration.plan import Line, read_lines
-from firestate.migration.planning import PLAN, make_plan
+from firestate.migration.planning import PLAN
 from firestate.migration.sources import open_source
 from firestate.migration.target import Target
 from firestate.migration.throttle import NoThrottle
 from firestate.migration.undoing import Undone, undo
-from firestate.migration.verifying import Verified, verify_plan
+from firestate.migration.verifying import verify_plan
 from firestate.migration.work import FolderWork
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from firestate.migration.receipts import Verified
     from firestate.migration.tally import Tally
     from firestate.stores.protocol import Store
 
@@ -33,13 +35,14 @@ class Moving:
     source: Path
     folder: Path
     store: Store
+    label: str = ""
     work: FolderWork = field(init=False)
 
     def __post_init__(self) -> None:
         self.work = FolderWork(self.folder)
 
     def plan(self) -> list[Line]:
-        make_plan(open_source(str(self.source)), self.folder)
+        planned_anew(open_source(str(self.source)), self.work)
         return [line for _, line in read_lines(self.folder / PLAN)]
 
     def apply(self, *, until: Callable[[], bool] = lambda: False) -> Tally:
@@ -50,16 +53,11 @@ class Moving:
         return verify_plan(open_source(str(self.source)), self.work, self._target)
 
     def undo(self) -> Undone:
-        (receipt,) = self.folder.glob("receipt-*.jsonl")
-        return undo(receipt, self._target)
-
-    def receipt(self) -> list[dict[str, Any]]:
-        (receipt,) = self.folder.glob("receipt-*.jsonl")
-        return [json.loads(line) for line in receipt.read_text().splitlines()[1:-1]]
+        return undo(max(self.folder.glob("receipt-*.jsonl")), self._target)
 
     @property
     def _target(self) -> Target:
-        return Target(self.store, NoThrottle())
+        return Target(self.store, NoThrottle(), self.label)
 
 
 def written(folder: Path, files: dict[str, Any]) -> Path:

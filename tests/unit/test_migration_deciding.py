@@ -174,7 +174,7 @@ def timeless(**changes: Any) -> Built:
         (event(), None, Outcome.WRITTEN),
         (event(), event_head(event()), Outcome.THERE),
         (event(), event_head(event(note="other")), Outcome.REFUSED),
-        (timeless(), event_head(timeless(note="other")), Outcome.THERE),
+        (timeless(), event_head(timeless(note="other")), Outcome.REFUSED),
         (event(), stored("x", {}), Outcome.REFUSED),
         (event(timestamp=(NOW + timedelta(days=2)).isoformat()), None, Outcome.REFUSED),
     ],

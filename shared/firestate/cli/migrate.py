@@ -8,27 +8,35 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from firestate.cli.connect import FileOption, ProjectOption, fillable_store, local_file
+from firestate.cli.connect import (
+    FileOption,
+    ProjectOption,
+    fillable_store,
+    local_file,
+    project_or_fail,
+)
 from firestate.cli.migration_view import applied, undone, verified
 from firestate.cli.migration_view import report as show_report
 from firestate.cli.output import JsonOption, notes, print_json, progress
 from firestate.migration.applying import apply_plan
+from firestate.migration.controls import forget
 from firestate.migration.migration import planned_anew, planned_before
 from firestate.migration.plan import read_head
+from firestate.migration.planning import PLAN, listing_of
 from firestate.migration.report import report_of
 from firestate.migration.sources import open_source
-from firestate.migration.tally import outcomes_shown, progress_of
-from firestate.migration.target import Target
+from firestate.migration.tally import outcomes_shown, progress_of, scope_of
+from firestate.migration.target import Target, firestore_label
 from firestate.migration.throttle import NoThrottle, Throttle
 from firestate.migration.undoing import undo
 from firestate.migration.verifying import verify_plan
 from firestate.migration.work import FolderWork
 
 if TYPE_CHECKING:
+    from firestate.migration.receipts import Verified
     from firestate.migration.sources import Source
     from firestate.migration.tally import Tally
     from firestate.migration.undoing import Undone
-    from firestate.migration.verifying import Verified
     from firestate.migration.work import Work
 
 DEFAULT_WORK = Path(".firestate/migration")
@@ -116,12 +124,8 @@ def files(
                 verified(check, kept.shown(check.receipt))
     if as_json:
         print_json(result)
-    elif not apply:
-        more = (
-            ""
-            if verify
-            else f"Nothing was written. To carry it out: firestate migrate {source} --apply"
-        )
+    elif not (apply or verify):
+        more = f"Nothing was written. To carry it out: firestate migrate {source} --apply"
         notes().print(more, markup=False, soft_wrap=True)
     raise typer.Exit(0 if well else 1)
 
@@ -151,8 +155,9 @@ def undo_command(
             bar.update(task, completed=so_far.counts.total())
 
         found = undo(receipt, target, told=told)
+    forget(FolderWork(receipt.parent))
     if as_json:
-        print_json(dict(found.counts))
+        print_json(dict(found.counts) | {"reasons": found.reasons})
     else:
         undone(found)
     raise typer.Exit(1 if found.counts["left"] else 0)
@@ -162,6 +167,13 @@ def _plan(source: Source, work: Work, result: dict[str, Any], *, anew: bool, as_
     """Make the plan, or take the one that is there; tell whether nothing was refused."""
     path = None if anew else planned_before(source, work)
     seen = path is not None
+    if path is not None and read_head(path).listing != listing_of(source):
+        result["files_changed"] = True
+        notes().print(
+            "The files are not those of the plan any more: what is new, or was mended, is not in "
+            "it. Without --apply and --verify it is made anew.",
+            style="yellow",
+        )
     if path is None:
         with progress() as bar:
             task = bar.add_task("Reading", total=None)
@@ -175,13 +187,15 @@ def _plan(source: Source, work: Work, result: dict[str, Any], *, anew: bool, as_
 
 def _target(project: str | None, file: Path | None, rate: float | None) -> Target:
     """Give where to write to; a file on this machine has no pace to keep."""
-    pace = NoThrottle() if local_file(project, file) else Throttle(most=rate)
-    return Target(fillable_store(project, file), pace)
+    store = fillable_store(project, file)
+    if local := local_file(project, file):
+        return Target(store, NoThrottle(), f"file {local.resolve()}")
+    return Target(store, Throttle(most=rate), firestore_label(project_or_fail(project)))
 
 
 def _apply(source: Source, work: Work, target: Target) -> Tally:
-    head = read_head(work.folder / "plan.jsonl")
-    begun = progress_of(work, head.id)
+    head = read_head(work.folder / PLAN)
+    begun = progress_of(work, scope_of(head.id, target))
     if begun.done:
         notes().print(f"Going on at record {begun.done:,} of {head.lines:,}.", highlight=False)
     with progress() as bar:
@@ -193,7 +207,7 @@ def _apply(source: Source, work: Work, target: Target) -> Tally:
 
 def _verify(source: Source, work: Work, target: Target) -> Verified:
     with progress() as bar:
-        task = bar.add_task("Comparing", total=read_head(work.folder / "plan.jsonl").lines)
+        task = bar.add_task("Comparing", total=read_head(work.folder / PLAN).lines)
 
         def told(so_far: Verified) -> None:
             bar.update(task, completed=so_far.counts.total())

@@ -11,10 +11,10 @@ from firestate.migration.tally import outcomes_shown
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from firestate.migration.receipts import Verified
     from firestate.migration.report import Report
     from firestate.migration.tally import Tally
     from firestate.migration.undoing import Undone
-    from firestate.migration.verifying import Verified
 
 _MOST_LINES = 30
 _CENT = 0.01
@@ -56,7 +56,7 @@ def applied(tally: Tally) -> None:
     _line(out, f"Applied: {shown or 'nothing to do'}.", style="green" if tally.finished else None)
     for reason in tally.reasons[:_MOST_LINES]:
         _line(out, reason, style="red")
-    _more(out, min(len(tally.reasons), _MOST_LINES), len(tally.reasons))
+    _more(out, min(len(tally.reasons), _MOST_LINES), tally.counts["refused"])
 
 
 def verified(found: Verified, receipt: str) -> None:
@@ -73,8 +73,12 @@ def undone(found: Undone) -> None:
     """Show what was taken back."""
     out = console()
     _line(out, f"Undone: {found.counts['undone']:,} documents.", style="green")
+    if before := found.counts["undone before"]:
+        _line(out, f"Undone before, or gone: {before:,}.")
     if left := found.counts["left"]:
-        _line(out, f"Left as they are, changed since or undone before: {left:,}.", style="yellow")
+        _line(out, f"Left as they are: {left:,}.", style="yellow")
+    for reason in found.reasons[:_MOST_LINES]:
+        _line(out, f"  {reason}")
 
 
 def _price(dollars: float) -> str:

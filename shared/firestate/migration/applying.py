@@ -13,7 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from firestate.errors import DamagedDocumentError, InvalidMessageError, RefusedError
+from firestate.errors import (
+    DamagedDocumentError,
+    InvalidMessageError,
+    RefusedError,
+    SchemaTooNewError,
+)
 from firestate.limits import MIGRATION_BATCH, MIGRATION_BATCH_BYTES
 from firestate.migration.building import Built, build
 from firestate.migration.committing import Prepared, carry_out, prepare
@@ -21,7 +26,7 @@ from firestate.migration.controls import merge_controls
 from firestate.migration.deciding import WRITER, Outcome
 from firestate.migration.plan import MERGE, read_head
 from firestate.migration.planning import PLAN
-from firestate.migration.tally import PROGRESS, Tally, progress_of
+from firestate.migration.tally import PROGRESS, Tally, progress_of, scope_of
 from firestate.migration.throttle import patiently
 from firestate.migration.walking import is_controls, walk
 from firestate.migration.work import save_json
@@ -54,7 +59,7 @@ def apply_plan(
     """
     plan = work.folder / PLAN
     head = read_head(plan)
-    tally = progress_of(work, head.id)
+    tally = progress_of(work, scope_of(head.id, target))
 
     def kept() -> None:
         save_json(work, PROGRESS, tally.as_json(), soon=True)
@@ -177,11 +182,12 @@ def _merge(controls: list[Planned], tally: Tally, work: Work, target: Target) ->
     """Merge the controls: they stand last in a plan, and are done when all of it is."""
     if not controls:
         return
-    for planned in controls:
-        outcome = MERGE if planned.record else Outcome.REFUSED
-        tally.count(outcome, planned, planned.problem)
     records = [planned.record for planned in controls if planned.record]
+    refused = ""
     try:
-        merge_controls(target.store, records, work, tally.plan, now=target.clock)
-    except (RefusedError, DamagedDocumentError) as error:
-        tally.count(Outcome.REFUSED, controls[0], str(error))
+        patiently(lambda: merge_controls(target.store, records, work, tally.plan, now=target.clock))
+    except (RefusedError, DamagedDocumentError, SchemaTooNewError) as error:
+        refused = str(error)
+    for planned in controls:
+        reason = planned.problem or refused
+        tally.count(Outcome.REFUSED if reason else MERGE, planned, reason)

@@ -33,18 +33,24 @@ class BucketSource:
 
     def __init__(self, bucket: str, prefix: str) -> None:
         """Name bucket and prefix; raise ConfigurationError where there is no way to them."""
-        self.label = f"gs://{bucket}/{prefix}"
-        self._prefix = prefix
         self._bucket = bucket_client(bucket)
+        with translated(f"gs://{bucket}/{prefix}"):
+            alone = bool(prefix) and self._bucket.get_blob(prefix) is not None
+        # The prefix of a folder ends in a slash: `old` is neither `older` nor `old.json`.
+        self._prefix = prefix if alone or not prefix else f"{prefix.rstrip('/')}/"
+        self.label = f"gs://{bucket}/{self._prefix}"
+        self._only = prefix.rpartition("/")[2] if alone else None
 
     def list(self) -> Iterator[Listed | Unseen | Unlisted]:
         """Give the objects, in the order of their names; names are shown without the prefix."""
         with translated(self.label):
             for blob in self._bucket.client.list_blobs(self._bucket, prefix=self._prefix):
-                name = blob.name.removeprefix(self._prefix).lstrip("/") or blob.name
+                name = self._only or blob.name.removeprefix(self._prefix)
                 if blob.name.endswith("/") or f"/{WORK}/" in f"/{blob.name}":
                     continue
-                if not is_read(name):
+                if self._only is not None and blob.name != self._prefix:
+                    continue
+                if self._only is None and not is_read(name):
                     yield Unseen(name)
                     continue
                 yield Listed(name, blob.size or 0, _date(blob))
@@ -52,19 +58,14 @@ class BucketSource:
     def open(self, name: str, date: datetime | None = None) -> Opened:
         """Read an object; raise Unreadable."""
         with translated(f"{self.label} {name}"):
-            blob = self._find(name)
+            full = self._prefix if self._only is not None else f"{self._prefix}{name}"
+            blob = self._bucket.get_blob(full)
             if blob is None:
                 raise Unreadable("line 1 column 1", "is gone", "plan anew")
             if (blob.size or 0) > MAX_FILE_BYTES:
                 raise too_large(blob.size)
             data = blob.download_as_bytes()
         return open_json(data, name.rpartition("/")[2], date or _date(blob))
-
-    def _find(self, name: str) -> Any:  # noqa: ANN401 - a Blob, which has no types
-        for full in (f"{self._prefix}{name}", f"{self._prefix}/{name}", name):
-            if full.startswith(self._prefix) and (blob := self._bucket.get_blob(full)) is not None:
-                return blob
-        return None
 
 
 class BucketWork:

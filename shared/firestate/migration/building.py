@@ -61,6 +61,12 @@ class Built:
     guessed: frozenset[str]
     kept: tuple[str, ...]
 
+    @property
+    def row_path(self) -> str:
+        """The ledger row of a state; of an event there is none."""
+        message = self.message
+        return message.identity.row_path if isinstance(message, StateMessage) else ""
+
 
 def revision_of(last_updated: datetime) -> int:
     """Give the revision of a migrated state, in epoch 0: below all that an agent writes itself."""
@@ -69,6 +75,10 @@ def revision_of(last_updated: datetime) -> int:
 
 def build(record: Record, reader: str, writer: str, event_id: str | None = None) -> Built:
     """Give the message of a state or an event; raise InvalidMessageError where none can be."""
+    if record.stored:
+        return _built(
+            record, _message(record, dict(record.fields), writer), writer, record.parts, {}
+        )
     of_state = record.kind is Kind.STATE
     body: dict[str, Any] = (STATE if of_state else EVENT) | record.fields
     left = dict(record.left)
@@ -94,6 +104,16 @@ def build(record: Record, reader: str, writer: str, event_id: str | None = None)
             error = _halves(body, of_state) if isinstance(found, UnicodeEncodeError) else found
             if error.code not in ("schema", "size") or not move_unfit(body, left, error, of_state):
                 raise error from found
+    return _built(record, message, writer, parts, left)
+
+
+def _built(
+    record: Record,
+    message: StateMessage | EventMessage,
+    writer: str,
+    parts: dict[str, bytes],
+    left: dict[str, Any],
+) -> Built:
     path = message.path if isinstance(message, EventMessage) else message.identity.state_path
     return Built(
         path,

@@ -15,7 +15,6 @@ from firestate.migration.deciding import HEAD, ROW, Decision, Outcome, decide
 from firestate.migration.finding import find
 from firestate.migration.throttle import patiently
 from firestate.pipeline.contention import until_settled
-from firestate.schema.messages import StateMessage
 from firestate.stores.protocol import Create
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def prepare(built: Sequence[Built], target: Target) -> Prepared:
     beside = [path for each in built for path in _beside(each)]
     there = find(target.store, built, beside, _FIELDS) if built else {}
     decisions = [
-        decide(each, there.get(each.path), there.get(_row_path(each)), target.clock())
+        decide(each, there.get(each.path), there.get(each.row_path), target.clock())
         for each in built
     ]
     writes = [write for decision in decisions for write in decision.writes]
@@ -82,13 +81,8 @@ def _committed(prepared: Prepared, target: Target) -> list[Decision]:
 
 
 def _beside(built: Built) -> list[str]:
-    row = [_row_path(built)] if isinstance(built.message, StateMessage) else []
+    row = [built.row_path] if built.row_path else []
     return [*row, *built.parts]
-
-
-def _row_path(built: Built) -> str:
-    message = built.message
-    return message.identity.row_path if isinstance(message, StateMessage) else ""
 
 
 def _is_part(write: Write) -> bool:

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from firestate.migration.deciding import MIGRATED_BY, WRITER
+from firestate.migration.deciding import MIGRATED_BY, WRITER, has_ended, is_newer
 from firestate.schema.documents import to_document
 from firestate.schema.messages import EventMessage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from pydantic import BaseModel
 
     from firestate.migration.building import Built
     from firestate.stores.protocol import Stored
@@ -29,36 +31,52 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The result; `ours` where this migration has made the document and nobody has changed it."""
+    """The result; `ours` where this migration made the document, and it is as it was made."""
 
     result: Result
     reason: str = ""
     ours: bool = False
 
 
-def compare(built: Built, stored: Stored | None, parts: Mapping[str, Stored]) -> Comparison:
-    """Compare what was built from the source with what is stored."""
+def compare(built: Built, stored: Stored | None, beside: Mapping[str, Stored]) -> Comparison:
+    """Compare what was built from the source with what is stored.
+
+    `beside` has the parts, and the ledger row where there is no document.
+    """
     if stored is None:
+        row = beside.get(built.row_path)
+        if row is not None and has_ended(row):
+            return Comparison(Result.SUPERSEDED, "it has ended, and been removed since")
         return Comparison(Result.MISSING, "there is no such document")
-    if isinstance(built.message, EventMessage):
+    try:
+        return _compare(built, stored, beside)
+    except (KeyError, TypeError, AttributeError):
+        return Comparison(Result.DIFFERS, "the stored document is damaged")
+
+
+def _compare(built: Built, stored: Stored, beside: Mapping[str, Stored]) -> Comparison:
+    message = built.message
+    model: type[BaseModel]
+    if isinstance(message, EventMessage):
         ours = stored.data.get(MIGRATED_BY) == built.writer
-        expected = to_document(built.message.event)
+        model, expected = type(message.event), to_document(message.event)
     else:
-        writer = stored.data.get("writer", "")
-        if stored.data.get("epoch") or not writer.startswith(WRITER):
+        writer = stored.data["writer"]
+        if stored.data["epoch"] or not writer.startswith(WRITER):
             return Comparison(Result.SUPERSEDED, "its agent has written it since")
-        ours = writer == built.writer and not stored.data.get("deleted")
         if stored.data.get("deleted"):
             return Comparison(Result.MISSING, "it was undone")
-        expected = to_document(built.message.state)
-        if not ours and stored.data["last_updated"] > expected["last_updated"]:
+        ours = writer == built.writer
+        model, expected = type(message.state), to_document(message.state)
+        if not ours and is_newer(stored, message):
             return Comparison(Result.SUPERSEDED, "a newer file of it was migrated")
-    # The date of the file may have been another when the document was made.
-    names = expected.keys() - built.guessed
-    wrong = sorted(name for name in names if not same(expected[name], stored.data.get(name)))
-    wrong += [path for path, data in built.parts.items() if _bytes(parts.get(path)) != data]
+    # All that the schema knows, so that what was added is found too. The date of the file may have
+    # been another when the document was made.
+    names = model.model_fields.keys() - built.guessed
+    wrong = sorted(name for name in names if not same(expected.get(name), stored.data.get(name)))
+    wrong += [path for path, data in built.parts.items() if _bytes(beside.get(path)) != data]
     if wrong:
-        return Comparison(Result.DIFFERS, f"{', '.join(wrong)} not as in the source", ours)
+        return Comparison(Result.DIFFERS, f"{', '.join(wrong)} not as in the source")
     return Comparison(Result.EQUAL, ours=ours)
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from firestate.errors import RefusedError
+from firestate.errors import DamagedDocumentError, RefusedError
 from firestate.limits import MAX_STATE_BYTES
 from firestate.migration.work import load_json, save_json
 from firestate.pipeline.controls import change_controls
-from firestate.schema.ids import LEGACY
+from firestate.schema.ids import CONTROLS, LEGACY
 from firestate.schema.values import problems_of, stored_size
 
 if TYPE_CHECKING:
@@ -59,23 +59,34 @@ def merge_controls(
     store: Store,
     records: Iterable[Record],
     work: Work,
-    plan_id: str,
+    scope: str,
     *,
     now: Callable[[], datetime],
 ) -> bool:
     """Put into the controls what they lack; tell whether there was anything."""
     settings = merged(records)
+    # Read once: what a try has noted, that was then refused, is not to stay.
+    before = put_in_by(work, scope) or {}
 
     def change(controls: Mapping[str, Any]) -> Settings | None:
         added = _lacking(controls, settings)
-        if not added:
-            return None
-        note = load_json(work, NOTE)
-        before = note.get("set", {}) if note.get("plan") == plan_id else {}
-        save_json(work, NOTE, {"plan": plan_id, "set": _joined(before, added)})
-        return _joined(dict(controls), added)
+        save_json(work, NOTE, {"plan": scope, "set": _joined(before, added)})
+        return _joined(dict(controls), added) if added else None
 
     return change_controls(store, change, now=now)
+
+
+def put_in_by(work: Work, scope: str) -> Settings | None:
+    """Give what was put in by a plan on a target, as it was noted."""
+    note = load_json(work, NOTE)
+    put_in = note.get("set") if note.get("plan") == scope else None
+    return put_in if isinstance(put_in, dict) and put_in else None
+
+
+def forget(work: Work) -> None:
+    """Forget what was put in: it was taken out."""
+    if load_json(work, NOTE):
+        save_json(work, NOTE, {})
 
 
 def take_out(store: Store, put_in: Settings, *, now: Callable[[], datetime]) -> bool:
@@ -100,13 +111,16 @@ def take_out(store: Store, put_in: Settings, *, now: Callable[[], datetime]) -> 
 def missing(controls: Mapping[str, Any], settings: Settings) -> list[str]:
     """Name what should be there of `settings`, and is not: by this name there is nothing at all."""
     lacking = _lacking(controls, settings)
-    return [f"{name}.{key}" for name in _MAPS for key in lacking.get(name, {})]
+    found = [f"{name}.{key}" for name in _MAPS for key in lacking.get(name, {})]
+    return found + [name for name in ("emergency_stop",) if name in lacking]
 
 
 def _lacking(controls: Mapping[str, Any], settings: Settings) -> Settings:
     lacking: Settings = {}
     for name in _MAPS:
         there = controls.get(name, {})
+        if not isinstance(there, dict):
+            raise DamagedDocumentError(f"{CONTROLS} is damaged: {name}: must be a map")
         if new := {k: v for k, v in settings[name].items() if k not in there}:
             lacking[name] = new
     # Lifted by an operator it is false, and stays so: only where nobody has said anything.

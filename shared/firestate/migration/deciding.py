@@ -87,11 +87,18 @@ def _decide_event(
         creation = event_creation(message, now)
         document = Create(creation.path, {**creation.data, MIGRATED_BY: built.writer})
         return Decision(Outcome.WRITTEN, (document, *_parts(built, document)))
-    if head.data.get("digest") == message.content_digest or built.guessed:
-        # An event without a time of its own was found by its id, which tells all of the rest.
+    if head.data.get("digest") == message.content_digest or _same_but_for_time(built, head):
         return Decision(Outcome.THERE)
     problem = FieldProblem("event.event_id", "is stored with other content")
     raise InvalidMessageError("conflict", [problem])
+
+
+def _same_but_for_time(built: Built, head: Stored) -> bool:
+    """Whether an event that was found by its id, under another time, tells the same."""
+    if head.path == built.path or not isinstance(built.message, EventMessage):
+        return False
+    expected = to_document(built.message.event)
+    return all(expected[name] == head.data.get(name) for name in expected.keys() - built.guessed)
 
 
 def _decide_state(
@@ -103,10 +110,9 @@ def _decide_state(
 ) -> Decision:
     if head is None:
         if row is not None:
-            _, epoch, revision = row.data["version"]
-            if epoch or "status" in row.data["contribution"]:
+            if has_ended(row):
                 return Decision(Outcome.SUPERSEDED, reason="it has ended, and been removed since")
-            message = _above(message, revision)
+            message = _above(message, row.data["version"][2])
     else:
         if Identity(*(head.data[name] for name in Identity._fields)) != message.identity:
             decide_state(head, message, now, None)  # raises what ingest says of it
@@ -115,7 +121,7 @@ def _decide_state(
         if not head.data.get("deleted"):
             if _same(built, message, head):
                 return Decision(Outcome.THERE)
-            if _is_newer(head, message):
+            if is_newer(head, message):
                 return Decision(Outcome.SUPERSEDED, reason="a newer file of it was migrated")
         message = _above(message, head.data["revision"])
     decision = decide_state(head, message, now, None)
@@ -147,7 +153,17 @@ def _same(built: Built, message: StateMessage, head: Stored) -> bool:
     return all(arrived.get(name) == stored.get(name) for name in names)
 
 
-def _is_newer(head: Stored, message: StateMessage) -> bool:
+def has_ended(row: Stored) -> bool:
+    """Whether a ledger row, whose document is gone, is of a session that ended by itself.
+
+    That of one that was undone has neither an epoch nor a status.
+    """
+    _, epoch, _ = row.data["version"]
+    return bool(epoch or "status" in row.data["contribution"])
+
+
+def is_newer(head: Stored, message: StateMessage) -> bool:
+    """Whether a state that another migration has stored is newer than this one."""
     # Two of one time: which of them is the newer must not depend on which comes first.
     arrived = {name: digest(value) for name, value in to_document(message.state).items()}
     stored = {k: v for k, v in head.data["digests"].items() if k != "contribution"}

@@ -29,17 +29,16 @@ def find(
 ) -> dict[str, Stored]:
     """Give what is there: documents of the batch by the paths that they would have, and `also`."""
     found = store.read_many([*(each.path for each in batch), *also], fields)
-    lost = {
-        each.message.event.event_id: each.path
-        for each in batch
-        if isinstance(each.message, EventMessage)
-        and "timestamp" in each.guessed
-        and each.path not in found
-    }
+    lost: dict[str, list[str]] = {}
+    for each in batch:
+        message = each.message
+        timeless = "timestamp" in each.guessed and each.path not in found
+        if timeless and isinstance(message, EventMessage):
+            lost.setdefault(message.event.event_id, []).append(each.path)
     for ids in _chunks(list(lost)):
-        wanted = None if fields is None else [*fields, "event_id"]
-        for stored in store.query(BY_EVENT_ID.query({"event_id": ids}, fields=wanted)):
-            found[lost[stored.data["event_id"]]] = stored
+        # Whole: it is to be seen whether it is the same event, but for the time.
+        for stored in store.query(BY_EVENT_ID.query({"event_id": ids})):
+            found |= dict.fromkeys(lost[stored.data["event_id"]], stored)
     return found
 
 

@@ -1,4 +1,4 @@
-"""A migration from end to end, for the command and the function alike: plan, apply, verify."""
+"""The plan of a migration, made or taken up, for the command and the function alike."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from firestate.errors import ConfigurationError
 from firestate.migration.plan import read_head
 from firestate.migration.planning import PLAN, make_plan
+from firestate.migration.tally import PROGRESS
+from firestate.migration.work import save_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,8 +21,15 @@ if TYPE_CHECKING:
 def planned_anew(
     source: Source, work: Work, told: Callable[[str, int], None] = lambda _name, _size: None
 ) -> Path:
-    """Make the plan and keep it, in place of the one before."""
-    plan = make_plan(source, work.folder, told=told)
+    """Make the plan and keep it, in place of the one before.
+
+    It goes on as the same migration, where that was of the same source: so a file that was mended,
+    or is new, is undone together with the others. Progress was counted in the lines of the former.
+    """
+    former = planned_before(source, work)
+    migration = read_head(former).id if former else None
+    save_json(work, PROGRESS, {})
+    plan = make_plan(source, work.folder, migration=migration, told=told)
     work.keep(PLAN)
     return plan
 

@@ -72,6 +72,7 @@ class Head:
     files: int
     lines: int
     unseen: dict[str, int]
+    listing: str
 
     def text(self) -> str:
         """Give the line."""

@@ -6,10 +6,13 @@ files of one session. A plan is complete or not there: it is renamed into place 
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from firestate.errors import InvalidMessageError
+from firestate.limits import EARLIEST_ARRIVAL
 from firestate.migration.building import Built, build
 from firestate.migration.deciding import WRITER
 from firestate.migration.decoding import Unreadable
@@ -32,16 +35,24 @@ PLAN = "plan.jsonl"
 
 
 def make_plan(
-    source: Source, folder: Path, *, told: Callable[[str, int], None] = lambda _name, _size: None
+    source: Source,
+    folder: Path,
+    *,
+    migration: str | None = None,
+    told: Callable[[str, int], None] = lambda _name, _size: None,
 ) -> Path:
-    """Read all of `source` and write the plan into `folder`; `told` hears of each file read."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Read all of `source` and write the plan into `folder`; `told` hears of each file read.
+
+    `migration` is the id that the documents will bear; by default it is made of what is planned.
+    """
     files = 0
+    listing = hashlib.sha256()
     unseen: Counter[str] = Counter()
     with Index(folder / "plan.index") as index:
         for each in source.list():
             if isinstance(each, Listed):
                 files += 1
+                listing.update(repr(each).encode("utf-8", "surrogatepass"))
                 _plan_file(source, each, index)
                 told(each.name, each.size)
             elif isinstance(each, Unlisted):
@@ -50,13 +61,29 @@ def make_plan(
                 name = each.name.rpartition("/")[2]
                 unseen[f".{name.rpartition('.')[2]}" if "." in name else "no suffix"] += 1
         index.settle()
-        head = Head(index.id(), source.label, files, index.count(), dict(sorted(unseen.items())))
+        head = Head(
+            migration or index.id(),
+            source.label,
+            files,
+            index.count(),
+            dict(sorted(unseen.items())),
+            listing.hexdigest(),
+        )
         unfinished = folder / f"{PLAN}.part"
         with unfinished.open("w", encoding="utf-8") as out:
             out.write(f"{head.text()}\n")
             for line in index.lines():
                 out.write(f"{line.text()}\n")
     return unfinished.replace(folder / PLAN)
+
+
+def listing_of(source: Source) -> str:
+    """Give a digest of the files there are now, as the head of a plan has it."""
+    found = hashlib.sha256()
+    for each in source.list():
+        if isinstance(each, Listed):
+            found.update(repr(each).encode("utf-8", "surrogatepass"))
+    return found.hexdigest()
 
 
 def _plan_file(source: Source, listed: Listed, index: Index) -> None:
@@ -102,6 +129,9 @@ def _plan_record(name: str, opened: Opened, record: Record, index: Index) -> Non
         refusal = Refusal(record.position, reason, "put that right in the file")
         _refuse(index, name, refusal, opened.sha256)
         return
+    if (problem := _ahead(built)) is not None:
+        _refuse(index, name, Refusal(record.position, problem, "put that right in the file"))
+        return
     line.kept = list(built.kept)
     line.parts = len(built.parts)
     message = built.message
@@ -113,6 +143,18 @@ def _plan_record(name: str, opened: Opened, record: Record, index: Index) -> Non
         line.target = built.path
         line.bytes = stored_size(dict(message.state)) + _bytes(built)
         index.add(line, at=message.state.last_updated)
+
+
+def _ahead(built: Built) -> str | None:
+    """Say what ingest would of a time that is yet to come."""
+    message = built.message
+    of_event = isinstance(message, EventMessage)
+    at = (
+        message.event.timestamp if isinstance(message, EventMessage) else message.state.last_updated
+    )
+    if at <= datetime.now(UTC) + EARLIEST_ARRIVAL:
+        return None
+    return f"{'timestamp' if of_event else 'last_updated'}: is of {at:%Y-%m-%d}, yet to come"
 
 
 def own_event_id(record: Record) -> str:

@@ -51,7 +51,8 @@ class Record:
     `fields` are named as in the schema, their values as JSON has them, or times; `left` is what
     the schema has no field for, by its old name. `guessed` names fields that the file does not
     have; `mapped` says in words what was changed. `digest` is of the old object: equal for equal
-    ones, wherever they lie.
+    ones, wherever they lie. Of one that Firestate itself has `stored` nothing needs to be fitted,
+    and `parts` are the documents that lie below it, by their names.
     """
 
     kind: Kind
@@ -61,6 +62,8 @@ class Record:
     guessed: tuple[str, ...]
     mapped: tuple[str, ...]
     digest: str
+    stored: bool = False
+    parts: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import sys
 import tempfile
 import time
@@ -21,11 +22,12 @@ from typing import TYPE_CHECKING, Any
 from firestate.errors import ConfigurationError, FirestateError, UnavailableError
 from firestate.migration.applying import apply_plan
 from firestate.migration.buckets import BucketWork
+from firestate.migration.controls import forget
 from firestate.migration.migration import planned_anew, planned_before
 from firestate.migration.report import report_of
 from firestate.migration.sources import WORK, bucket_of, open_source
 from firestate.migration.tally import outcomes_shown
-from firestate.migration.target import Target
+from firestate.migration.target import Target, firestore_label
 from firestate.migration.throttle import Throttle
 from firestate.migration.undoing import undo
 from firestate.migration.verifying import verify_plan
@@ -33,7 +35,7 @@ from firestate.migration.verifying import verify_plan
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from firestate.stores.protocol import Store
+    from firestate.stores.firestore import FirestoreStore
 
 MOST_SECONDS = 3_000.0
 """Of the function's hour: what is left of it is for the batch under way, and for the answer."""
@@ -42,13 +44,13 @@ _KNOWN = frozenset({"source", "work", "apply", "verify", "undo", "rate"})
 _OK, _WRONG, _FAILED, _LATER = 200, 400, 500, 503
 
 
-def on_request(data: bytes, store: Callable[[], Store]) -> tuple[dict[str, Any], int]:
+def on_request(data: bytes, store: Callable[[], FirestoreStore]) -> tuple[dict[str, Any], int]:
     """Do what a request asks for; give the answer and its HTTP status."""
     gc.enable()  # main.py has switched it off for the start; this call makes garbage for an hour
     began = time.monotonic()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            found = _answer(_asked(data), store, Path(folder))
+            found = _answer(_asked(data), store, Path(folder), began)
         status = _OK
     except ConfigurationError as error:
         found, status = {"error": str(error)}, _WRONG
@@ -63,7 +65,7 @@ def on_request(data: bytes, store: Callable[[], Store]) -> tuple[dict[str, Any],
 def _asked(data: bytes) -> dict[str, Any]:
     try:
         asked = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"the request is no JSON: {error}") from error
     if not isinstance(asked, dict) or not ("source" in asked) ^ ("undo" in asked):
         raise ConfigurationError('the request needs "source" (gs://...), or "undo" (a receipt)')
@@ -74,20 +76,30 @@ def _asked(data: bytes) -> dict[str, Any]:
         if not isinstance(asked.get(name, False), bool):
             raise ConfigurationError(f"{name} must be true or false")
     rate = asked.get("rate")
-    if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float)):
-        raise ConfigurationError("rate must be a number: writes a second")
+    if rate is not None:
+        number = isinstance(rate, int | float) and not isinstance(rate, bool)
+        if not number or not math.isfinite(rate) or rate < 1:
+            raise ConfigurationError("rate must be a number, writes a second, and 1 at least")
+    if "undo" in asked and len(asked.keys() - {"undo", "rate"}):
+        raise ConfigurationError('"undo" takes nothing beside it but "rate"')
     return asked
 
 
-def _answer(asked: dict[str, Any], store: Callable[[], Store], folder: Path) -> dict[str, Any]:
-    pace = Throttle(most=asked.get("rate"))
+def _answer(
+    asked: dict[str, Any], store: Callable[[], FirestoreStore], folder: Path, began: float
+) -> dict[str, Any]:
+    opened = store()
+    target = Target(opened, Throttle(most=asked.get("rate")), firestore_label(opened.project))
     if "undo" in asked:
         bucket, path = _bucket(asked, "undo")
         parent, _, name = path.rpartition("/")
-        receipt = BucketWork(bucket, parent, folder).fetch(name)
+        work = BucketWork(bucket, parent, folder)
+        receipt = work.fetch(name) if name else None
         if receipt is None:
             raise ConfigurationError(f"there is no receipt {asked['undo']}")
-        return {"undone": dict(undo(receipt, Target(store(), pace)).counts), "finished": True}
+        undone = undo(receipt, target)
+        forget(work)
+        return {"undone": dict(undone.counts) | {"reasons": undone.reasons}, "finished": True}
     bucket, prefix = _bucket(asked, "source")
     kept = asked.get("work", f"gs://{bucket}/{WORK}/migration")
     work = BucketWork(*_bucket({"work": kept}, "work"), folder)
@@ -96,9 +108,8 @@ def _answer(asked: dict[str, Any], store: Callable[[], Store], folder: Path) -> 
     plan = (planned_before(source, work) if wanted else None) or planned_anew(source, work)
     answer: dict[str, Any] = {"report": report_of(plan).as_json(), "finished": True}
     answer["report"]["plan_file"] = work.shown(plan.name)
-    target = Target(store(), pace)
     if asked.get("apply"):
-        until = time.monotonic() + MOST_SECONDS
+        until = began + MOST_SECONDS
         tally = apply_plan(source, work, target, until=lambda: time.monotonic() > until)
         answer["applied"] = outcomes_shown(tally) | {"reasons": tally.reasons}
         answer["finished"] = tally.finished

@@ -11,6 +11,7 @@ from firestate.migration.plan import COPY, MERGE, REFUSED, SUPERSEDED
 from firestate.migration.work import load_json
 
 if TYPE_CHECKING:
+    from firestate.migration.target import Target
     from firestate.migration.walking import Planned
     from firestate.migration.work import Work
 
@@ -46,13 +47,20 @@ class Tally:
         }
 
 
-def progress_of(work: Work, plan_id: str) -> Tally:
-    """Give how far the plan was carried out; from the beginning where it was another, or all."""
+def scope_of(plan_id: str, target: Target) -> str:
+    """Name what progress is of: a plan, carried out on one target, is not done on another."""
+    return f"{plan_id} {target.label}".rstrip()
+
+
+def progress_of(work: Work, scope: str) -> Tally:
+    """Give how far it has come; from the beginning where that is of another scope, or the end."""
     kept = load_json(work, PROGRESS)
-    if kept.get("plan") != plan_id or kept.get("finished"):
-        return Tally(plan=plan_id)
-    counts, reasons = Counter(kept["counts"]), list(kept["reasons"])
-    return Tally(plan_id, kept["done"], counts=counts, reasons=reasons)
+    counts, reasons = kept.get("counts"), kept.get("reasons")
+    if kept.get("plan") != scope or kept.get("finished"):
+        return Tally(plan=scope)
+    if not isinstance(counts, dict) or not isinstance(reasons, list) or "done" not in kept:
+        return Tally(plan=scope)
+    return Tally(scope, kept["done"], counts=Counter(counts), reasons=list(reasons))
 
 
 def outcomes_shown(tally: Tally) -> dict[str, int]:

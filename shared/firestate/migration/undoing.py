@@ -2,25 +2,25 @@
 
 A state gets a tombstone, above it in the order, so that a later apply goes above that. An event is
 removed together with what it has added to counters and memories: it has no order, and created anew
-it is counted anew. Parts of a state go with it. The number of agents ever spawned stays. Stopped at
-any point and called again, it goes on: what is done already is found to be so.
+it is counted anew. Parts of a document go with it. The number of agents ever spawned stays. Stopped
+at any point and called again, it goes on: what is done already is found to be so.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from firestate.counters.ledger import shard_of
-from firestate.errors import ConfigurationError
+from firestate.errors import ConfigurationError, DamagedDocumentError, RefusedError
 from firestate.ingest.states import decide_state
 from firestate.migration.controls import take_out
 from firestate.migration.deciding import HEAD, MIGRATED_BY, WRITER
+from firestate.migration.receipts import read_receipt
 from firestate.migration.throttle import patiently
-from firestate.migration.verifying import VERSION
 from firestate.pipeline.contention import until_settled
 from firestate.pipeline.uncount_events import refold_events, uncount_events
 from firestate.schema.ids import CONTROLS, EVENTS, Identity
@@ -34,18 +34,28 @@ if TYPE_CHECKING:
 
     from firestate.migration.target import Target
 
-    Line = dict[str, Any]
+    Entry = dict[str, Any]
 
-_LINES = 1_000
+_ENTRIES = 1_000
 _STATES = 200
 _EVENTS = 100
+_MOST_REASONS = 100
+
+UNDONE, BEFORE, LEFT = "undone", "undone before", "left"
 
 
 @dataclass(slots=True)
 class Undone:
-    """What became of the documents of a receipt."""
+    """What became of the documents of a receipt; `reasons` tell of those that were left."""
 
     counts: Counter[str] = field(default_factory=Counter)
+    reasons: list[str] = field(default_factory=list)
+
+    def left(self, path: str, reason: str) -> None:
+        """Count one that stays as it is."""
+        self.counts[LEFT] += 1
+        if len(self.reasons) < _MOST_REASONS:
+            self.reasons.append(f"{path}: {reason}")
 
 
 def undo(
@@ -54,83 +64,131 @@ def undo(
     *,
     told: Callable[[Undone], None] = lambda _undone: None,
 ) -> Undone:
-    """Undo what the receipt names. Raises ConfigurationError where it is none."""
-    writer = f"{WRITER}{_head(receipt)['plan']}"
-    undone = Undone()
-    agents: set[tuple[str, str]] = set()
-    for lines in _batches(receipt):
-        states = [each for each in lines if each["path"].partition("/")[0] not in _OTHERS]
+    """Undo what the receipt names.
+
+    Raises ConfigurationError where it is none, or one of another target.
+    """
+    head, entries = read_receipt(receipt)
+    if (made := head.get("target", "")) != target.label:
+        message = f"{receipt} is of {made or 'another target'}, not of {target.label or 'this one'}"
+        raise ConfigurationError(message)
+    work = _Undoing(target, f"{WRITER}{head['plan']}")
+    while batch := list(islice(entries, _ENTRIES)):
+        work.undo(batch)
+        told(work.undone)
+    work.refold()
+    told(work.undone)
+    return work.undone
+
+
+class _Undoing:
+    """What one migration has made, being taken back."""
+
+    def __init__(self, target: Target, writer: str) -> None:
+        self.undone = Undone()
+        self._target = target
+        self._store = target.store
+        self._writer = writer
+        self._agents: set[tuple[str, str]] = set()
+
+    def undo(self, entries: Sequence[Entry]) -> None:
+        """Take back some of it."""
+        states = [each for each in entries if each["path"].partition("/")[0] not in _OTHERS]
         for start in range(0, len(states), _STATES):
-            _undo_states(states[start : start + _STATES], writer, target, undone)
-        agents |= _undo_events(lines, writer, target, undone)
-        for line in lines:
-            if line["path"] == CONTROLS and line.get("set"):
-                taken = patiently(partial(take_out, target.store, line["set"], now=target.clock))
-                undone.counts["undone" if taken else "left"] += 1
-        told(undone)
-    for agent in sorted(agents):
-        patiently(partial(refold_events, target.store, *agent))
-    told(undone)
-    return undone
+            self._undo_states(states[start : start + _STATES])
+        for (agent_type, agent_id, _), paths in self._groups(entries):
+            self._agents.add((agent_type, agent_id))
+            for start in range(0, len(paths), _EVENTS):
+                self._undo_events(agent_type, agent_id, paths[start : start + _EVENTS])
+        for each in entries:
+            if each["path"] == CONTROLS and each.get("set"):
+                out = partial(take_out, self._store, each["set"], now=self._target.clock)
+                self.undone.counts[UNDONE if patiently(out) else BEFORE] += 1
+
+    def refold(self) -> None:
+        """Fold the memories that events were taken out of, when all of them are out."""
+        for agent in sorted(self._agents):
+            patiently(partial(refold_events, self._store, *agent))
+
+    def _undo_states(self, entries: Sequence[Entry]) -> None:
+        if not entries:
+            return
+        attempt = partial(self._attempt, entries)
+        try:
+            found = until_settled(entries[0]["path"], lambda: patiently(attempt))
+        except RefusedError as error:
+            if len(entries) == 1:
+                self.undone.left(entries[0]["path"], str(error))
+                return
+            for each in entries:
+                self._undo_states([each])
+            return
+        for path, outcome in found.items():
+            if outcome == LEFT:
+                self.undone.left(path, "has been changed since")
+            else:
+                self.undone.counts[outcome] += 1
+
+    def _attempt(self, entries: Sequence[Entry]) -> dict[str, str]:
+        heads = self._store.read_many([each["path"] for each in entries], HEAD)
+        found = {each["path"]: self._found(heads.get(each["path"])) for each in entries}
+        ours = [head for path, head in heads.items() if found[path] == UNDONE]
+        now = self._target.clock()
+        writes: list[Write] = [_tombstone(head, self._writer, now) for head in ours]
+        below = [
+            p for each in entries for p in each.get("parts", ()) if found[each["path"]] != LEFT
+        ]
+        there = self._store.read_many(below, ["none"])
+        writes += [Remove(each.path, each.token) for each in there.values()]
+        if writes:
+            self._target.pace.take(len(writes))
+            self._store.commit(writes)
+        return found
+
+    def _found(self, head: Stored | None) -> str:
+        """Say what is to be done; an agent's own state has an epoch of its own."""
+        if head is None:
+            return BEFORE  # removed, by expiry or by hand
+        if head.data.get("writer") != self._writer or head.data.get("epoch") != 0:
+            return LEFT
+        return BEFORE if head.data.get("deleted") else UNDONE
+
+    def _groups(self, entries: Sequence[Entry]) -> Iterator[tuple[tuple[str, str, int], list[str]]]:
+        """Give the events of one agent and one shard together: they are one commit."""
+        groups: dict[tuple[str, str, int], list[str]] = defaultdict(list)
+        for each in entries:
+            if each["path"].startswith(f"{EVENTS}/") and each.get("of"):
+                agent_type, agent_id = each["of"]
+                groups[agent_type, agent_id, shard_of(each["path"])].append(each["path"])
+                self._parts_of(each)
+        yield from groups.items()
+
+    def _parts_of(self, entry: Entry) -> None:
+        """Remove what lies below an event: without it nobody finds that."""
+        if parts := entry.get("parts"):
+            there = patiently(partial(self._store.read_many, parts, ["none"]))
+            for each in there.values():
+                self._store.commit([Remove(each.path, each.token)])
+
+    def _undo_events(self, agent_type: str, agent_id: str, paths: Sequence[str]) -> None:
+        def ours(event: Stored) -> bool:
+            return bool(event.data.get(MIGRATED_BY) == self._writer)
+
+        self._target.pace.take(len(paths) + 2)
+        work = partial(uncount_events, self._store, agent_type, agent_id, paths, ours)
+        try:
+            done, others = patiently(work)
+        except (RefusedError, DamagedDocumentError) as error:
+            for path in paths:
+                self.undone.left(path, str(error))
+            return
+        self.undone.counts[UNDONE] += done
+        self.undone.counts[BEFORE] += len(paths) - done - others
+        for _ in range(others):
+            self.undone.left(f"an event of {agent_type} {agent_id}", "is of another migration")
 
 
 _OTHERS = (EVENTS, CONTROLS.partition("/")[0])
-
-
-def _head(receipt: Path) -> Line:
-    try:
-        with receipt.open(encoding="utf-8") as lines:
-            head: Line = json.loads(next(lines))
-        if head["receipt"] == VERSION and isinstance(head["plan"], str):
-            return head
-    except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
-        message = f"{receipt} is no receipt of a migration: `--verify` writes one"
-        raise ConfigurationError(message) from error
-    message = f"{receipt} was written by another release"
-    raise ConfigurationError(message)
-
-
-def _batches(receipt: Path) -> Iterator[list[Line]]:
-    """Give the lines of what this migration made, many at a time."""
-    batch: list[Line] = []
-    with receipt.open(encoding="utf-8") as texts:
-        for text in texts:
-            line = json.loads(text)
-            if line.get("ours") or line.get("set"):
-                batch.append(line)
-            if len(batch) == _LINES:
-                yield batch
-                batch = []
-    yield batch
-
-
-def _undo_states(lines: Sequence[Line], writer: str, target: Target, undone: Undone) -> None:
-    store = target.store
-    if not lines:
-        return
-    parts = {line["path"]: line.get("parts", []) for line in lines}
-
-    def attempt() -> int:
-        heads = store.read_many([line["path"] for line in lines], HEAD)
-        ours = [head for head in heads.values() if _is_ours(head, writer)]
-        writes: list[Write] = [_tombstone(head, writer, target.clock()) for head in ours]
-        below = [path for head in ours for path in parts[head.path]]
-        there = store.read_many(below, ["none"])
-        writes += [Remove(each.path, each.token) for each in there.values()]
-        if writes:
-            target.pace.take(len(writes))
-            store.commit(writes)
-        return len(ours)
-
-    done = until_settled(lines[0]["path"], lambda: patiently(attempt))
-    undone.counts["undone"] += done
-    undone.counts["left"] += len(lines) - done
-
-
-def _is_ours(head: Stored, writer: str) -> bool:
-    """Whether the state is as this migration wrote it: an agent's has an epoch of its own."""
-    same: bool = head.data["writer"] == writer and head.data["epoch"] == 0
-    return same and not head.data.get("deleted")
 
 
 def _tombstone(head: Stored, writer: str, now: datetime) -> Write:
@@ -145,28 +203,3 @@ def _tombstone(head: Stored, writer: str, now: datetime) -> Write:
     decision = decide_state(head, message, now, None)
     assert decision.write is not None  # noqa: S101 - it is one above what is stored
     return decision.write
-
-
-def _undo_events(
-    lines: Sequence[Line], writer: str, target: Target, undone: Undone
-) -> set[tuple[str, str]]:
-    """Take the events out, those of one agent and one shard together; give the agents."""
-
-    def ours(event: Stored) -> bool:
-        return bool(event.data.get(MIGRATED_BY) == writer)
-
-    groups: dict[tuple[str, str, int], list[Line]] = defaultdict(list)
-    for line in lines:
-        if line["path"].startswith(f"{EVENTS}/"):
-            agent_type, agent_id = line["of"]
-            groups[(agent_type, agent_id, shard_of(line["path"]))].append(line)
-    for (agent_type, agent_id, _), group in groups.items():
-        for start in range(0, len(group), _EVENTS):
-            paths = [line["path"] for line in group[start : start + _EVENTS]]
-            target.pace.take(len(paths) + 2)
-            done = patiently(
-                partial(uncount_events, target.store, agent_type, agent_id, paths, ours)
-            )
-            undone.counts["undone"] += done
-            undone.counts["left"] += len(paths) - done
-    return {(agent_type, agent_id) for agent_type, agent_id, _ in groups}

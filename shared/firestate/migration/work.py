@@ -10,6 +10,8 @@ import json
 import os
 from typing import TYPE_CHECKING, Any, Protocol
 
+from firestate.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -37,7 +39,10 @@ class FolderWork:
 
     def __init__(self, folder: Path) -> None:
         """Make the folder where it is missing."""
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"{folder} cannot be a folder: {error.strerror}") from error
         self.folder = folder
 
     def fetch(self, name: str) -> Path | None:
@@ -55,7 +60,7 @@ class FolderWork:
 
 def save_json(work: Work, name: str, value: dict[str, Any], *, soon: bool = False) -> None:
     """Write a small file so that it is there whole, or as it was before; see `keep`."""
-    unfinished = work.folder / f"{name}.part"
+    unfinished = work.folder / f"{name}.{os.getpid()}.part"
     with unfinished.open("w", encoding="utf-8") as file:
         json.dump(value, file)
         file.flush()

@@ -16,10 +16,16 @@ from firestate.counters.sums import Counts, added, subtracted
 from firestate.derive.agent_events import EventsPart, without_events
 from firestate.derive.memory import memory_document, parts_of
 from firestate.derive.newest import newest
+from firestate.errors import DamagedDocumentError
 from firestate.limits import MAX_ACTIVITIES, MAX_DECISIONS
 from firestate.pipeline.contention import until_settled
 from firestate.pipeline.derive_event import FIELDS as COUNTED_FIELDS
-from firestate.pipeline.fold_memory import damage_named, events_part, next_change
+from firestate.pipeline.fold_memory import (
+    damage_named,
+    events_part,
+    fold_memory,
+    next_change,
+)
 from firestate.pipeline.full_shards import where_it_fits
 from firestate.queries import ROWS_OF_AGENT
 from firestate.schema.ids import memory_path, shard_path
@@ -40,20 +46,21 @@ def uncount_events(
     agent_id: str,
     paths: Sequence[str],
     wanted: Callable[[Stored], bool],
-) -> int:
-    """Remove those events of one source agent that are `wanted`; give how many there were.
+) -> tuple[int, int]:
+    """Remove those events of one source agent that are `wanted`; give how many, and how many not.
 
     All of `paths` are of one shard. Raises ContentionError, StoreError; doing it again is safe.
     """
     path = memory_path(agent_type, agent_id)
 
-    def attempt() -> int:
+    def attempt() -> tuple[int, int]:
         with damage_named(path):
             memory = store.read(path)
             found = store.read_many(paths)
             events = [each for each in found.values() if wanted(each)]
+            outcome = len(events), len(found) - len(events)
             if not events:
-                return 0
+                return outcome
             counted = [each.data for each in events if each.data.get("counted")]
             rows, part = parts_of(memory.data if memory else None)
             document = memory_document(agent_type, agent_id, rows, without_events(part, counted))
@@ -61,8 +68,9 @@ def uncount_events(
         writes: list[Write] = [Remove(each.path, each.token) for each in events]
         if not counted:
             store.commit(writes)
-            return len(events)
-        writes += replacing(memory, path, document)
+            return outcome
+        if memory is not None:  # else somebody has removed it, and there is nothing to take from
+            writes += replacing(memory, path, document)
         total: Counts = {}
         for each in counted:
             total = added(total, event_counts(each))
@@ -70,9 +78,13 @@ def uncount_events(
             shard_of(paths[0]),
             lambda shard: store.commit([*writes, Add(shard_path(shard), subtracted({}, total))]),
         )
-        return len(events)
+        return outcome
 
-    return until_settled(path, attempt)
+    try:
+        return until_settled(path, attempt)
+    except DamagedDocumentError:
+        fold_memory(store, agent_type, agent_id)
+        return until_settled(path, attempt)
 
 
 def refold_events(store: Store, agent_type: str, agent_id: str) -> None:
