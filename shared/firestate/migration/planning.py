@@ -45,6 +45,7 @@ def make_plan(
 
     `migration` is the id that the documents will bear; by default it is made of what is planned.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     files = 0
     listing = hashlib.sha256()
     unseen: Counter[str] = Counter()
