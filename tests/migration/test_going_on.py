@@ -16,8 +16,8 @@ from firestate.migration.walking import CHANGED
 from firestate.pipeline.controls import change_controls, with_flag
 from firestate.schema.ids import CONTROLS
 from firestate.stores.protocol import Remove, Update
+from tests.migration.looking import STATE, settled, visible
 from tests.migration.moving import Moving, old_event, old_state
-from tests.migration.test_whole import STATE, settled, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

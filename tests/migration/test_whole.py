@@ -6,46 +6,22 @@ import json
 import os
 import shutil
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pytest
-
-from firestate.audit.full import FullAudit
 from firestate.client.outgoing import outgoing
-from firestate.local.engine import LocalEngine
 from firestate.migration.comparing import Result
 from firestate.migration.deciding import Outcome
 from firestate.migration.walking import CHANGED
-from firestate.pipeline.controls import change_controls, with_flag
-from firestate.schema.ids import CONTROLS, GLOBAL_CONFIG
 from firestate.stores.protocol import Update
-from tests.harness import Crash, CrashingStore, event_message, everything, state_message
+from tests.harness import CrashingStore, event_message, everything, state_message
+from tests.migration.looking import STATE, counts, memories, settled, visible
 from tests.migration.moving import SAMPLES, old_event, old_state
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from firestate.local.engine import LocalEngine
     from tests.migration.conftest import Move
-
-STATE = "agent_states/Developer_dev_1_s1"
-
-
-def settled(engine: LocalEngine) -> int:
-    """Let all be counted; give how many things are not as the documents say."""
-    engine.settle()
-    return FullAudit(engine.store, timedelta(0)).run().drift
-
-
-def counts(engine: LocalEngine) -> dict[str, Any]:
-    """Give the current counts of the system, without the total of agents ever spawned."""
-    engine.settle()
-    stored = engine.store.read(GLOBAL_CONFIG)
-    assert stored is not None
-    metrics = {k: v for k, v in stored.data["system_metrics"].items() if k != "folded_at"}
-    return {
-        **{k: stored.data[k] for k in ("active_sessions", "current_agent_count", "error_counts")},
-        **metrics,
-    }
 
 
 def test_all_samples_arrive_and_nothing_changes_when_applied_again(
@@ -102,25 +78,6 @@ def test_undo_takes_all_back_and_an_apply_brings_it_again(move: Move, engine: Lo
     assert counts(engine) == after
     assert settled(engine) == 0
     assert moving.verify().counts == {Result.EQUAL: 152}
-
-
-def memories(engine: LocalEngine) -> dict[str, Any]:
-    """Give the agents' memories, without when they were last changed."""
-    return {
-        path: {k: v for k, v in data.items() if k not in ("last_memory_sync", "counted")}
-        for path, data in everything(engine.store).items()
-        if path.startswith("agent_memory/") and "/sessions/" not in path
-    }
-
-
-def visible(engine: LocalEngine) -> list[str]:
-    """Give the migrated documents that can be seen."""
-    return [
-        path
-        for path, data in everything(engine.store).items()
-        if (path.startswith("agent_states/") and data["epoch"] == 0 and not data.get("deleted"))
-        or "migrated_by" in data
-    ]
 
 
 def test_what_an_agent_has_written_since_is_left_alone(move: Move, engine: LocalEngine) -> None:
@@ -209,28 +166,6 @@ def test_the_same_file_twice_is_taken_once(move: Move) -> None:
     ]
 
 
-def test_a_large_leftover_lies_in_parts(move: Move, engine: LocalEngine) -> None:
-    """What a document cannot hold lies below it, is compared, and goes with an undo."""
-    moving = move({"a.json": old_state(diary="x" * 2_000_000)})
-    (line,) = moving.plan()
-    assert line.parts == 3
-    moving.apply()
-    assert moving.verify().counts == {Result.EQUAL: 1}
-    parts = [path for path in _paths(engine) if path.startswith(f"{STATE}/legacy/")]
-    assert len(parts) == 3
-    (part,) = [each for each in parts if each.endswith("-0001")]
-    stored = engine.store.read(part)
-    assert stored is not None
-    assert len(stored.data["data"]) == 900_000
-    moving.undo()
-    assert [path for path in _paths(engine) if "/legacy/" in path] == []
-
-
-def _paths(engine: LocalEngine) -> list[str]:
-    rows = engine.store._file.execute("SELECT path FROM documents", ())
-    return [path for (path,) in rows]
-
-
 def test_what_differs_is_found(move: Move, engine: LocalEngine) -> None:
     """A document that somebody has changed by hand is named, with the field."""
     moving = move({"a.json": old_state(), "log.json": old_event()})
@@ -243,112 +178,6 @@ def test_what_differs_is_found(move: Move, engine: LocalEngine) -> None:
     assert not found.well
     assert found.counts == {Result.EQUAL: 1, Result.DIFFERS: 1}
     assert "tools_enabled not as in the source" in found.reasons[0]
-
-
-def test_configuration_goes_below_what_operators_have_set(move: Move, engine: LocalEngine) -> None:
-    """Flags and settings are merged in order, those that are there stay, an undo takes out ours."""
-    change_controls(engine.store, with_flag("parallel", value=True))
-    moving = move(SAMPLES / "config")
-    moving.plan()
-    moving.apply()
-    controls = engine.store.read(CONTROLS)
-    assert controls is not None
-    assert controls.data["feature_flags"] == {"parallel": True, "memory": True}
-    config = controls.data["global_config"]
-    assert config["max_agents"] == 16
-    assert json.loads(config["legacy"]["unfit"]) == {"global_config.weights": [[0.1, 0.2], [0.3]]}
-    assert "total_agents_spawned" not in config
-    assert moving.verify().counts == {Result.EQUAL: 3}
-    moving.undo()
-    controls = engine.store.read(CONTROLS)
-    assert controls is not None
-    assert controls.data["feature_flags"] == {"parallel": True}
-    assert controls.data["global_config"] == {}
-
-
-def test_an_old_emergency_stop_is_set_but_a_lifted_one_stays_lifted(
-    move: Move, engine: LocalEngine
-) -> None:
-    """It holds where nobody has said anything about it; an undo lifts it."""
-    moving = move({"config.json": {"emergency_stop": True}})
-    moving.plan()
-    moving.apply()
-    controls = engine.store.read(CONTROLS)
-    assert controls is not None
-    assert controls.data["emergency_stop"] is True
-    moving.verify()
-    moving.undo()
-    moving.apply()
-    controls = engine.store.read(CONTROLS)
-    assert controls is not None
-    assert controls.data["emergency_stop"] is False
-
-
-@pytest.mark.parametrize("after", [False, True])
-def test_crashes_at_every_call(move: Move, engine: LocalEngine, after: bool) -> None:  # noqa: FBT001 - pytest's parameter
-    """Whatever call of the store an apply or an undo ends at, going on comes to the same end."""
-    files: dict[str, Any] = {
-        "a.json": [old_state(), old_state("dev_2", diary="x" * 1_900_000)],
-        "config.json": {"feature_flags": {"parallel": True}},
-        "log.json": [old_event(), old_event()],
-    }
-    moving = move(files)
-    moving.plan()
-
-    def ended(work: str) -> int:
-        for number in range(60):
-            store = CrashingStore(engine.store, number, after=after)
-            moving.store = store
-            try:
-                getattr(moving, work)()
-            except Crash:
-                continue
-            return number
-        raise AssertionError(work)
-
-    assert ended("apply") > 1
-    moving.store = engine.store
-    assert moving.verify().counts == {Result.EQUAL: 5}
-    assert settled(engine) == 0
-    assert counts(engine)["coordination"]["total"] == 2
-    assert ended("undo") > 1
-    assert settled(engine) == 0
-    assert counts(engine)["coordination"]["total"] == 0
-    assert not visible(engine)
-    assert ended("apply") > 1
-    moving.store = engine.store
-    assert moving.verify().counts == {Result.EQUAL: 5}
-    assert settled(engine) == 0
-
-
-def test_it_stops_when_told_and_goes_on(move: Move, engine: LocalEngine) -> None:
-    """A function has an hour: the next call begins where this one has stopped."""
-    moving = move({"a.json": [old_state(f"dev_{n}") for n in range(500)]})
-    moving.plan()
-    tally = moving.apply(until=lambda: True)
-    assert (tally.finished, tally.done) == (False, 200)
-    tally = moving.apply()
-    assert (tally.finished, tally.done) == (True, 500)
-    assert tally.counts == {Outcome.WRITTEN: 500}
-    assert settled(engine) == 0
-
-
-def test_an_engines_file_moves(move: Move, engine: LocalEngine, tmp_path: Path) -> None:
-    """States, events and controls of one machine come over, and are counted anew."""
-    path = tmp_path / "state.db"
-    local = LocalEngine(path, fold_interval_seconds=0)
-    for number in range(3):
-        local.publish(outgoing(state_message(1, agent_id=f"a{number}")))
-        local.publish(outgoing(event_message(f"e{number}")))
-    change_controls(local.store, with_flag("parallel", value=True))
-    expected = counts(local)
-    local.close()
-    moving = move(path)
-    moving.plan()
-    moving.apply()
-    assert counts(engine) == expected
-    assert settled(engine) == 0
-    assert moving.verify().counts == {Result.EQUAL: 7}
 
 
 def test_times_yet_to_come_are_refused_by_name(move: Move) -> None:
