@@ -19,7 +19,6 @@ from firestate.derive.newest import newest
 from firestate.errors import DamagedDocumentError
 from firestate.limits import MAX_ACTIVITIES, MAX_DECISIONS
 from firestate.pipeline.contention import until_settled
-from firestate.pipeline.derive_event import FIELDS as COUNTED_FIELDS
 from firestate.pipeline.fold_memory import (
     damage_named,
     events_part,
@@ -35,9 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from firestate.stores.protocol import Store
-
-FIELDS = (*COUNTED_FIELDS, "counted")
-"""All of an event that is needed to take it out."""
 
 
 def uncount_events(
