@@ -69,7 +69,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def test_requirements_are_pinned_and_few(uploaded: Path, python: Path) -> None:
-    """All that is installed is pinned, as it is tested here; three packages are asked for."""
+    """All that is installed is pinned, as it is tested here; four packages are asked for."""
     pinned = _pins(uploaded / "requirements.txt")
     frozen = subprocess.run(
         [python, "-m", "pip", "freeze", "--disable-pip-version-check"],
@@ -124,6 +124,7 @@ def test_what_the_cli_finds(endpoints: dict[str, dict[str, Any]]) -> None:
         "roll_up_shards",
         "roll_up_controls",
         "sweep",
+        "migrate_json_state",
     }
     for name, endpoint in endpoints.items():
         triggers = {key: value for key, value in endpoint.items() if key.endswith("Trigger")}
@@ -213,6 +214,9 @@ def test_every_entry_point_answers(
     client.document("system_state/controls").set({"emergency_stop": True})
     call("roll_up_controls", **written("system_state/controls"))
     call("sweep")
+    status, line = deployed.call(endpoints["migrate_json_state"], json={})
+    assert (status, "the request needs" in line["message"]) == (400, True)
+    called["migrate_json_state"] = "asked for nothing"
     client.close()
     assert called == {
         "ingest_state": "stored",
@@ -224,6 +228,7 @@ def test_every_entry_point_answers(
         "roll_up_shards": "folded",
         "roll_up_controls": "folded",
         "sweep": "swept",
+        "migrate_json_state": "asked for nothing",
     }
     assert called.keys() == endpoints.keys()
 
