@@ -74,7 +74,11 @@ def test_the_time_of_controls(emulator: Guarded, operator: Person) -> None:
 
 def structured(shape: Shape) -> tuple[dict[str, Any], str]:
     """Give a query as REST has it, and the document that it lies below."""
-    parents = {"sessions": "agent_memory/x", "parts": "quarantine/x"}
+    parents = {
+        "sessions": "agent_memory/x",
+        "parts": "quarantine/x",
+        "legacy": "agent_states/x",
+    }
     parent, _, name = shape.collection.rpartition("/")
     query: dict[str, Any] = {"from": [{"collectionId": name, "allDescendants": shape.group}]}
     filters = [
