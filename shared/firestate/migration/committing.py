@@ -64,8 +64,8 @@ def carry_out(prepared: Prepared, target: Target) -> list[Decision]:
 
 def _settled(built: Sequence[Built], target: Target) -> list[Decision]:
     try:
-        return until_settled(
-            built[0].path, lambda: patiently(lambda: _committed(prepare(built, target), target))
+        return patiently(
+            lambda: until_settled(built[0].path, lambda: _committed(prepare(built, target), target))
         )
     except RefusedError as error:
         if len(built) == 1:

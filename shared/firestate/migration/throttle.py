@@ -10,7 +10,7 @@ import random
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from firestate.errors import UnavailableError
+from firestate.errors import ContentionError, UnavailableError
 from firestate.limits import MIGRATION_GROWS_AFTER_SECONDS, MIGRATION_GROWTH, MIGRATION_RATE
 
 if TYPE_CHECKING:
@@ -73,11 +73,13 @@ def patiently(
 ) -> T:
     """Call again after a passing fault, with waits that grow to a minute; raise after some five.
 
+    Contention is one too: triggers that count what was written may meet on the same memory.
+
     What is called can be called twice.
     """
     for number in range(_MOST_TRIES):
         try:
             return call()
-        except UnavailableError:
+        except (UnavailableError, ContentionError):
             sleep(uniform(0.5, 1.0) * min(2.0**number, _LONGEST_WAIT))
     return call()

@@ -115,7 +115,7 @@ class _Undoing:
             return
         attempt = partial(self._attempt, entries)
         try:
-            found = until_settled(entries[0]["path"], lambda: patiently(attempt))
+            found = patiently(lambda: until_settled(entries[0]["path"], attempt))
         except RefusedError as error:
             if len(entries) == 1:
                 self.undone.left(entries[0]["path"], str(error))
