@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from firestate.errors import RefusedError, UnavailableError
+from firestate.errors import ContentionError, RefusedError, UnavailableError
 from firestate.migration.throttle import NoThrottle, Throttle, patiently
 
 
@@ -92,7 +92,8 @@ def test_a_file_on_this_machine_has_no_pace(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("faults", [0, 1, 9])
-def test_passing_faults_are_waited_out(clock: Clock, faults: int) -> None:
+@pytest.mark.parametrize("fault", [UnavailableError, ContentionError])
+def test_passing_faults_are_waited_out(fault: type[Exception], clock: Clock, faults: int) -> None:
     """The waits grow to a minute."""
     left = faults
 
@@ -100,7 +101,7 @@ def test_passing_faults_are_waited_out(clock: Clock, faults: int) -> None:
         nonlocal left
         left -= 1
         if left >= 0:
-            raise UnavailableError("away")
+            raise fault("away")
         return "done"
 
     assert patiently(call, sleep=clock.sleep, uniform=lambda _low, high: high) == "done"
