@@ -136,6 +136,6 @@ MIGRATION_BATCH_BYTES = 2_500_000
 LEGACY_PART_BYTES = 900_000
 """Bytes, in one document, of what an old file holds and a migrated document has no room for."""
 
-PRICE_READS, PRICE_WRITES, PRICE_DELETES = 0.06, 0.18, 0.02
+PRICE_READS, PRICE_WRITES = 0.06, 0.18
 """US dollars for 100,000 operations in nam5, a dear region
 (https://cloud.google.com/firestore/pricing)."""
