@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from firestate.stores.protocol import Store
     from tests.load.runner import Runner
 
-_AGENTS = 40
+_AGENTS = 400
 _PER_FILE = 200
 _RATE = 500.0
 _SECONDS_TO_COUNT = 1_500
