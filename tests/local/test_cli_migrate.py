@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from firestate.migration.work import FolderWork
 from tests.migration.moving import old_event, old_state, written
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def test_from_a_dry_run_to_an_undo(run: Run, tmp_path: Path) -> None:
     assert "agent_states          1" in out
     assert "backup/agent_dev.json" in out
     assert ".txt 1" in out
-    assert "firestate migrate old --apply" in notes
+    assert notes.rstrip().endswith("To carry it out: firestate migrate old --apply")
     assert not (tmp_path / "state.db").exists()
     code, out, _ = run("migrate", "old", "--apply", "--verify", *FILE)
     assert code == 0
@@ -92,6 +93,43 @@ def test_broken_files_are_named_and_the_rest_goes_on(run: Run, tmp_path: Path) -
     assert "b.json: line 2 column 7: is not JSON" in out
     assert "it seems to be cut off: bring back a whole copy of it" in out
     assert "Applied: written 1, refused 1." in out
+
+
+@pytest.mark.usefixtures("old")
+def test_a_work_folder_of_ones_own(run: Run, tmp_path: Path) -> None:
+    """It may lie in the source, where nothing of it is read; the hint names it and the file."""
+    options = ("--work", "old/my plan", *FILE)
+    for _ in range(2):
+        code, out, notes = run("migrate", "old", *options)
+        assert code == 0
+        assert "Files (3)" in out
+        assert notes.rstrip().endswith(
+            "firestate migrate old --work 'old/my plan' --file state.db --apply"
+        )
+    assert (tmp_path / "old" / "my plan" / "plan.jsonl").exists()
+    code, _, notes = run("migrate", "old", "--work", "old")
+    assert code == 2
+    assert "old is the source itself: keep plan and receipts in another folder" in notes
+
+
+@pytest.mark.usefixtures("old")
+def test_one_at_a_time(run: Run, tmp_path: Path) -> None:
+    """A second run in the same work folder is refused while the first is at it."""
+    with FolderWork(tmp_path / ".firestate" / "migration").alone():
+        code, _, notes = run("migrate", "old")
+        assert code == 2
+        assert "another migration is at work in .firestate/migration" in notes
+        assert run("migrate", "old", "--work", "other")[0] == 0
+    assert run("migrate", "old")[0] == 0
+
+
+@pytest.mark.usefixtures("old")
+def test_a_work_folder_that_takes_nothing(run: Run, tmp_path: Path) -> None:
+    """It is told by its name, before anything is read."""
+    (tmp_path / "work" / "lock").mkdir(parents=True)
+    code, _, notes = run("migrate", "old", "--work", "work")
+    assert code == 2
+    assert "work cannot be written to: Is a directory" in notes
 
 
 def test_no_receipt(run: Run, tmp_path: Path) -> None:

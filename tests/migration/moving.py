@@ -52,8 +52,8 @@ class Moving:
     def verify(self) -> Verified:
         return verify_plan(open_source(str(self.source)), self.work, self._target)
 
-    def undo(self) -> Undone:
-        return undo(max(self.folder.glob("receipt-*.jsonl")), self._target)
+    def undo(self, *, until: Callable[[], bool] = lambda: False) -> Undone:
+        return undo(max(self.folder.glob("receipt-*.jsonl")), self._target, until=until)
 
     @property
     def _target(self) -> Target:

@@ -128,6 +128,22 @@ def test_it_stops_when_told_and_goes_on(move: Move, engine: LocalEngine) -> None
     assert settled(engine) == 0
 
 
+def test_an_undo_stops_when_told_and_goes_on(move: Move, engine: LocalEngine) -> None:
+    """The next call finds what is done already, and finishes with the memories."""
+    files = {"a.json": [old_state(f"dev_{n}") for n in range(990)]}
+    moving = move(files | {"log.json": [old_event(note=n) for n in range(30)]})
+    moving.plan()
+    moving.apply()
+    moving.verify()
+    engine.settle()
+    undone = moving.undo(until=lambda: True)
+    assert (undone.finished, undone.counts["undone"]) == (False, 1_000)
+    undone = moving.undo()
+    assert (undone.finished, undone.counts["undone"]) == (True, 20)
+    assert undone.counts["undone before"] == 1_000
+    assert settled(engine) == 0
+
+
 def test_an_engines_file_moves(move: Move, engine: LocalEngine, tmp_path: Path) -> None:
     """States, events and controls of one machine come over, and are counted anew."""
     path = tmp_path / "state.db"

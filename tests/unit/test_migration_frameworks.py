@@ -51,9 +51,17 @@ def test_nothing_of_a_sample_is_lost(path: Any) -> None:
     sessions = {
         repr(record.fields["session_id"]) for record in records if isinstance(record, Record)
     }
+    _without_secrets(value)
     missing = {each for each in lost(value, built) if each not in keys | sessions}
     dated = {each for each in missing if each.startswith("'20")}  # a time, as a time
     assert missing - dated == set()
+
+
+def _without_secrets(value: dict[str, Any]) -> None:
+    for each in (value, *value.get("agents", ())):
+        if isinstance(each, dict):
+            each.pop("secrets", None)
+            each.pop("tool_exec_environment_variables", None)
 
 
 def _keys(value: Any) -> set[str]:

@@ -59,14 +59,12 @@ def test_the_shapes_of_states(value: Any, positions: list[str]) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        {},
-        [],
         [1, 2],
         {"status": "idle"},
         {"name": "x", "version": "1.0", "dependencies": {"status": "idle"}},
         {"a": {"status": "idle"}, "b": {"status": "gone fishing"}},
         {"agents": {"a": {"model": "large"}}},
-        {"events": []},
+        {"events": [], "agents": [], "name": "x"},
         [old_state(), 1, 2],
     ],
 )
@@ -74,6 +72,34 @@ def test_what_is_no_state(value: Any) -> None:
     """One word alone makes no state, nor does a list that mostly holds other things."""
     with pytest.raises(Exception, match="no state, log or configuration"):
         opened(value)
+
+
+@pytest.mark.parametrize(
+    "value", [None, {}, [], {"events": []}, {"agents": {}, "events": [], "saved": None}, [[], {}]]
+)
+def test_what_holds_nothing(value: Any) -> None:
+    """A log or a list in which nothing is yet is no mistake: there is nothing to do."""
+    assert opened(value) == ("empty", [])
+
+
+def test_a_whole_system_in_one_file() -> None:
+    """Its agents, its log and its settings are read as if each were a file of its own."""
+    settings = {"feature_flags": {"new": True}, "global_config": {"limit": 3}}
+    log = [old_event(), 5, old_event(type="created")]
+    found, records = opened(
+        {"saved": "today", "events": log, "agents": {"a": old_state()}} | settings
+    )
+    assert found == "agent-states + coordination-log + system-config"
+    state, event, broken, _, controls = records
+    assert isinstance(state, Record)
+    assert (state.position, state.left["beside.saved"]) == ("agents.a", "today")
+    assert isinstance(event, Record)
+    assert (event.position, "beside.saved" in event.left) == ("events[0]", False)
+    assert isinstance(broken, Refusal)
+    assert broken.place == "events[1]"
+    assert isinstance(controls, Record)
+    assert controls.fields == settings | {"order": -1}
+    assert opened({"agents": {"a": old_state()}, "events": [1]})[0] == "agent-states"
 
 
 def test_names_alone_need_the_name_of_a_file() -> None:

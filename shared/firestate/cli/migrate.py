@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -103,12 +104,13 @@ def files(
 
     Exits 1 where anything was refused, is missing or differs.
     """
-    found = open_source(source)
     kept = FolderWork(work)
+    found = open_source(source, work)
     result: dict[str, Any] = {}
-    well = _plan(found, kept, result, anew=not (apply or verify), as_json=as_json)
-    if apply or verify:
-        target = _target(project, file, rate)
+    with kept.alone():
+        well = _plan(found, kept, result, anew=not (apply or verify), as_json=as_json)
+        if apply or verify:
+            target = _target(project, file, rate)
         if apply:
             tally = _apply(found, kept, target)
             well = well and not tally.counts["refused"]
@@ -125,7 +127,11 @@ def files(
     if as_json:
         print_json(result)
     elif not (apply or verify):
-        more = f"Nothing was written. To carry it out: firestate migrate {source} --apply"
+        # With the same options: of another work folder it would be another plan.
+        given = {"--project": project, "--file": file, "--rate": rate}
+        options = {"--work": work if work != DEFAULT_WORK else None} | given
+        words = [source, *(str(x) for each in options.items() if each[1] for x in each), "--apply"]
+        more = f"Nothing was written. To carry it out: firestate migrate {shlex.join(words)}"
         notes().print(more, markup=False, soft_wrap=True)
     raise typer.Exit(0 if well else 1)
 
@@ -148,14 +154,15 @@ def undo_command(
     was left as it is.
     """
     target = _target(project, file, rate)
-    with progress() as bar:
+    work = FolderWork(receipt.parent)
+    with work.alone(), progress() as bar:
         task = bar.add_task("Undoing", total=None)
 
         def told(so_far: Undone) -> None:
             bar.update(task, completed=so_far.counts.total())
 
         found = undo(receipt, target, told=told)
-    forget(FolderWork(receipt.parent))
+        forget(work)
     if as_json:
         print_json(dict(found.counts) | {"reasons": found.reasons})
     else:

@@ -9,6 +9,8 @@ from firestate.cli.safe_text import safe
 from firestate.migration.tally import outcomes_shown
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from rich.console import Console
 
     from firestate.migration.receipts import Verified
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from firestate.migration.undoing import Undone
 
 _MOST_LINES = 30
+_MOST_NAMES = 8
 _CENT = 0.01
 
 
@@ -32,12 +35,12 @@ def report(found: Report, plan: str, *, short: bool) -> None:
         rows = [(each.source, each.at or "-", each.by) for each in found.replaced[:_MOST_LINES]]
         out.print(table("Older, or copies: not taken", ["file", "at", "instead of it"], rows))
         _more(out, len(found.replaced), found.outcomes["superseded"] + found.outcomes["copy"])
-    if found.guessed:
-        counts = ", ".join(f"{name} {n:,}" for name, n in found.guessed.most_common(8))
-        _line(out, f"Not in the files, and filled in: {counts}. Each is marked in its document.")
-    if found.kept:
-        counts = ", ".join(f"{name} {n:,}" for name, n in found.kept.most_common(8))
-        _line(out, f"Kept beside, under `legacy`: {counts}.")
+    _warnings(out, found)
+    if found.empty:
+        names = ", ".join(each.source for each in found.empty[:_MOST_NAMES])
+        more = ", ..." if found.outcomes["empty"] > _MOST_NAMES else ""
+        _line(out, f"Empty ({found.outcomes['empty']:,}): {names}{more}.")
+    _marked(out, found)
     if found.head.unseen:
         counts = ", ".join(f"{name} {n:,}" for name, n in found.head.unseen.items())
         _line(out, f"Not looked into: {counts}.")
@@ -81,6 +84,11 @@ def undone(found: Undone) -> None:
         _line(out, f"  {reason}")
 
 
+def _most(counts: Counter[str]) -> str:
+    shown = ", ".join(f"{name} {n:,}" for name, n in counts.most_common(_MOST_NAMES))
+    return f"{shown}, ..." if len(counts) > _MOST_NAMES else shown
+
+
 def _price(dollars: float) -> str:
     shown = f"${dollars:,.2f}" if dollars >= _CENT else "less than a cent"
     return f"{shown} at list prices"
@@ -104,6 +112,33 @@ def _refusals(out: Console, found: Report, *, short: bool) -> None:
     for each in found.refusals[:_MOST_LINES]:
         _line(out, f"  {each.source}: {each.place}: {each.reason}: {each.advice}")
     _more(out, min(len(found.refusals), _MOST_LINES), refused)
+
+
+def _warnings(out: Console, found: Report) -> None:
+    if found.exposed:
+        counts = _most(found.exposed)
+        _line(
+            out,
+            f"Named like secrets, and viewers can read what is stored: {counts}. Take out of the "
+            "files what is one.",
+            style="yellow",
+        )
+    if found.warnings:
+        _line(out, f"To look at ({found.outcomes['warning']:,}):", style="yellow")
+        for each in found.warnings[:_MOST_LINES]:
+            _line(out, f"  {each.source}: {each.reason}: {each.advice}")
+        _more(out, len(found.warnings[:_MOST_LINES]), found.outcomes["warning"])
+
+
+def _marked(out: Console, found: Report) -> None:
+    """Tell what is not as in the files."""
+    if found.guessed:
+        counts = _most(found.guessed)
+        _line(out, f"Not in the files, and filled in: {counts}. Each is marked in its document.")
+    if found.kept:
+        _line(out, f"Kept beside, under `legacy`: {_most(found.kept)}.")
+    if found.withheld:
+        _line(out, f"Secrets, and left out: {_most(found.withheld)}.")
 
 
 def _more(out: Console, shown: int, all_of_them: int) -> None:

@@ -5,6 +5,7 @@ under `memory_context.legacy` (of an event: `context.legacy`):
 
     format   which reader read it         guessed   fields that the file did not have
     fields   by their old names           unfit     JSON text of what Firestore cannot hold
+    withheld names of secrets, left out
     parts    instead of these two, where they do not fit into the document: so many bytes of JSON,
              with their SHA-256, in documents below it, `legacy/{n}`
 """
@@ -164,11 +165,13 @@ def _store_left(
 ) -> dict[str, bytes]:
     """Put `left` into the legacy entry of `body`, or into parts; give the parts."""
     body[home] = {name: value for name, value in body[home].items() if name != LEGACY}
-    if not left and not record.guessed:
+    if not left and not record.guessed and not record.withheld:
         return {}
     entry: dict[str, Any] = {"format": reader}
     if record.guessed:
         entry["guessed"] = list(record.guessed)
+    if record.withheld:
+        entry["withheld"] = list(record.withheld)
     parts: dict[str, bytes] = {}
     fields, unfit = _parted(left)
     if fields or unfit:

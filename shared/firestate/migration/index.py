@@ -11,7 +11,7 @@ import sqlite3
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Self
 
-from firestate.migration.plan import COPY, SUPERSEDED, Line
+from firestate.migration.plan import COPY, NOTES, SUPERSEDED, WARNING, Line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +58,17 @@ FROM (
     WHERE rank != '' WINDOW newest AS (PARTITION BY target ORDER BY rank DESC, n)
 ) WHERE n = m AND first != m;
 """  # noqa: S608 - of our own words
+
+
+# Equal events without an id in more than one file: by chance, or since a log was copied while it
+# grew. Beside MIN(n), `first` is of the same row: https://sqlite.org/lang_select.html#bareagg
+_SHARED = """
+SELECT source, first, MIN(n), COUNT(*), of_it FROM (
+    SELECT n, source, FIRST_VALUE(source) OVER (PARTITION BY digest ORDER BY n) AS first FROM lines
+    WHERE kind = 'event' AND NOT named
+) JOIN (SELECT source, COUNT(*) AS of_it FROM lines GROUP BY source) USING (source)
+WHERE source != first GROUP BY source HAVING COUNT(*) > 1 ORDER BY MIN(n)
+"""
 
 
 class Index:
@@ -114,6 +125,11 @@ class Index:
         """Say of each line what becomes of it, now that all are there."""
         for statement in (_NAME_EVENTS, *_PART_EVENTS.split(";\n"), _SETTLE):
             self._db.execute(statement)
+        for source, first, _, shared, of_it in self._db.execute(_SHARED).fetchall():
+            reason = f"{shared:,} of its {of_it:,} records are events that are in other files too"
+            reason += f" (the first in {_text(first)}): they are taken for different ones"
+            advice = "where one is a copy of the other, leave it out"
+            self.add(Line(_text(source), WARNING, by=_text(first), reason=reason, advice=advice))
 
     def id(self) -> str:
         """Give the plan's id: the same wherever the same records were found."""
@@ -125,17 +141,18 @@ class Index:
         return found.hexdigest()[:16]
 
     def count(self) -> int:
-        """Give the number of lines."""
-        (found,) = self._db.execute("SELECT COUNT(*) FROM lines")
+        """Give the number of lines that a migration goes through."""
+        (found,) = self._db.execute("SELECT COUNT(*) FROM lines WHERE outcome NOT IN (?, ?)", NOTES)
         return int(found[0])
 
     def lines(self) -> Iterator[Line]:
-        """Give the lines: of states and events as they came, then of controls as merged."""
+        """Give the lines: states and events as they came, controls as merged, at last notes."""
         rows = (
             "SELECT target, event_id, outcome, by, named, line FROM lines "
-            "ORDER BY kind = 'controls', CASE kind WHEN 'controls' THEN place END, n"
+            "ORDER BY outcome IN (?, ?), kind = 'controls', "
+            "CASE kind WHEN 'controls' THEN place END, n"
         )
-        for target, event_id, outcome, by, named, text in self._db.execute(rows):
+        for target, event_id, outcome, by, named, text in self._db.execute(rows, NOTES):
             line = Line(**json.loads(text))
             if named and event_id != line.event_id:
                 line.mapped.append(f"event_id: another event of that time has {line.event_id} too")

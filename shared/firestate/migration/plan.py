@@ -8,10 +8,12 @@ in the order of files and positions, for each record
     digest                     of the old object
     outcome                    write, superseded or copy (`by`: the file that goes before it), merge
     mapped guessed kept        what was changed, filled in, kept beside
+    withheld exposed           secrets: left out; and kept, since only their names are like it
     date                       the file's date, by which what it does not say was guessed
     bytes parts                its size in Firestore
 
-and for each file or place that is refused: source, at, place, reason, advice.
+and for each file or place that is refused: source, at, place, reason, advice. At the end
+stand notes, of which there is nothing to do: files that hold nothing (`empty`), and warnings.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 VERSION = 1
 
 WRITE, SUPERSEDED, COPY, MERGE, REFUSED = "write", "superseded", "copy", "merge", "refused"
+EMPTY, WARNING = NOTES = ("empty", "warning")
 
 
 @dataclass(slots=True)
@@ -48,6 +51,8 @@ class Line:
     mapped: list[str] = field(default_factory=list)
     guessed: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
+    withheld: list[str] = field(default_factory=list)
+    exposed: list[str] = field(default_factory=list)
     date: str = ""
     bytes: int = 0
     parts: int = 0

@@ -17,8 +17,10 @@ from firestate.migration.building import Built, build
 from firestate.migration.deciding import WRITER
 from firestate.migration.decoding import Unreadable
 from firestate.migration.index import Index
-from firestate.migration.plan import COPY, MERGE, REFUSED, WRITE, Head, Line
+from firestate.migration.opening import EMPTY as NOTHING
+from firestate.migration.plan import COPY, EMPTY, MERGE, REFUSED, WRITE, Head, Line
 from firestate.migration.records import Kind, Record, Refusal
+from firestate.migration.secrecy import exposed
 from firestate.migration.sources import Listed, Unlisted
 from firestate.schema.ids import CONTROLS, event_path
 from firestate.schema.messages import EventMessage
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from firestate.migration.sources import Source
 
 PLAN = "plan.jsonl"
+
+_MOST_EXPOSED = 10
 
 
 def make_plan(
@@ -93,6 +97,9 @@ def _plan_file(source: Source, listed: Listed, index: Index) -> None:
     except Unreadable as error:
         _refuse(index, listed.name, error.refusal)
         return
+    if opened.format == NOTHING:
+        index.add(Line(listed.name, EMPTY, sha256=opened.sha256, format=NOTHING))
+        return
     first = index.first_with(opened.sha256, listed.name)
     if first != listed.name:
         line = Line(listed.name, COPY, sha256=opened.sha256, format=opened.format, by=first)
@@ -116,6 +123,8 @@ def _plan_record(name: str, opened: Opened, record: Record, index: Index) -> Non
         digest=record.digest,
         mapped=list(record.mapped),
         guessed=list(record.guessed),
+        withheld=list(record.withheld),
+        exposed=[] if record.stored else _exposed(record),
         date=time_text(opened.date),
     )
     if record.kind is Kind.CONTROLS:
@@ -144,6 +153,10 @@ def _plan_record(name: str, opened: Opened, record: Record, index: Index) -> Non
         line.target = built.path
         line.bytes = stored_size(dict(message.state)) + _bytes(built)
         index.add(line, at=message.state.last_updated)
+
+
+def _exposed(record: Record) -> list[str]:
+    return sorted(set(exposed(record.fields)) | set(exposed(record.left)))[:_MOST_EXPOSED]
 
 
 def _ahead(built: Built) -> str | None:

@@ -50,9 +50,10 @@ class Record:
 
     `fields` are named as in the schema, their values as JSON has them, or times; `left` is what
     the schema has no field for, by its old name. `guessed` names fields that the file does not
-    have; `mapped` says in words what was changed. `digest` is of the old object: equal for equal
-    ones, wherever they lie. Of one that Firestate itself has `stored` nothing needs to be fitted,
-    and `parts` are the documents that lie below it, by their names.
+    have; `mapped` says in words what was changed; `withheld` names secrets that were left out.
+    `digest` is of the old object: equal for equal ones, wherever they lie. Of one that Firestate
+    itself has `stored` nothing needs to be fitted, and `parts` are the documents that lie below
+    it, by their names.
     """
 
     kind: Kind
@@ -64,6 +65,7 @@ class Record:
     digest: str
     stored: bool = False
     parts: dict[str, bytes] = field(default_factory=dict)
+    withheld: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ class Draft:
     fields: dict[str, Any] = field(default_factory=dict)
     guessed: list[str] = field(default_factory=list)
     mapped: list[str] = field(default_factory=list)
+    withheld: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, position: str, old: Mapping[str, Any]) -> Draft:
@@ -147,4 +150,5 @@ class Draft:
             tuple(self.guessed),
             tuple(self.mapped),
             digest(old),
+            withheld=tuple(self.withheld),
         )

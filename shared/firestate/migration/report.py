@@ -7,7 +7,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from firestate.limits import PRICE_READS, PRICE_WRITES
-from firestate.migration.plan import COPY, REFUSED, SUPERSEDED, WRITE, Head, Line, read_head
+from firestate.migration.plan import (
+    COPY,
+    EMPTY,
+    REFUSED,
+    SUPERSEDED,
+    WARNING,
+    WRITE,
+    Head,
+    Line,
+    read_head,
+)
 from firestate.migration.plan import read_lines as _read_lines
 from firestate.migration.records import Kind
 
@@ -27,8 +37,12 @@ class Report:
     outcomes: Counter[str] = field(default_factory=Counter)
     guessed: Counter[str] = field(default_factory=Counter)
     kept: Counter[str] = field(default_factory=Counter)
+    withheld: Counter[str] = field(default_factory=Counter)
+    exposed: Counter[str] = field(default_factory=Counter)
     refusals: list[Line] = field(default_factory=list)
     replaced: list[Line] = field(default_factory=list)
+    empty: list[Line] = field(default_factory=list)
+    warnings: list[Line] = field(default_factory=list)
     states: int = 0
     events: int = 0
     parts: int = 0
@@ -62,9 +76,16 @@ class Report:
             "outcomes": dict(self.outcomes),
             "guessed": dict(self.guessed),
             "kept": dict(self.kept),
+            "withheld": dict(self.withheld),
+            "exposed": dict(self.exposed),
             "refusals": [_refusal(line) for line in self.refusals],
             "superseded": [
                 {"source": each.source, "at": each.at, "by": each.by} for each in self.replaced
+            ],
+            "empty": [each.source for each in self.empty],
+            "warnings": [
+                {"source": each.source, "reason": each.reason, "advice": each.advice}
+                for each in self.warnings
             ],
             "bytes": self.bytes,
             "reads": self.reads,
@@ -85,27 +106,34 @@ def _refusal(line: Line) -> dict[str, str]:
 def report_of(plan: Path) -> Report:
     """Read a plan through; raise ConfigurationError where it is none."""
     report = Report(read_head(plan))
+    held = {
+        REFUSED: report.refusals,
+        SUPERSEDED: report.replaced,
+        COPY: report.replaced,
+        EMPTY: report.empty,
+        WARNING: report.warnings,
+    }
     last = ""
     for _, line in _read_lines(plan):
-        if line.source != last:
+        if line.source != last and line.outcome != WARNING:
             report.files[line.format or "refused"] += 1
             last = line.source
         report.outcomes[line.outcome] += 1
-        if line.outcome == REFUSED:
-            if len(report.refusals) < _MOST_SHOWN:
-                report.refusals.append(line)
-            continue
-        if line.outcome in (SUPERSEDED, COPY):
-            if len(report.replaced) < _MOST_SHOWN:
-                report.replaced.append(line)
-            continue
-        report.documents[
-            line.target.partition("/")[0] if line.outcome == WRITE else "controls"
-        ] += 1
-        report.guessed.update(line.guessed)
-        report.kept.update(name.partition("[")[0] for name in line.kept)
-        report.parts += line.parts
-        report.bytes += line.bytes
-        report.states += line.kind == Kind.STATE
-        report.events += line.kind == Kind.EVENT
+        if (others := held.get(line.outcome)) is None:
+            _count(report, line)
+        elif len(others) < _MOST_SHOWN:
+            others.append(line)
     return report
+
+
+def _count(report: Report, line: Line) -> None:
+    """Count a record that becomes a document."""
+    report.documents[line.target.partition("/")[0] if line.outcome == WRITE else "controls"] += 1
+    report.guessed.update(line.guessed)
+    report.kept.update(name.partition("[")[0] for name in line.kept)
+    report.withheld.update(line.withheld)
+    report.exposed.update(line.exposed)
+    report.parts += line.parts
+    report.bytes += line.bytes
+    report.states += line.kind == Kind.STATE
+    report.events += line.kind == Kind.EVENT

@@ -90,6 +90,7 @@ def _answer(
 ) -> dict[str, Any]:
     opened = store()
     target = Target(opened, Throttle(most=asked.get("rate")), firestore_label(opened.project))
+    until = began + MOST_SECONDS
     if "undo" in asked:
         bucket, path = _bucket(asked, "undo")
         parent, _, name = path.rpartition("/")
@@ -97,9 +98,11 @@ def _answer(
         receipt = work.fetch(name) if name else None
         if receipt is None:
             raise ConfigurationError(f"there is no receipt {asked['undo']}")
-        undone = undo(receipt, target)
-        forget(work)
-        return {"undone": dict(undone.counts) | {"reasons": undone.reasons}, "finished": True}
+        undone = undo(receipt, target, until=lambda: time.monotonic() > until)
+        if undone.finished:
+            forget(work)
+        counts = dict(undone.counts) | {"reasons": undone.reasons}
+        return {"undone": counts, "finished": undone.finished}
     bucket, prefix = _bucket(asked, "source")
     kept = asked.get("work", f"gs://{bucket}/{WORK}/migration")
     work = BucketWork(*_bucket({"work": kept}, "work"), folder)
@@ -109,7 +112,6 @@ def _answer(
     answer: dict[str, Any] = {"report": report_of(plan).as_json(), "finished": True}
     answer["report"]["plan_file"] = work.shown(plan.name)
     if asked.get("apply"):
-        until = began + MOST_SECONDS
         tally = apply_plan(source, work, target, until=lambda: time.monotonic() > until)
         answer["applied"] = outcomes_shown(tally) | {"reasons": tally.reasons}
         answer["finished"] = tally.finished

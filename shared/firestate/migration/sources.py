@@ -72,8 +72,11 @@ def bucket_of(text: str) -> tuple[str, str] | None:
     return (match[1], match[2]) if match else None
 
 
-def open_source(text: str) -> Source:
-    """Give the source of this name; raise ConfigurationError where there is none."""
+def open_source(text: str, work: Path | None = None) -> Source:
+    """Give the source of this name; raise ConfigurationError where there is none.
+
+    What lies in the folder `work`, plans and receipts, is never taken for old files.
+    """
     if bucket := bucket_of(text):
         from firestate.migration.buckets import BucketSource  # noqa: PLC0415 - needs another library
 
@@ -85,7 +88,10 @@ def open_source(text: str) -> Source:
     if not path.exists():
         raise ConfigurationError(f"there is no file or folder {text}")
     if path.is_dir():
-        return FolderSource(path)
+        if work is not None and work.exists() and work.samefile(path):
+            message = f"{work} is the source itself: keep plan and receipts in another folder"
+            raise ConfigurationError(message)
+        return FolderSource(path, work=work)
     with path.open("rb") as file:
         if file.read(len(SQLITE)) == SQLITE:
             from firestate.migration.engine_file import EngineFile  # noqa: PLC0415 - rarely needed
@@ -97,11 +103,12 @@ def open_source(text: str) -> Source:
 class FolderSource:
     """The files below a folder, or one of them."""
 
-    def __init__(self, folder: Path, only: str | None = None) -> None:
-        """Name the folder, and the one file where there is one."""
+    def __init__(self, folder: Path, only: str | None = None, work: Path | None = None) -> None:
+        """Name the folder, the one file where there is one, and a folder below to leave out."""
         self.label = str((folder / only if only else folder).resolve())
         self._folder = folder
         self._only = only
+        self._work = _place(work) if work is not None and work.exists() else None
 
     def list(self) -> Iterator[Listed | Unseen | Unlisted]:
         """Give the files, in the order of their names; links are followed, but not in circles."""
@@ -141,7 +148,7 @@ class FolderSource:
                     place = _place(Path(entry.path))
                     if place in around:
                         yield Unlisted(name, _CIRCLE)
-                    else:
+                    elif place != self._work:
                         yield from self._below(Path(entry.path), f"{name}/", (*around, place))
             except OSError as error:
                 yield Unlisted(name, unreadable(error).refusal)

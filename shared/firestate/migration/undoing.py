@@ -46,10 +46,14 @@ UNDONE, BEFORE, LEFT = "undone", "undone before", "left"
 
 @dataclass(slots=True)
 class Undone:
-    """What became of the documents of a receipt; `reasons` tell of those that were left."""
+    """What became of the documents of a receipt; `reasons` tell of those that were left.
+
+    `finished` is false where it was stopped before the end: called again, it goes on.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
     reasons: list[str] = field(default_factory=list)
+    finished: bool = False
 
     def left(self, path: str, reason: str) -> None:
         """Count one that stays as it is."""
@@ -63,8 +67,9 @@ def undo(
     target: Target,
     *,
     told: Callable[[Undone], None] = lambda _undone: None,
+    until: Callable[[], bool] = lambda: False,
 ) -> Undone:
-    """Undo what the receipt names.
+    """Undo what the receipt names; stop before the end where `until` says so.
 
     Raises ConfigurationError where it is none, or one of another target.
     """
@@ -76,7 +81,10 @@ def undo(
     while batch := list(islice(entries, _ENTRIES)):
         work.undo(batch)
         told(work.undone)
+        if until():
+            return work.undone
     work.refold()
+    work.undone.finished = True
     told(work.undone)
     return work.undone
 

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from firestate.migration.decoding import Unreadable
-from firestate.migration.plan import COPY, MERGE, REFUSED, SUPERSEDED, Line, read_lines
+from firestate.migration.plan import COPY, MERGE, NOTES, REFUSED, SUPERSEDED, Line, read_lines
 from firestate.migration.records import Record
 from firestate.migration.words import time_of
 
@@ -36,7 +36,7 @@ class Planned:
 
 def walk(source: Source, plan: Path, start: int = 0) -> Iterator[Planned]:
     """Give the lines from number `start` on, with their records where something is to be done."""
-    lines = read_lines(plan, start)
+    lines = (each for each in read_lines(plan, start) if each[1].outcome not in NOTES)
     for name, group in groupby(lines, key=lambda each: each[1].source):
         yield from _walk_file(source, name, group)
 

@@ -6,13 +6,16 @@ kept there after. Each file is replaced as a whole, so that one cut off is never
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from firestate.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -44,6 +47,25 @@ class FolderWork:
         except OSError as error:
             raise ConfigurationError(f"{folder} cannot be a folder: {error.strerror}") from error
         self.folder = folder
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Work in the folder alone; raise ConfigurationError where another process does.
+
+        The plan and the progress are of one run at a time. The lock goes with its process.
+        """
+        try:
+            file = (self.folder / "lock").open("w")
+        except OSError as error:
+            message = f"{self.folder} cannot be written to: {error.strerror}"
+            raise ConfigurationError(message) from error
+        with file as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                message = f"another migration is at work in {self.folder}: wait until it has ended"
+                raise ConfigurationError(message) from error
+            yield
 
     def fetch(self, name: str) -> Path | None:
         """Give a file, or None."""

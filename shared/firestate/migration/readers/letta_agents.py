@@ -1,16 +1,18 @@
 """Agent files of Letta (.af): version 2 with agents, blocks and tools side by side; version 1 flat.
 
 Blocks become the memory, tools are named, the models and the instructions are the configuration.
-Messages, and all definitions, are kept beside. A file that is a JSON text holding JSON was parsed
-twice before it comes here.
+Messages, and all definitions, are kept beside, but no secrets. A file that is a JSON text holding
+JSON was parsed twice before it comes here.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from firestate.migration.records import Draft, Facts, Kind, Record, Refusal, session_of
+from firestate.migration.secrecy import withhold
 from firestate.migration.words import time_of
 
 if TYPE_CHECKING:
@@ -31,6 +33,9 @@ _CONFIGURATION = (
     "response_format",
     "timezone",
 )
+
+_SECRETS = ("secrets", "tool_exec_environment_variables")
+_SECRETS_OF_SERVERS = ("token", "custom_headers", "env")
 
 
 class _Parts(NamedTuple):
@@ -83,6 +88,7 @@ def _side_by_side(
     for agent in agents:
         used |= {(name, each) for name in ("block_ids", "tool_ids") for each in _ids(agent, name)}
     beside = {f"beside.{k}": v for k, v in value.items() if k not in ("agents", "blocks", "tools")}
+    withheld = _without_secrets(beside)
     spare = [each for key, each in blocks.items() if ("block_ids", key) not in used]
     spare += [each for key, each in tools.items() if ("tool_ids", key) not in used]
     beside |= {"beside.unused": spare} if spare else {}
@@ -92,7 +98,8 @@ def _side_by_side(
             continue
         draft = Draft.of(f"agents[{number}]", agent)
         draft.left |= beside
-        beside = {}
+        draft.withheld += withheld
+        beside, withheld = {}, []
         own = [tools[each] for each in _ids(agent, "tool_ids") if each in tools]
         if draft.left.get("tools"):
             draft.left["tools.named"] = draft.left["tools"]
@@ -113,6 +120,7 @@ def _state(
     draft: Draft, agent: dict[str, Any], parts: _Parts, times: tuple[Any, ...], facts: Facts
 ) -> Record:
     session_id, blocks, tools = parts
+    draft.withheld += withhold(draft.left, _SECRETS)
     if not draft.take("agent_id", "name"):
         draft.guess("agent_id", session_id)
     kind = draft.left.get("agent_type")
@@ -139,6 +147,20 @@ def _state(
     draft.date([*map(time_of, times), *_times(agent)], facts)
     old = {"session": session_id, "agent": agent, "blocks": blocks, "tools": tools}
     return draft.record(Kind.STATE, old)
+
+
+def _without_secrets(beside: dict[str, Any]) -> list[str]:
+    """Take the secrets out of the definitions of servers; name them."""
+    servers = beside.get("beside.mcp_servers")
+    withheld: list[str] = []
+    if isinstance(servers, list):
+        beside["beside.mcp_servers"] = servers = json.loads(json.dumps(servers))
+        for number, each in enumerate(servers):
+            at = f"mcp_servers[{number}]."
+            for held in (each, each.get("stdio_config")) if isinstance(each, dict) else ():
+                if isinstance(held, dict):
+                    withheld += withhold(held, _SECRETS_OF_SERVERS, at)
+    return withheld
 
 
 def _memory(blocks: list[Any]) -> tuple[dict[str, Any], list[Any]]:

@@ -1,0 +1,101 @@
+"""Secrets in old files: what is left out, and what is only told of."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from firestate.migration.secrecy import exposed, withhold
+from tests.migration.moving import SAMPLES, old_state
+from tests.unit.leaves import built_of, document_of, legacy_of
+from tests.unit.old_files import records_of
+
+
+@pytest.mark.parametrize(
+    ("value", "paths"),
+    [
+        ({"api_key": "sk-0123456"}, ["api_key"]),
+        ({"openaiApiKey": "sk-0123456"}, ["openaiApiKey"]),
+        ({"x": {"DB-Password": "correct horse"}}, ["x.DB-Password"]),
+        ({"servers": [{"token": "0123456789"}]}, ["servers[].token"]),
+        ({"secrets": {"aws_secret_access_key": "0123456789"}}, ["secrets.aws_secret_access_key"]),
+        ({"headers": {"Authorization": "Bearer 0123"}}, ["headers.Authorization"]),
+        ({"max_tokens": 4096, "token": 7, "tokens": ["abcdefghij"]}, []),
+        ({"api_key": "${API_KEY}", "token": "********", "secret": "<yours>..."}, []),
+        ({"password": "short"}, []),
+        ({"note": "the password is correct horse"}, []),
+        (["api_key"], []),
+        ("api_key", []),
+    ],
+)
+def test_what_is_named_like_a_secret(value: object, paths: list[str]) -> None:
+    """A text of some length under such a name, unless it only stands for one."""
+    assert list(exposed(value)) == paths
+
+
+def test_what_is_withheld_is_named() -> None:
+    """By the names of the variables, or where there are none, of the field."""
+    old = {"secrets": {"A": "1", "B": "2"}, "env": [{"key": "C", "value": "3"}], "token": "4"}
+    assert withhold(old, ("secrets", "env", "token", "none"), "at.") == [
+        "at.secrets.A",
+        "at.secrets.B",
+        "at.env.C",
+        "at.token",
+    ]
+    assert old == {}
+    assert withhold({"secrets": {}}, ("secrets",)) == []
+
+
+SECRET = "sk-do-not-store-me"  # noqa: S105 - of nothing
+
+
+def letta(name: str) -> dict[str, Any]:
+    """Give a sample with secrets wherever its format has a place for them."""
+    value: dict[str, Any] = json.loads((SAMPLES / "letta" / name).read_text())
+    if name.endswith("v1.af"):
+        value["tool_exec_environment_variables"] = [{"key": "API_KEY", "value": SECRET}]
+        return value
+    value["agents"][0]["secrets"] = {"API_KEY": SECRET}
+    value["agents"][0]["tool_exec_environment_variables"] = {"OTHER": SECRET}
+    value["mcp_servers"] = [
+        {"server_name": "files", "token": SECRET, "stdio_config": {"env": {"K": SECRET}, "x": 1}}
+    ]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("name", "withheld"),
+    [
+        ("planner_v1.af", ["tool_exec_environment_variables.API_KEY"]),
+        (
+            "one_agent.af",
+            [
+                "mcp_servers[0].token",
+                "mcp_servers[0].env.K",
+                "secrets.API_KEY",
+                "tool_exec_environment_variables.OTHER",
+            ],
+        ),
+    ],
+)
+def test_lettas_secrets_are_left_out(name: str, withheld: list[str]) -> None:
+    """Each is named in the document; nowhere is its value; what stands beside them is kept."""
+    (record,) = records_of(letta(name), name)
+    assert list(record.withheld) == withheld
+    built = built_of(record)
+    document = document_of(built)
+    assert document["memory_context"]["legacy"]["withheld"] == withheld
+    kept = legacy_of(built)
+    assert SECRET not in repr((document, kept, built.parts))
+    if name == "one_agent.af":
+        (server,) = kept["beside.mcp_servers"]
+        assert server == {"server_name": "files", "stdio_config": {"x": 1}}
+
+
+def test_where_nothing_was_withheld() -> None:
+    """Nothing is said of it."""
+    (record,) = records_of(old_state())
+    assert record.withheld == ()
+    assert "withheld" not in document_of(built_of(record))["memory_context"]["legacy"]
