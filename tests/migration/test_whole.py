@@ -166,6 +166,33 @@ def test_the_same_file_twice_is_taken_once(move: Move) -> None:
     ]
 
 
+def test_an_event_without_a_time_in_files_of_two_dates(move: Move, engine: LocalEngine) -> None:
+    """By its id it is one, as of the younger file; of another content it is another."""
+    event = old_event(event_id="e1")
+    del event["timestamp"]
+    files = {
+        "1.json": [event],
+        "2.json": [event, event | {"note": "x"}],
+        "3.json": {"events": [event]},
+    }
+    moving = move(files)
+    for day, name in enumerate(("1.json", "3.json", "2.json"), 1):
+        at = datetime(2025, 2, day, tzinfo=UTC).timestamp()
+        os.utime(moving.source / name, (at, at))
+    lines = moving.plan()
+    assert [(line.source, line.outcome, line.by) for line in lines] == [
+        ("1.json", "copy", "2.json"),
+        ("2.json", "write", ""),
+        ("2.json", "write", ""),
+        ("3.json", "copy", "2.json"),
+    ]
+    assert lines[1].target.startswith("coordination/2025-02-03T")
+    assert moving.apply().counts[Outcome.WRITTEN] == 2
+    assert moving.verify().counts == {Result.EQUAL: 2, Result.SUPERSEDED: 2}
+    assert moving.apply().counts[Outcome.WRITTEN] == 0
+    assert settled(engine) == 0
+
+
 def test_what_differs_is_found(move: Move, engine: LocalEngine) -> None:
     """A document that somebody has changed by hand is named, with the field."""
     moving = move({"a.json": old_state(), "log.json": old_event()})

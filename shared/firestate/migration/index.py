@@ -24,7 +24,7 @@ PRAGMA synchronous = OFF;
 PRAGMA cache_size = -8000;
 CREATE TABLE lines (
     n INTEGER PRIMARY KEY, kind TEXT, place TEXT, target TEXT, event_id TEXT, rank TEXT,
-    digest TEXT, source TEXT, outcome TEXT, by BLOB, named INTEGER, line TEXT
+    digest TEXT, source TEXT, outcome TEXT, by BLOB, named INTEGER, undated INTEGER, line TEXT
 );
 CREATE TABLE files (sha256 TEXT PRIMARY KEY, source TEXT);
 """
@@ -38,6 +38,15 @@ FROM (
     SELECT n AS m, ROW_NUMBER() OVER (PARTITION BY digest ORDER BY n) AS ordinal FROM lines
     WHERE kind = 'event' AND NOT named
 ) WHERE n = m;
+"""
+# Equal events with an id and without a time are one, whatever dates their files have: that of the
+# youngest file, which _SETTLE will choose.
+_DATE_EVENTS = """
+UPDATE lines SET place = youngest FROM (
+    SELECT n AS m, FIRST_VALUE(place) OVER (
+        PARTITION BY event_id, digest ORDER BY rank DESC, n
+    ) AS youngest FROM lines WHERE kind = 'event' AND named AND undated
+) WHERE n = m AND place != youngest;
 """
 # Events of one name and time that are not the same: all but one get their content into the name.
 # Which one does not depend on the order of the files.
@@ -105,7 +114,7 @@ class Index:
         rank = f"{at:%Y-%m-%dT%H:%M:%S.%f} {line.digest}" if at else ""
         self._db.execute(
             "INSERT INTO lines (kind, place, target, event_id, rank, digest, source, outcome, "
-            "by, named, line) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "by, named, undated, line) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 line.kind,
                 place,
@@ -117,13 +126,14 @@ class Index:
                 line.outcome,
                 _bytes(line.by),
                 bool(line.event_id),
+                "timestamp" in line.guessed,
                 json.dumps(asdict(line)),
             ),
         )
 
     def settle(self) -> None:
         """Say of each line what becomes of it, now that all are there."""
-        for statement in (_NAME_EVENTS, *_PART_EVENTS.split(";\n"), _SETTLE):
+        for statement in (_NAME_EVENTS, _DATE_EVENTS, *_PART_EVENTS.split(";\n"), _SETTLE):
             self._db.execute(statement)
         for source, first, _, shared, of_it in self._db.execute(_SHARED).fetchall():
             reason = f"{shared:,} of its {of_it:,} records are events that are in other files too"
