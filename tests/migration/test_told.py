@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from firestate.migration.comparing import Result
-from firestate.migration.plan import Line, read_head
+from firestate.migration.plan import read_head
 from firestate.migration.planning import PLAN
 from firestate.migration.report import Report, report_of
 from tests.migration.moving import old_event, old_state
@@ -73,28 +73,3 @@ def test_secrets_are_told_of(move: Move) -> None:
     report = reported(move({"a.json": [old_state(**keys), old_state("dev_2", **keys)]}))
     assert report.exposed == {"agent_config.api_key": 2}
     assert report.as_json()["exposed"] == {"agent_config.api_key": 2}
-
-
-def test_a_whole_system_in_one_file_moves(move: Move) -> None:
-    """Its agents, its log and its settings arrive, are compared, and go again."""
-    system = {
-        "agents": {"dev_1": old_state(), "bad": 5},
-        "events": [old_event(), old_event(type="created")],
-        "feature_flags": {"new": True},
-    }
-    moving = move({"system.json": system})
-    lines = moving.plan()
-    assert [_shown(line) for line in lines] == [
-        "write agents.dev_1",
-        "refused agents.bad",
-        "write events[0]",
-        "write events[1]",
-        "merge ",
-    ]
-    assert moving.apply().counts == {"written": 3, "refused": 1, "merge": 1}
-    assert moving.verify().counts == {Result.EQUAL: 4, Result.REFUSED: 1}
-    assert moving.undo().counts["undone"] == 4
-
-
-def _shown(line: Line) -> str:
-    return f"{line.outcome} {line.at or line.place}"

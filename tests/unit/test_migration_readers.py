@@ -75,31 +75,28 @@ def test_what_is_no_state(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [None, {}, [], {"events": []}, {"agents": {}, "events": [], "saved": None}, [[], {}]]
+    "value", [None, {}, [], {"events": []}, {"agents": {}, "events": [], "agent_states": None}]
 )
 def test_what_holds_nothing(value: Any) -> None:
     """A log or a list in which nothing is yet is no mistake: there is nothing to do."""
     assert opened(value) == ("empty", [])
 
 
-def test_a_whole_system_in_one_file() -> None:
-    """Its agents, its log and its settings are read as if each were a file of its own."""
-    settings = {"feature_flags": {"new": True}, "global_config": {"limit": 3}}
-    log = [old_event(), 5, old_event(type="created")]
-    found, records = opened(
-        {"saved": "today", "events": log, "agents": {"a": old_state()}} | settings
-    )
-    assert found == "agent-states + coordination-log + system-config"
-    state, event, broken, _, controls = records
-    assert isinstance(state, Record)
-    assert (state.position, state.left["beside.saved"]) == ("agents.a", "today")
-    assert isinstance(event, Record)
-    assert (event.position, "beside.saved" in event.left) == ("events[0]", False)
-    assert isinstance(broken, Refusal)
-    assert broken.place == "events[1]"
-    assert isinstance(controls, Record)
-    assert controls.fields == settings | {"order": -1}
-    assert opened({"agents": {"a": old_state()}, "events": [1]})[0] == "agent-states"
+def test_a_systems_status_with_its_agents_beside_it() -> None:
+    """They are the agents; a map in the state of one agent is its own affair."""
+    status = {"status": "active", "last_active": "2025-01-04T09:00:00"}
+    agents = {"dev_1": old_state(), "qa_1": {"status": "idle"}}
+    one, two = records_of(status | {"agents": agents})
+    assert (one.position, two.position) == ("agents.dev_1", "agents.qa_1")
+    assert one.left["beside.status"] == "active"
+    (record,) = records_of(old_state(agents=agents))
+    assert (record.position, record.left["agents"]) == ("", agents)
+
+
+def test_names_of_agents_of_whom_nothing_is_known() -> None:
+    """They are no empty file: it names somebody."""
+    with pytest.raises(Exception, match="no state"):
+        opened({"agents": {"dev_1": {}, "qa_1": {}}})
 
 
 def test_names_alone_need_the_name_of_a_file() -> None:

@@ -46,6 +46,18 @@ def test_what_is_withheld_is_named() -> None:
     ]
     assert old == {}
     assert withhold({"secrets": {}}, ("secrets",)) == []
+    odd = {"secrets": {"K\ud800": "1", "x" * 2_000_000: "2"}}
+    assert list(map(len, withhold(odd, ("secrets",)))) == [15, 208]
+
+
+def test_a_secret_of_an_impossible_name() -> None:
+    """It is left out like any other."""
+    value = letta("one_agent.af")
+    value["agents"][0]["secrets"] = {"K\ud800": SECRET}
+    (record,) = records_of(value, "one_agent.af")
+    assert "secrets.K" in repr(
+        document_of(built_of(record))["memory_context"]["legacy"]["withheld"]
+    )
 
 
 SECRET = "sk-do-not-store-me"  # noqa: S105 - of nothing

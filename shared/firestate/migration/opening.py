@@ -1,8 +1,4 @@
-"""From a file's bytes to its records: what it is found to be by its content.
-
-A saved system may hold its agents, its log and its settings in one file: they are read as if they
-were three files, and what stands beside them as if it were in the first.
-"""
+"""From a file's bytes to its records: what it is found to be by its content."""
 
 from __future__ import annotations
 
@@ -19,18 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
-    from firestate.migration.records import Reader
-
 
 EMPTY = "empty"
 """The format of a file that holds no value at all: a log or a list in which nothing is yet."""
 
-_SIDES = (
-    ("agents",),
-    ("agent_states",),
-    ("events",),
-    ("feature_flags", "global_config", "emergency_stop", "emergency_reason"),
-)
+_LISTS = frozenset({"agents", "agent_states", "events"})
 
 LINES = (".jsonl", ".ndjson")
 """What files of JSON Lines are called: there the name decides, one line alone is any JSON."""
@@ -65,8 +54,8 @@ def open_json(data: bytes, name: str, date: datetime) -> Opened:
         value = _decoded(value)
     if not broken and _is_empty(value):
         return Opened(sha256, date, EMPTY, lambda: iter(()))
-    sides = _sides(value, name)
-    if not sides:
+    reader = reader_of(value, name)
+    if reader is None:
         kind = type(value).__name__
         shown = f"an object with {', '.join(list(value)[:4])}" if isinstance(value, dict) else kind
         raise Unreadable(
@@ -76,36 +65,18 @@ def open_json(data: bytes, name: str, date: datetime) -> Opened:
         )
 
     def records() -> Iterator[Record | Refusal]:
-        for reader, side in sides:
-            for found in reader.read(side, Facts(name, date)):
-                # A line that is no JSON was handed on as null, which no reader takes.
-                yield broken.get(found.place, found) if isinstance(found, Refusal) else found
+        for found in reader.read(value, Facts(name, date)):
+            # A line that is no JSON was handed on as null, which no reader takes.
+            yield broken.get(found.place, found) if isinstance(found, Refusal) else found
 
-    return Opened(sha256, date, " + ".join(reader.NAME for reader, _ in sides), records)
+    return Opened(sha256, date, reader.NAME, records)
 
 
 def _is_empty(value: Any) -> bool:  # noqa: ANN401 - any JSON
-    """Whether there is no value in it: lists and objects of nothing, all the way down."""
-    children = value.values() if isinstance(value, dict) else value
-    return value is None or (isinstance(value, dict | list) and all(map(_is_empty, children)))
-
-
-def _sides(value: Any, name: str) -> list[tuple[Reader, Any]]:  # noqa: ANN401 - any JSON
-    """Give the readers that a file needs, each with its part of the content."""
-    sides = []
-    if isinstance(value, dict):
-        for words in _SIDES:
-            side = {word: value[word] for word in words if word in value}
-            if side and (reader := reader_of(side, name)):
-                sides.append((reader, side))
-    if len(sides) > 1:
-        taken = {word for _, side in sides for word in side}
-        reader, side = sides[0]
-        first = side | {word: each for word, each in value.items() if word not in taken}
-        if reader.recognises(first, name):
-            return [(reader, first), *sides[1:]]
-    whole = reader_of(value, name)
-    return [(whole, value)] if whole else []
+    """Whether a file says that there is nothing yet: no agents, no events."""
+    if isinstance(value, dict) and value.keys() <= _LISTS:
+        return not any(value.values())
+    return value is None or value == []
 
 
 def _lines(data: bytes, broken: dict[str, Refusal]) -> Any:  # noqa: ANN401 - any JSON

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from firestate.schema.names import fit_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -27,6 +29,7 @@ _ENDINGS = (
     "authorization",
 )
 _SHORTEST = 8
+_LONGEST = 200
 _NO_SECRET = ("$", "*", "<")
 """What stands for a secret begins so: `${API_KEY}`, `****`, `<your key>`."""
 
@@ -44,10 +47,15 @@ def withhold(old: dict[str, Any], names: Iterable[str], at: str = "") -> list[st
 def _names(held: object) -> list[str]:
     """Name what is held: variables by name, or a list of them, each with a `key`."""
     if isinstance(held, dict):
-        return [str(each) for each in held]
+        return [_shown(each) for each in held]
     if isinstance(held, list):
-        return [str(each.get("key")) for each in held if isinstance(each, dict)]
+        return [_shown(each.get("key")) for each in held if isinstance(each, dict)]
     return []
+
+
+def _shown(name: object) -> str:
+    """Give a name as Firestore can hold it: it may be any text of JSON."""
+    return fit_text(str(name)[:_LONGEST])
 
 
 def exposed(value: object, path: str = "") -> Iterator[str]:

@@ -182,7 +182,6 @@ class _Undoing:
         def ours(event: Stored) -> bool:
             return bool(event.data.get(MIGRATED_BY) == self._writer)
 
-        self._target.pace.take(len(paths) + 2)
         work = partial(uncount_events, self._store, agent_type, agent_id, paths, ours)
         try:
             done, others = patiently(work)
@@ -190,6 +189,8 @@ class _Undoing:
             for path in paths:
                 self.undone.left(path, str(error))
             return
+        if done:  # what was undone before costs nothing: else a later call would get no further
+            self._target.pace.take(done + 2)
         self.undone.counts[UNDONE] += done
         self.undone.counts[BEFORE] += len(paths) - done - others
         for _ in range(others):

@@ -107,10 +107,12 @@ def read(value: Any, facts: Facts) -> Iterator[Record | Refusal]:  # noqa: ANN40
                     "is no state: it needs agent_id and agent_type, or two of " + ", ".join(_WORDS),
                     "complete it, or leave it out of the file",
                 )
-    elif is_state(value) or is_status(value):
+        return
+    states, prefix = _by_name(value, facts.name) or ({}, "")
+    # A system's status may have its agents beside it; that of an agent is its own.
+    if ("agent_id" in value or not prefix) and (is_state(value) or is_status(value)):
         yield _state("", value, facts)
     else:
-        states, prefix = _by_name(value, facts.name) or ({}, "")
         rest = {key: each for key, each in value.items() if each is not states} if prefix else {}
         for key, each in states.items():
             if isinstance(each, dict):
@@ -118,9 +120,8 @@ def read(value: Any, facts: Facts) -> Iterator[Record | Refusal]:  # noqa: ANN40
                 yield _state(f"{prefix}{key}", each, facts, key, rest)
                 rest = {}
             else:
-                yield Refusal(
-                    f"{prefix}{key}", "is no object, and so no state", "leave it out of the file"
-                )
+                reason = "is no object, and so no state"
+                yield Refusal(f"{prefix}{key}", reason, "leave it out of the file")
 
 
 def _list_in(value: dict[str, Any]) -> list[Any] | None:
