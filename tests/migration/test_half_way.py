@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,8 @@ from firestate.client.outgoing import outgoing
 from firestate.local.engine import LocalEngine
 from firestate.migration.comparing import Result
 from firestate.migration.deciding import Outcome
+from firestate.migration.target import Target
+from firestate.migration.undoing import undo
 from firestate.pipeline.controls import change_controls, with_flag
 from firestate.schema.ids import CONTROLS
 from tests.harness import Crash, CrashingStore, event_message, state_message
@@ -142,6 +145,22 @@ def test_an_undo_stops_when_told_and_goes_on(move: Move, engine: LocalEngine) ->
     assert (undone.finished, undone.counts["undone"]) == (True, 20)
     assert undone.counts["undone before"] == 1_000
     assert settled(engine) == 0
+
+
+def test_what_was_undone_before_takes_no_time(move: Move) -> None:
+    """Else an undo that is called again after its limit would come no further than before."""
+    moving = move({"a.json": old_state(), "log.json": [old_event(note=n) for n in range(30)]})
+    moving.plan()
+    moving.apply()
+    moving.verify()
+    (receipt,) = moving.folder.glob("receipt-*.jsonl")
+    taken: list[int] = []
+    pace = SimpleNamespace(take=taken.append)
+    undo(receipt, Target(moving.store, pace))
+    assert sum(taken) >= 31
+    taken.clear()
+    assert undo(receipt, Target(moving.store, pace)).counts["undone before"] == 31
+    assert taken == []
 
 
 def test_an_engines_file_moves(move: Move, engine: LocalEngine, tmp_path: Path) -> None:
