@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from firestate.local.engine import LocalEngine
-from firestate.replay.sources import read_messages
+from firestate.replay.message_files import read_messages
 from tests.harness import everything
 from tests.load.runner import runner
 

@@ -25,13 +25,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from google.cloud import firestore
 
-from firestate.migration.applying import apply_plan
-from firestate.migration.planning import make_plan
-from firestate.migration.sources import FolderSource
-from firestate.migration.target import Target
-from firestate.migration.throttle import NoThrottle, Throttle
-from firestate.migration.verifying import verify_plan
-from firestate.migration.work import FolderWork
+from firestate.migration.apply.apply_plan import apply_plan
+from firestate.migration.apply.target import Target
+from firestate.migration.apply.throttle import NoThrottle, Throttle
+from firestate.migration.plan.make_plan import make_plan
+from firestate.migration.sources.folder import FolderSource
+from firestate.migration.verify.verify_plan import verify_plan
+from firestate.migration.workdir import FolderWorkdir
 from firestate.queries import ALL_STATES
 from firestate.stores.firestore import FirestoreStore
 from firestate.stores.sqlite import SqliteStore
@@ -40,7 +40,7 @@ from tools.emulators import firestore_emulator
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from firestate.migration.target import Pace
+    from firestate.migration.apply.target import Pace
 
 _BATCH = 200
 _PER_FILE = 500
@@ -81,7 +81,7 @@ def _rate(states: int) -> int:
 
 def _apply(folder: Path, title: str, pace: Pace) -> tuple[float, FirestoreStore]:
     store = FirestoreStore(firestore.Client(project=f"demo-{len(title)}"))
-    source, work = FolderSource(folder / "old"), FolderWork(folder / title.replace(" ", "-"))
+    source, work = FolderSource(folder / "old"), FolderWorkdir(folder / title.replace(" ", "-"))
     make_plan(source, work.folder)
     began = time.monotonic()
     apply_plan(source, work, Target(store, pace))
@@ -133,7 +133,7 @@ def _peak(folder: Path) -> int:
 
 
 def _measured(folder: Path) -> int:
-    source, work = FolderSource(folder / "old"), FolderWork(folder / "work")
+    source, work = FolderSource(folder / "old"), FolderWorkdir(folder / "work")
     store = SqliteStore(folder / "state.db")
     make_plan(source, work.folder)
     tally = apply_plan(source, work, Target(store, NoThrottle()))

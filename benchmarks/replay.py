@@ -26,11 +26,11 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from firestate.audit.fates import FATES, Fates
 from firestate.audit.full import FullAudit
+from firestate.audit.message_outcomes import FATES, MessageOutcomes
 from firestate.audit.repair import audit_and_repair
 from firestate.pipeline.roll_up import RollUp
-from firestate.replay.sources import made_bad, read_messages
+from firestate.replay.message_files import made_bad, read_messages
 from firestate.schema.ids import GLOBAL_CONFIG
 from firestate.schema.messages import EVENT_TOPIC
 from firestate.stores.firestore import FirestoreStore
@@ -97,7 +97,7 @@ class Auditing(threading.Thread):
 
 
 def _report(running: Runner, messages: list[Outgoing], folder: Path) -> bool:
-    fates = Fates(running.store).count(messages)
+    fates = MessageOutcomes(running.store).count(messages)
     distinct = fates.total()
     OUT.print(f"{distinct:,} distinct messages: " + ", ".join(f"{n} {fates[n]:,}" for n in FATES))
     report = FullAudit(running.store, timedelta(0)).run()

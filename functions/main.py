@@ -76,6 +76,6 @@ def sweep(request: Request) -> str:  # noqa: ARG001 - the scheduler's request sa
 @functions_framework.http
 def migrate_json_state(request: Request) -> tuple[dict[str, Any], int]:
     """Old state files in a bucket -> a plan, documents, a receipt. Private; asked for by hand."""
-    from firestate.migration.requests import on_request  # noqa: PLC0415 - no message needs it
+    from firestate.migration.http_function import on_request  # noqa: PLC0415 - no message needs it
 
     return on_request(request.get_data(), store)

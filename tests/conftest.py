@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def own_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever works here stands for a process of its own: none takes turns with another."""
-    monkeypatch.setattr("firestate.pipeline.contention._TURNS", [nullcontext()])
+    monkeypatch.setattr("firestate.pipeline.retry._TURNS", [nullcontext()])
 
 
 @pytest.fixture

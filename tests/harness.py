@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from firestate.audit.full import FullAudit
 from firestate.client.outgoing import Outgoing, outgoing
-from firestate.pipeline.deliveries import Delivery, Report
+from firestate.pipeline.deliveries import Delivery, StepReport
 from firestate.pipeline.derive_event import derive_event
 from firestate.pipeline.derive_state import derive_state
 from firestate.pipeline.ingest_event import ingest_event
@@ -84,7 +84,7 @@ class Pipeline:
     triggers: list[Stored] = field(default_factory=list)
     crashes: int = 0
 
-    def send(self, message: Outgoing | dict[str, Any], now: datetime = NOW) -> Report:
+    def send(self, message: Outgoing | dict[str, Any], now: datetime = NOW) -> StepReport:
         """Deliver a message until its function does not crash; note the triggers of its writes."""
         sent = outgoing(message) if isinstance(message, dict) else message
         delivery = Delivery(sent.topic, sent.data, sent.attributes)
@@ -92,7 +92,7 @@ class Pipeline:
         watched = _Watching(self.store, self.triggers)
         return self._until_done(lambda: ingest(watched, delivery, now))
 
-    def trigger(self, stored: Stored) -> Report:
+    def trigger(self, stored: Stored) -> StepReport:
         """Call the derive function for a write until it does not crash."""
         derive = derive_state if stored.path.startswith(STATES) else derive_event
         return self._until_done(lambda: derive(self.store, stored))
@@ -102,7 +102,7 @@ class Pipeline:
         while self.triggers:
             self.trigger(self.triggers.pop(0))
 
-    def fold(self) -> Report:
+    def fold(self) -> StepReport:
         """Roll up, in a process of its own."""
         return self._until_done(lambda: RollUp(self.store, interval_seconds=0).fold())
 
@@ -110,7 +110,7 @@ class Pipeline:
         """Audit without any grace."""
         return FullAudit(self.store, timedelta(0)).run()
 
-    def _until_done(self, work: Callable[[], Report]) -> Report:
+    def _until_done(self, work: Callable[[], StepReport]) -> StepReport:
         while True:
             try:
                 return work()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from firestate.outbox.connection import Line
+from firestate.outbox.connection import Link
 from firestate.stores.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from firestate.agents.watch import Watch
+    from firestate.agents.backends.document_watch import Watch
 
 
 class FarEngine:
@@ -20,8 +20,8 @@ class FarEngine:
     is_near = False
 
     def __init__(self) -> None:
-        self.publishing = Line("the far topics")
-        self.reading = Line("the far store")
+        self.publishing = Link("the far topics")
+        self.reading = Link("the far store")
         self.stored = SqliteStore()
         self.fault: Exception | None = None
         self.goes_on = threading.Event()

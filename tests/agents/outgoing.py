@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from firestate.outbox.messages import Put
+from firestate.outbox.entries import NewEntry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,16 +22,16 @@ class Said(NamedTuple):
     is_snapshot: bool
 
 
-def event(agent: str, number: int, size: int = 0) -> Put:
+def event(agent: str, number: int, size: int = 0) -> NewEntry:
     """Give the event of an agent with a number."""
     data = json.dumps([agent, number, False, "x" * size]).encode()
-    return Put(document=f"coordination/{agent}-{number}", agent=agent, topic=EVENTS, data=data)
+    return NewEntry(document=f"coordination/{agent}-{number}", agent=agent, topic=EVENTS, data=data)
 
 
-def snapshot(agent: str, number: int, *, epoch: int = 1, size: int = 0) -> Put:
+def snapshot(agent: str, number: int, *, epoch: int = 1, size: int = 0) -> NewEntry:
     """Give a snapshot of an agent's only session; its number is its revision as well."""
     data = json.dumps([agent, number, True, "x" * size]).encode()
-    return Put(
+    return NewEntry(
         document=f"agent_states/{agent}",
         agent=agent,
         topic=STATES,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from firestate.errors import OutboxError, UnavailableError
-from firestate.outbox.connection import Line
+from firestate.outbox.connection import Link
 from firestate.outbox.file import Outbox
 from firestate.outbox.sender import Sender
 from tests.agents.outgoing import PLENTY, Destination, Said, event, said, snapshot
@@ -16,7 +16,7 @@ from tests.harness import Crash
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from firestate.outbox.messages import Put
+    from firestate.outbox.entries import NewEntry
 
 FIRST = [
     event("a", 1),
@@ -70,7 +70,7 @@ class Story:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.put: list[Put] = []
+        self.put: list[NewEntry] = []
         self.later = list(LATER)
         self.outbox = Outbox(path, most_bytes=PLENTY)
         self.destination = Destination()
@@ -78,7 +78,7 @@ class Story:
         for each in FIRST:
             self._say(each)
 
-    def _say(self, message: Put) -> None:
+    def _say(self, message: NewEntry) -> None:
         assert self.outbox.put(message)
         self.put.append(message)
 
@@ -107,7 +107,7 @@ class Story:
 
     def _sender(self, fault: Fault) -> Sender:
         outbox, destination = fault.around(self.outbox), fault.around(self.destination)
-        return Sender(outbox, destination, Line("the test"), interval_seconds=0.0)
+        return Sender(outbox, destination, Link("the test"), interval_seconds=0.0)
 
     def check(self) -> None:
         arrived = self.destination.arrived

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from firestate import StateManager
-    from firestate.agents.watch import Change
+    from firestate.agents.backends.document_watch import Change
 
 
 @pytest.fixture

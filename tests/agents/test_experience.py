@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firestate.agents.learned import Learned, Pattern, learned_from
-from firestate.agents.rates import Rate, rates_of
+from firestate.agents.reading.experience import Experience, Pattern, experience_from
+from firestate.agents.reading.success_rates import SuccessRate, success_rates_of
 from firestate.schema.models import AgentMemory, CoordinationEvent
 from tests.harness import event_message
 
@@ -36,14 +36,14 @@ events = st.builds(
 
 @given(st.lists(events))
 def test_rates_count_each_event_once_in_each_way(found: list[CoordinationEvent]) -> None:
-    rates = rates_of(found)
+    rates = success_rates_of(found)
 
-    def counted(keys: list[Any]) -> dict[Any, Rate]:
+    def counted(keys: list[Any]) -> dict[Any, SuccessRate]:
         total = Counter(keys)
         good = Counter(key for key, event in zip(keys, found, strict=True) if event.success)
-        return {key: Rate(total[key], good[key]) for key in total if key is not None}
+        return {key: SuccessRate(total[key], good[key]) for key in total if key is not None}
 
-    assert rates.overall == Rate(len(found), sum(event.success for event in found))
+    assert rates.overall == SuccessRate(len(found), sum(event.success for event in found))
     assert rates.by_type == counted([event.event_type.value for event in found])
     assert rates.by_pair == counted(
         [e.target_agent_type and ("Developer", e.target_agent_type) for e in found]
@@ -55,8 +55,8 @@ def test_rates_count_each_event_once_in_each_way(found: list[CoordinationEvent])
 
 
 def test_of_no_events_the_rate_is_nothing() -> None:
-    assert (rates_of([]).overall.rate, Rate(3, 2).rate) == (0.0, 2 / 3)
-    assert Rate(1, 1) + Rate(2, 0) == Rate(3, 1)
+    assert (success_rates_of([]).overall.rate, SuccessRate(3, 2).rate) == (0.0, 2 / 3)
+    assert SuccessRate(1, 1) + SuccessRate(2, 0) == SuccessRate(3, 1)
 
 
 def memory(agent: str, **patterns: Any) -> AgentMemory:
@@ -80,7 +80,7 @@ def tried(tries: int, successes: int, **more: Any) -> dict[str, Any]:
 
 
 def test_memories_add_up_and_the_best_comes_first() -> None:
-    learned = learned_from(
+    learned = experience_from(
         [
             memory("a", kinds={"code": tried(4, 2, timed=2, duration_ms=3_000, last_seen=AT)}),
             memory("b", kinds={"code": tried(1, 1), "test": tried(1, 1)}, tools={"x": tried(2, 1)}),
@@ -93,7 +93,7 @@ def test_memories_add_up_and_the_best_comes_first() -> None:
     )
     assert (learned.best_kind, learned.worst_kind) == learned.kinds
     assert (learned.best_tool, learned.worst_tool) == (Pattern("x", 2, 1, None, None), None)
-    assert learned_from([]) == Learned()
+    assert experience_from([]) == Experience()
 
 
 def test_a_prompt_tells_what_was_learned_in_a_few_lines() -> None:
@@ -103,7 +103,7 @@ def test_a_prompt_tells_what_was_learned_in_a_few_lines() -> None:
         {"decision": "handoff", "target_agent_type": "QA", "id": "e", "outcome": "ok", "at": AT},
         {"decision": "task", "kind": "k2", "outcome": "completed", "at": AT},
     ]
-    learned = Learned(2, 5, 0, kinds, (Pattern("editor", 1, 1, 500.0, AT),), tuple(decisions))
+    learned = Experience(2, 5, 0, kinds, (Pattern("editor", 1, 1, 500.0, AT),), tuple(decisions))
     assert learned.as_prompt("k1").splitlines() == [
         "Experience from 5 sessions of 2 agents:",
         "- tasks of the kind 'k1': 9 of 10 tries succeeded, 1.5 s on average",
@@ -120,4 +120,4 @@ def test_a_prompt_tells_what_was_learned_in_a_few_lines() -> None:
         "- earlier: handoff QA (e): ok",
         "- earlier: task k2 (): completed",
     ]
-    assert Learned().as_prompt() == Learned().as_prompt("k1") == "No experience yet."
+    assert Experience().as_prompt() == Experience().as_prompt("k1") == "No experience yet."

@@ -10,9 +10,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from firestate.agents.fields import Fields, no_suspect
-from firestate.agents.messages import checked_event, checked_state, event_data, state_data
-from firestate.agents.values import plain
+from firestate.agents.state.encoded_state import EncodedState, no_suspect
+from firestate.agents.state.json_values import to_json_values
+from firestate.agents.state.message_encoding import (
+    checked_event,
+    checked_state,
+    event_data,
+    state_data,
+)
 from firestate.errors import InvalidMessageError
 from firestate.limits import MAX_DEPTH, MAX_KEY_BYTES, MAX_NAMES
 from firestate.outbox.sender import _keys_once
@@ -24,15 +29,15 @@ from firestate.schema.messages import (
     parse_state_message,
 )
 from firestate.schema.models import AgentState
-from firestate.schema.reading import depth_of
+from firestate.schema.strict_json import depth_of
 from tests.agents.nasty import changes, halves, maps, marks, values
 from tests.harness import event_message, state_message
 
 BASE = state_message(1, memory_context={"k": 1}, agent_config={"a": {}})["state"]
-FIELDS = Fields.of(AgentState.model_validate(BASE))
+FIELDS = EncodedState.of(AgentState.model_validate(BASE))
 
 
-def ingested(fields: Fields) -> StateMessage | TombstoneMessage:
+def ingested(fields: EncodedState) -> StateMessage | TombstoneMessage:
     return parse_state_message(state_data(fields.body(), Order(1, 1), "w"))
 
 
@@ -130,7 +135,7 @@ def test_half_a_surrogate_pair_is_refused_and_named(half: str, place: str) -> No
 def test_events_are_judged_as_ingest_judges_them(context: Any, task_context: Any) -> None:
     fields = event_message("e1", context=context, task_context=task_context)["event"]
     try:
-        message = checked_event(plain(fields))
+        message = checked_event(to_json_values(fields))
     except InvalidMessageError:
         with pytest.raises(InvalidMessageError):
             parse_event_message(json.dumps({"event": fields}).encode())

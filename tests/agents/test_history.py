@@ -19,13 +19,13 @@ from hypothesis.stateful import (
 )
 
 from firestate import StateManager
-from firestate.agents.fields import Fields
-from firestate.agents.history import Former, trimmed
-from firestate.agents.messages import checked_state
+from firestate.agents.state.encoded_state import EncodedState
+from firestate.agents.state.history_trimming import Former, trimmed
+from firestate.agents.state.message_encoding import checked_state
 from firestate.counters.contribution import contribution_of
-from firestate.counters.tasks import ENDED
+from firestate.counters.task_history import ENDED
 from firestate.limits import MAX_COUNT, MAX_HISTORY, MAX_NAMES
-from firestate.schema.documents import to_document
+from firestate.schema.serialization import to_document
 from tests.harness import state_message, task
 
 if TYPE_CHECKING:
@@ -229,7 +229,9 @@ entries = st.one_of(
 def test_what_is_appended_is_added_to_totals(before: list[Any], more: list[Any]) -> None:
     def of(history: list[Any], totals: Any) -> Counter[tuple[str, str]]:
         changed = {"task_history": history, "task_totals": totals}
-        return counted([Fields.of(checked_state(state_message(1)["state"] | changed)).state()])
+        return counted(
+            [EncodedState.of(checked_state(state_message(1)["state"] | changed)).state()]
+        )
 
     empty: dict[str, Any] = {"kinds": {}, "tools": {}}
     first = trimmed(before, empty, Former([], empty), "s1").get("task_totals", empty)

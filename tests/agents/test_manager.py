@@ -93,13 +93,13 @@ def test_a_session_is_taken_up_or_begun(manager: StateManager) -> None:
 def test_who_is_released_is_held_no_more_and_stays_as_it_was(manager: StateManager) -> None:
     agent = manager.start("Developer", "a", "s1")
     agent.remember("k", 1).release()
-    assert manager._roster._held == {}
+    assert manager._registry._held == {}
     assert value(manager.load("Developer", "a", "s1")).status == "idle"
     assert value(manager.load("Developer", "a", "s1")).memory_context == {"k": 1}
     agent.release()
     second = manager.take_up("Developer", "a", "s1")
     agent.release()
-    assert manager._roster._held == {second.identity.state_path: second}
+    assert manager._registry._held == {second.identity.state_path: second}
 
 
 def test_no_child_is_lost_of_many_that_are_spawned_at_once(manager: StateManager) -> None:
@@ -179,7 +179,7 @@ def full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def make(**options: Any) -> tuple[StateManager, threading.Event]:
         manager = StateManager(folder=tmp_path, outbox_bytes=0, **options)
         opened.append(manager)
-        engine = manager._office.engine
+        engine = manager._runtime.backend
         sending = engine.send
 
         def send(topic: str, messages: Any) -> None:

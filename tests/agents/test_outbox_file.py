@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from firestate.errors import OutboxError, OutboxFullError
 from firestate.outbox.file import Outbox
-from firestate.outbox.opening import open_outbox
+from firestate.outbox.open import open_outbox
 from tests.agents.outgoing import PLENTY, event, said, snapshot
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from firestate.outbox.connection import Line
+from firestate.outbox.connection import Link
 from firestate.outbox.file import Outbox
 from firestate.outbox.sender import Sender
 from tests.agents.outgoing import PLENTY, event, said, snapshot
@@ -50,7 +50,7 @@ class Log:
 
 def opened(path: Path, log: Log) -> tuple[Outbox, Sender]:
     outbox = Outbox(path, most_bytes=PLENTY)
-    return outbox, Sender(outbox, log, Line("the test"), interval_seconds=0.05)
+    return outbox, Sender(outbox, log, Link("the test"), interval_seconds=0.05)
 
 
 def say(outbox: Outbox, sender: Sender, agent: str) -> None:
@@ -144,7 +144,7 @@ def test_a_child_sends_by_itself_once_its_parent_does_not(tmp_path: Path) -> Non
 def test_an_outbox_in_memory_is_empty_in_a_child(tmp_path: Path) -> None:
     log = Log(tmp_path / "log")
     outbox = Outbox(None, most_bytes=PLENTY)
-    sender = Sender(outbox, log, Line("the test"), interval_seconds=0.0)
+    sender = Sender(outbox, log, Link("the test"), interval_seconds=0.0)
     outbox.put(event("parent", 1))
 
     def work(number: int) -> None:

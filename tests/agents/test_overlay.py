@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firestate.agents.answers import LookUp, Question
-from firestate.agents.lookups import newest_of
-from firestate.agents.overlay import event_document, state_document
-from firestate.agents.reader import Reader
+from firestate.agents.reading.answers import Lookup, ReadRequest
+from firestate.agents.reading.read_your_writes import event_document, state_document
+from firestate.agents.reading.state_queries import newest_states
+from firestate.agents.reading.store_reader import StoreReader
+from firestate.lookup import look_up as looked_up
+from firestate.outbox.entries import NewEntry
 from firestate.outbox.file import Outbox
-from firestate.outbox.messages import Put
 from firestate.queries import (
     CURRENT_STATUSES,
     EVERY_EVENT_TYPE,
@@ -25,7 +26,6 @@ from firestate.queries import (
 )
 from firestate.schema.ids import Identity, event_path
 from firestate.schema.values import time_text
-from firestate.stores.look_up import look_up as looked_up
 from firestate.stores.protocol import Create
 from firestate.stores.sqlite import SqliteStore
 from tests.agents.far import FarEngine
@@ -80,9 +80,9 @@ def event_messages(draw: st.DrawFn) -> Messages:
 
 
 limits = st.one_of(st.none(), st.integers(1, 5))
-asked_of_agents: st.SearchStrategy[LookUp] = st.one_of(
+asked_of_agents: st.SearchStrategy[Lookup] = st.one_of(
     st.builds(
-        LookUp,
+        Lookup,
         st.just(LOOK_UP_AGENTS),
         st.fixed_dictionaries(
             {"status": st.sampled_from([CURRENT_STATUSES, "idle"])},
@@ -94,9 +94,9 @@ asked_of_agents: st.SearchStrategy[LookUp] = st.one_of(
         ),
         limit=limits,
     ),
-    st.builds(newest_of, st.sampled_from("AB"), st.sampled_from("xy"), st.integers(1, 3)),
+    st.builds(newest_states, st.sampled_from("AB"), st.sampled_from("xy"), st.integers(1, 3)),
     st.builds(
-        LookUp,
+        Lookup,
         st.just((STALE,)),
         st.just({"status": EVERY_STATUS}),
         until=st.just(NOW + timedelta(minutes=2)),
@@ -104,7 +104,7 @@ asked_of_agents: st.SearchStrategy[LookUp] = st.one_of(
     ),
 )
 asked_of_events = st.builds(
-    LookUp,
+    Lookup,
     st.just(LOOK_UP_EVENTS),
     st.sampled_from(
         [
@@ -122,7 +122,7 @@ asked_of_events = st.builds(
 def put(outbox: Outbox, path: str, data: bytes) -> None:
     raw = json.loads(data)
     order = (raw["epoch"], raw["revision"]) if "epoch" in raw else None
-    outbox.put(Put(document=path, agent="a", topic="t", data=data, order=order))
+    outbox.put(NewEntry(document=path, agent="a", topic="t", data=data, order=order))
 
 
 def fill(store: SqliteStore, documents: Iterable[tuple[str, dict[str, Any]]]) -> None:
@@ -130,7 +130,7 @@ def fill(store: SqliteStore, documents: Iterable[tuple[str, dict[str, Any]]]) ->
         store.commit([Create(path, data)])
 
 
-def asked(store: SqliteStore, find: LookUp) -> list[Stored]:
+def asked(store: SqliteStore, find: Lookup) -> list[Stored]:
     return list(
         looked_up(
             store, find.shapes, find.wanted, low=find.since, high=find.until, limit=find.limit
@@ -142,7 +142,7 @@ def order_of(data: dict[str, Any]) -> tuple[int, int]:
     return data["epoch"], data["revision"]
 
 
-def told(stored: Messages, own: Messages, find: LookUp, *, states: bool) -> tuple[Any, Any]:
+def told(stored: Messages, own: Messages, find: Lookup, *, states: bool) -> tuple[Any, Any]:
     """Give what a reader is told, and what a store tells that has `own` as well."""
     document = state_document if states else event_document
     there = {path: document(data) for path, data in stored.items()}
@@ -160,8 +160,8 @@ def told(stored: Messages, own: Messages, find: LookUp, *, states: bool) -> tupl
             continue  # another process has replaced it since, out of sight of the query
         put(outbox, path, own[path])
     fill(other, together.items())
-    reader = Reader(engine, outbox, patience_seconds=1)
-    answer = reader.ask(Question(find, lambda documents, fresh: documents if fresh else None))
+    reader = StoreReader(engine, outbox, patience_seconds=1)
+    answer = reader.ask(ReadRequest(find, lambda documents, fresh: documents if fresh else None))
     expected = [each.data for each in asked(other, find)]
     other.close()
     outbox.close()
@@ -170,13 +170,13 @@ def told(stored: Messages, own: Messages, find: LookUp, *, states: bool) -> tupl
 
 
 @given(state_messages(), state_messages(), asked_of_agents)
-def test_own_states_lie_over_stored_ones(stored: Messages, own: Messages, find: LookUp) -> None:
+def test_own_states_lie_over_stored_ones(stored: Messages, own: Messages, find: Lookup) -> None:
     answer, expected = told(stored, own, find, states=True)
     assert answer == expected
 
 
 @given(event_messages(), event_messages(), asked_of_events)
-def test_own_events_lie_over_stored_ones(stored: Messages, own: Messages, find: LookUp) -> None:
+def test_own_events_lie_over_stored_ones(stored: Messages, own: Messages, find: Lookup) -> None:
     answer, expected = told(stored, own, find, states=False)
     assert answer == expected
 
@@ -188,11 +188,11 @@ def test_one_session_is_read_as_its_latest(stored: Messages, own: Messages) -> N
     fill(engine.stored, ((path, state_document(data)) for path, data in stored.items()))
     for path, data in own.items():
         put(outbox, path, data)
-    reader = Reader(engine, outbox, patience_seconds=1)
+    reader = StoreReader(engine, outbox, patience_seconds=1)
     for path in stored.keys() | own.keys():
         found = [state_document(each[path]) for each in (stored, own) if path in each]
         latest = max(found, key=order_of)
-        assert reader.ask(Question(path, lambda documents, _: documents)) == [latest]
+        assert reader.ask(ReadRequest(path, lambda documents, _: documents)) == [latest]
     outbox.close()
     engine.close()
 
@@ -214,7 +214,7 @@ def test_what_own_writes_push_down_makes_room_for_what_the_limit_has_hidden() ->
         }
 
     answer, expected = told(
-        states(1, s=3, t=2, u=1), states(2, s=0), newest_of("A", "x", 2), states=True
+        states(1, s=3, t=2, u=1), states(2, s=0), newest_states("A", "x", 2), states=True
     )
     assert answer == expected
     assert [each["session_id"] for each in answer] == ["t", "u"]

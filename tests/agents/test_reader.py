@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from firestate.agents.answers import Answer, LookUp, Question, question
-from firestate.agents.errands import Errands
-from firestate.agents.overlay import state_document
-from firestate.agents.reader import Reader
+from firestate.agents.reading.answers import Answer, Lookup, ReadRequest, read_request
+from firestate.agents.reading.background_reads import BackgroundReads
+from firestate.agents.reading.read_your_writes import state_document
+from firestate.agents.reading.store_reader import StoreReader
 from firestate.errors import RefusedError, UnavailableError
+from firestate.outbox.entries import NewEntry
 from firestate.outbox.file import Outbox
-from firestate.outbox.messages import Put
 from firestate.queries import CURRENT_STATUSES, LOOK_UP_AGENTS
 from firestate.stores.protocol import Create
 from tests.agents.far import FarEngine
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 0.2
 PATH = "agent_states/Developer_a_1_s1"
-ALL = LookUp(LOOK_UP_AGENTS, {"status": CURRENT_STATUSES}, limit=9)
+ALL = Lookup(LOOK_UP_AGENTS, {"status": CURRENT_STATUSES}, limit=9)
 
 Told = Answer[list[tuple[str, str]]]
 
@@ -40,7 +40,7 @@ class Far:
     def __init__(self) -> None:
         self.engine = FarEngine()
         self.outbox = Outbox(None, most_bytes=PLENTY)
-        self.reader = Reader(self.engine, self.outbox, patience_seconds=PATIENCE)
+        self.reader = StoreReader(self.engine, self.outbox, patience_seconds=PATIENCE)
 
     def store(self, session: str, **changes: Any) -> None:
         message = state_message(1, session_id=session, **changes)
@@ -52,7 +52,7 @@ class Far:
         """Put into the outbox what is above all that is stored."""
         data = json.dumps(state_message(1, 2, session_id=session, **changes)).encode()
         path = f"agent_states/Developer_a_1_{session}"
-        self.outbox.put(Put(document=path, agent="a", topic="t", data=data, order=(2, 1)))
+        self.outbox.put(NewEntry(document=path, agent="a", topic="t", data=data, order=(2, 1)))
 
     def hang(self) -> None:
         self.engine.goes_on.clear()
@@ -70,11 +70,11 @@ def far() -> Iterator[Far]:
 
 
 @pytest.fixture(params=["plain", "aio"])
-def ask(far: Far, request: pytest.FixtureRequest) -> Callable[[str | LookUp], Told]:
+def ask(far: Far, request: pytest.FixtureRequest) -> Callable[[str | Lookup], Told]:
     """Ask in one of both ways; no answer takes longer than the patience."""
 
-    def asking(find: str | LookUp) -> Told:
-        asked: Question[Told] = question(
+    def asking(find: str | Lookup) -> Told:
+        asked: ReadRequest[Told] = read_request(
             find, lambda found: [(each["session_id"], each["status"]) for each in found]
         )
         began = time.monotonic()
@@ -93,7 +93,7 @@ def is_known(answer: Told, *expected: tuple[str, str]) -> bool:
 
 
 def test_what_is_stored_is_told_with_own_writes_over_it(
-    far: Far, ask: Callable[[str | LookUp], Told]
+    far: Far, ask: Callable[[str | Lookup], Told]
 ) -> None:
     far.write("s2", status="busy")
     assert sorted(ask(ALL).value) == [("s1", "idle"), ("s2", "busy")]
@@ -105,7 +105,7 @@ def test_what_is_stored_is_told_with_own_writes_over_it(
 
 @pytest.mark.parametrize("find", [PATH, ALL])
 def test_through_an_outage_what_is_known_is_told_and_marked(
-    far: Far, ask: Callable[[str | LookUp], Told], find: str | LookUp
+    far: Far, ask: Callable[[str | Lookup], Told], find: str | Lookup
 ) -> None:
     assert ask(find).fresh
     far.engine.fault = UnavailableError("no network")
@@ -121,7 +121,7 @@ def test_through_an_outage_what_is_known_is_told_and_marked(
 
 
 def test_of_what_was_never_read_only_own_writes_are_known(
-    far: Far, ask: Callable[[str | LookUp], Told]
+    far: Far, ask: Callable[[str | Lookup], Told]
 ) -> None:
     far.engine.fault = UnavailableError("no network")
     assert is_known(ask(PATH))
@@ -130,13 +130,13 @@ def test_of_what_was_never_read_only_own_writes_are_known(
 
 
 def test_a_store_that_hangs_is_waited_for_once_and_not_longer_than_the_patience(
-    far: Far, ask: Callable[[str | LookUp], Told]
+    far: Far, ask: Callable[[str | Lookup], Told]
 ) -> None:
     ask(PATH)
     far.hang()
     assert is_known(ask(PATH), ("s1", "idle"))
     assert far.engine.reading.is_lost
-    assert far.engine.reading.way.reason == "a read took too long"
+    assert far.engine.reading.state.reason == "a read took too long"
     began = time.monotonic()
     for _ in range(20):
         assert is_known(ask(ALL), ("s1", "idle"))
@@ -144,7 +144,7 @@ def test_a_store_that_hangs_is_waited_for_once_and_not_longer_than_the_patience(
 
 
 def test_a_store_that_refuses_is_no_outage(
-    far: Far, ask: Callable[[str | LookUp], Told], caplog: pytest.LogCaptureFixture
+    far: Far, ask: Callable[[str | Lookup], Told], caplog: pytest.LogCaptureFixture
 ) -> None:
     far.engine.fault = RefusedError("no index")
     assert is_known(ask(ALL))
@@ -155,7 +155,7 @@ def test_a_store_that_refuses_is_no_outage(
 
 
 def test_an_error_that_nobody_thought_of_is_logged_and_no_agent_fails_by_it(
-    far: Far, ask: Callable[[str | LookUp], Told], caplog: pytest.LogCaptureFixture
+    far: Far, ask: Callable[[str | Lookup], Told], caplog: pytest.LogCaptureFixture
 ) -> None:
     ask(PATH)
     far.engine.fault = ValueError("the channel is closed")
@@ -168,7 +168,7 @@ def test_an_error_that_nobody_thought_of_is_logged_and_no_agent_fails_by_it(
 def test_who_reads_while_the_reader_is_closed_is_told_what_is_known(far: Far) -> None:
     far.hang()
     answers: list[bool] = []
-    find = Question(PATH, lambda _, fresh: answers.append(fresh))
+    find = ReadRequest(PATH, lambda _, fresh: answers.append(fresh))
     threads = [threading.Thread(target=far.reader.ask, args=(find,)) for _ in range(6)]
     for thread in threads:
         thread.start()
@@ -182,7 +182,9 @@ def test_asyncio_code_goes_on_while_a_read_hangs(far: Far) -> None:
     far.hang()
 
     async def work() -> int:
-        answer = asyncio.ensure_future(far.reader.ask_aio(Question(PATH, lambda _, fresh: fresh)))
+        answer = asyncio.ensure_future(
+            far.reader.ask_aio(ReadRequest(PATH, lambda _, fresh: fresh))
+        )
         ticks = 0
         while not answer.done():
             await asyncio.sleep(0.01)
@@ -196,7 +198,7 @@ def test_asyncio_code_goes_on_while_a_read_hangs(far: Far) -> None:
 def test_many_that_ask_a_store_that_hangs_all_have_their_answer_in_time(far: Far) -> None:
     far.hang()
     answers: list[bool] = []
-    ask = Question(PATH, lambda _, fresh: answers.append(fresh))
+    ask = ReadRequest(PATH, lambda _, fresh: answers.append(fresh))
     threads = [threading.Thread(target=far.reader.ask, args=(ask,)) for _ in range(12)]
     began = time.monotonic()
     for thread in threads:
@@ -208,30 +210,34 @@ def test_many_that_ask_a_store_that_hangs_all_have_their_answer_in_time(far: Far
 
 
 def test_only_so_much_is_remembered(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("firestate.agents.reader._MOST_KNOWN", 2)
+    monkeypatch.setattr("firestate.agents.reading.store_reader._MOST_KNOWN", 2)
     for session in ("s2", "s3"):
         far.store(session)
-        far.reader.ask(Question(f"agent_states/Developer_a_1_{session}", lambda *_: None))
-    far.reader.ask(Question(PATH, lambda *_: None))
+        far.reader.ask(ReadRequest(f"agent_states/Developer_a_1_{session}", lambda *_: None))
+    far.reader.ask(ReadRequest(PATH, lambda *_: None))
     far.engine.reading.lost("away")
-    known = far.reader.ask(Question(ALL, lambda found, _: {each["session_id"] for each in found}))
+    known = far.reader.ask(
+        ReadRequest(ALL, lambda found, _: {each["session_id"] for each in found})
+    )
     assert known == {"s1", "s3"}
 
 
-def test_errands_are_done_after_an_outage_and_none_spoils_another(
+def test_background_reads_are_done_after_an_outage_and_none_spoils_another(
     far: Far, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[Any] = []
-    errands = Errands(far.engine, far.reader)
+    background_reads = BackgroundReads(far.engine, far.reader)
 
     def spoil(found: list[dict[str, Any]]) -> None:
         done.append(("spoilt", bool(found)))
         raise ValueError("of the user")
 
     far.engine.reading.lost("away")
-    errands.do(PATH, lambda found: done.append(("one", found and found[0]["session_id"])))
-    errands.do("agent_states/none", spoil)
-    errands.do(ALL, lambda found: done.append(("three", found and found[0]["session_id"])))
+    background_reads.add(PATH, lambda found: done.append(("one", found and found[0]["session_id"])))
+    background_reads.add("agent_states/none", spoil)
+    background_reads.add(
+        ALL, lambda found: done.append(("three", found and found[0]["session_id"]))
+    )
     time.sleep(0.3)
     assert done == []
     far.engine.fault = UnavailableError("still away")
@@ -241,7 +247,7 @@ def test_errands_are_done_after_an_outage_and_none_spoils_another(
     answers = iter([OSError("nobody thought of it")])
     asking = far.reader.ask
 
-    def ask(asked: Question[Any]) -> Any:
+    def ask(asked: ReadRequest[Any]) -> Any:
         for error in answers:
             raise error
         return asking(asked)
@@ -253,7 +259,7 @@ def test_errands_are_done_after_an_outage_and_none_spoils_another(
     # The first one failed by what nobody thought of: it comes again after the others.
     assert done == [("spoilt", False), ("three", "s1"), ("one", "s1")]
     assert "of the user" in caplog.text
-    errands.close()
-    errands.do(PATH, done.append)
+    background_reads.close()
+    background_reads.add(PATH, done.append)
     time.sleep(0.05)
     assert len(done) == 3

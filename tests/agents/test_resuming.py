@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from firestate import StateManager
-from firestate.agents.engines import OnThisMachine
-from firestate.agents.reader import Reader
+from firestate.agents.backends.local import LocalBackend
+from firestate.agents.reading.store_reader import StoreReader
 from firestate.client.outgoing import Outgoing
 from firestate.errors import FencedError, InvalidMessageError, UnavailableError
 from tests.agents.worlds import eventually
@@ -30,7 +30,7 @@ HOUR = 3_600_000_000
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     """Open a manager with an outbox of its own; all work on one store, as machines do."""
     monkeypatch.setattr(
-        "firestate.agents.office._engine", lambda *_: OnThisMachine(tmp_path / "state.db")
+        "firestate.agents.runtime._engine", lambda *_: LocalBackend(tmp_path / "state.db")
     )
     opened = []
 
@@ -47,13 +47,13 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
 def away() -> Iterator[None]:
     """Have no read succeed, within the block."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Reader, "_read_here", lambda *_: None)
+        patch.setattr(StoreReader, "_read_here", lambda *_: None)
         yield
 
 
 def stored(manager: StateManager, path: str) -> dict[str, Any]:
     manager.settle()
-    found = manager._office.engine.store().read(path)
+    found = manager._runtime.backend.store().read(path)
     return found.data if found is not None else {}
 
 
@@ -126,14 +126,14 @@ def test_a_resumption_that_ends_half_way_loses_nothing(
     with away(), machine("b") as manager:
         manager.resume("Developer", "x").remember("own", {"v": 1})
     with machine("c") as manager, monkeypatch.context() as patch:
-        put, calls = manager._office.outbox.put, iter(range(10))
+        put, calls = manager._runtime.outbox.put, iter(range(10))
 
         def killed(message: Any) -> bool:
             if next(calls) >= at:
                 raise KeyboardInterrupt
             return put(message)
 
-        patch.setattr(manager._office.outbox, "put", killed)
+        patch.setattr(manager._runtime.outbox, "put", killed)
         try:
             manager.resume("Developer", "x")
         except KeyboardInterrupt:
@@ -152,7 +152,7 @@ def test_who_has_risen_above_a_clock_that_is_ahead_can_be_fenced_off(machine: Ma
     first.settle()
     epoch = time.time_ns() // 1000 + HOUR
     ahead = {"epoch": epoch, "revision": 1, "writer": "w", "state": state}
-    engine: Any = first._office.engine
+    engine: Any = first._runtime.backend
     engine.engine.publish(Outgoing("agent-state", json.dumps(ahead).encode()))
     second = machine("second")
     agent = second.start("Developer", "x", "s")
@@ -171,20 +171,20 @@ def test_who_was_superseded_before_it_got_out_learns_so_at_its_next_save(
 ) -> None:
     """Of two processes on one outbox; also long after the newcomer's snapshot was forgotten."""
     one = machine("shared")
-    send, closed = one._office.engine.send, [True]
+    send, closed = one._runtime.backend.send, [True]
 
     def gated(topic: str, messages: Any) -> None:
         if closed[0]:
             raise UnavailableError("away")
         send(topic, messages)
 
-    monkeypatch.setattr(one._office.engine, "send", gated)
+    monkeypatch.setattr(one._runtime.backend, "send", gated)
     agent = one.start("Developer", "x", "s").remember("one", 1)
     other = machine("shared").take_up("Developer", "x", "s").remember("other", 1)
     closed[0] = False
     assert one.flush()
     monkeypatch.setattr("firestate.outbox.file._KEPT_SENT_SECONDS", -1)
-    one._office.outbox.tidy()
+    one._runtime.outbox.tidy()
     with pytest.raises(FencedError):
         agent.remember("lost", 1)
     assert stored(one, other.identity.state_path)["memory_context"] == {"one": 1, "other": 1}
@@ -211,5 +211,5 @@ def test_a_callback_may_close_the_manager(machine: Machine) -> None:
     agent.on_fenced(lambda _: manager.close())
     manager.settle()
     machine("b").take_up(*agent.identity)
-    eventually(lambda: manager._office._closed)
-    eventually(lambda: manager._office.outbox._closed)
+    eventually(lambda: manager._runtime._closed)
+    eventually(lambda: manager._runtime.outbox._closed)

@@ -42,17 +42,17 @@ def test_an_agent_is_held_against_what_is_stored(
     agent = manager.start("Developer", "a")
     agent.on_fenced(told.append)
     agent.is_above, epoch = was_above, agent.epoch
-    writer = manager._office.desk.writer if stored == "own" else "other"
+    writer = manager._runtime.submitter.writer if stored == "own" else "other"
     steps = {"own": 10**9, "earlier": -1, "later": 10**9, "named": 10**9, "equal": 0}
     above = epoch + steps.get(stored, 0)
     document = {"writer": writer, "epoch": above}
     if stored == "named":
-        document["fenced_writer"] = manager._office.desk.writer
-    manager._roster._compare(agent, None if stored == "nothing" else document)
+        document["fenced_writer"] = manager._runtime.submitter.writer
+    manager._registry._compare(agent, None if stored == "nothing" else document)
     assert agent.fenced is (becomes == "fenced")
     eventually(lambda: told == ([agent] if becomes == "fenced" else []))
     assert agent.is_above is (was_above or becomes != "fenced")
-    held = agent.identity.state_path in manager._roster._held
+    held = agent.identity.state_path in manager._registry._held
     assert held is (becomes != "fenced")
     if becomes == "risen":
         assert agent.epoch > above

@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firestate.outbox.messages import Waiting
-from firestate.outbox.rounds import choose, rounds
+from firestate.outbox.batching import batches, next_batch
+from firestate.outbox.entries import PendingEntry
 from tests.agents.outgoing import EVENTS, STATES
 
 NOW, INTERVAL, MOST = 100.0, 1.0, 50
 
 
 @st.composite
-def outboxes(draw: st.DrawFn) -> list[Waiting]:
+def outboxes(draw: st.DrawFn) -> list[PendingEntry]:
     """Draw what waits: a session has one snapshot at most, whose topic is that of states."""
-    waiting: list[Waiting] = []
+    waiting: list[PendingEntry] = []
     sessions: set[str] = set()
     numbers = count(1)
     for agent, session, size in draw(
@@ -28,9 +28,9 @@ def outboxes(draw: st.DrawFn) -> list[Waiting]:
         seq, name = next(numbers), f"{agent}{session}"
         if session and name not in sessions:
             sessions.add(name)
-            waiting.append(Waiting(seq, name, True, agent, STATES, size))  # noqa: FBT003 - a row
+            waiting.append(PendingEntry(seq, name, True, agent, STATES, size))  # noqa: FBT003 - a row
         else:
-            waiting.append(Waiting(seq, f"e{seq}", False, agent, EVENTS, size))  # noqa: FBT003 - a row
+            waiting.append(PendingEntry(seq, f"e{seq}", False, agent, EVENTS, size))  # noqa: FBT003 - a row
     return waiting
 
 
@@ -41,13 +41,13 @@ sent_before = st.dictionaries(
 )
 
 
-def chosen_of(waiting: list[Waiting], sent_at: dict[str, float]) -> Any:
-    return choose(waiting, sent_at, NOW, interval_seconds=INTERVAL, most_bytes=MOST)
+def chosen_of(waiting: list[PendingEntry], sent_at: dict[str, float]) -> Any:
+    return next_batch(waiting, sent_at, NOW, interval_seconds=INTERVAL, most_bytes=MOST)
 
 
 @given(outboxes(), sent_before)
 def test_nobody_is_overtaken_and_nobody_goes_too_soon(
-    waiting: list[Waiting], sent_at: dict[str, float]
+    waiting: list[PendingEntry], sent_at: dict[str, float]
 ) -> None:
     chosen, again_in = chosen_of(waiting, sent_at)
     too_soon = [
@@ -69,8 +69,8 @@ def test_nobody_is_overtaken_and_nobody_goes_too_soon(
 
 
 @given(outboxes())
-def test_rounds_keep_the_order_of_each_agent_and_part_topics(waiting: list[Waiting]) -> None:
-    made = rounds(waiting)
+def test_rounds_keep_the_order_of_each_agent_and_part_topics(waiting: list[PendingEntry]) -> None:
+    made = batches(waiting)
     for topic, listed in [pair for each in made for pair in each.items()]:
         assert listed
         assert {each.topic for each in listed} == {topic}
@@ -87,7 +87,7 @@ def test_rounds_keep_the_order_of_each_agent_and_part_topics(waiting: list[Waiti
     assert len(made) == most, "as few as the order allows"
 
 
-def _runs(waiting: list[Waiting], agent: str) -> int:
+def _runs(waiting: list[PendingEntry], agent: str) -> int:
     topics = [each.topic for each in waiting if each.agent == agent]
     return sum(one != other for one, other in zip(topics, [None, *topics], strict=False))
 
@@ -103,8 +103,8 @@ def _runs(waiting: list[Waiting], agent: str) -> int:
 )
 def test_requests_are_few(rows: str, expected: list[dict[str, list[int]]]) -> None:
     waiting = [
-        Waiting(seq, f"{seq}", row[1] == "s", row[0], STATES if row[1] == "s" else EVENTS, 1)
+        PendingEntry(seq, f"{seq}", row[1] == "s", row[0], STATES if row[1] == "s" else EVENTS, 1)
         for seq, row in enumerate(rows.split(), 1)
     ]
-    made = [{t: [m.seq for m in listed] for t, listed in each.items()} for each in rounds(waiting)]
+    made = [{t: [m.seq for m in listed] for t, listed in each.items()} for each in batches(waiting)]
     assert made == expected

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from firestate.errors import ConfigurationError, OutboxFullError, UnavailableError
-from firestate.outbox.connection import Line, Way
+from firestate.outbox.connection import Link, LinkState
 from firestate.outbox.file import Outbox
 from firestate.outbox.sender import Sender
 from tests.agents.outgoing import EVENTS, PLENTY, STATES, Destination, event, said, snapshot
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 @contextmanager
 def sending(
     outbox: Outbox, destination: Destination, interval_seconds: float = 0.0
-) -> Iterator[tuple[Sender, Line]]:
-    line = Line("the test")
+) -> Iterator[tuple[Sender, Link]]:
+    line = Link("the test")
     sender = Sender(outbox, destination, line, interval_seconds=interval_seconds)
     sender.start()
     try:
@@ -65,7 +65,7 @@ def destination() -> Destination:
 def test_an_outage_is_told_once_and_nothing_is_lost_in_it(
     outbox: Outbox, destination: Destination, error: Exception
 ) -> None:
-    told: list[Way] = []
+    told: list[LinkState] = []
 
     def fail() -> None:
         raise error
@@ -136,13 +136,13 @@ def test_of_two_that_share_a_file_one_sends_and_the_other_takes_over(
         with sending(other, second) as (taking_over, other_line):
             other.put(event("b", 1))
             assert taking_over.flush(10)
-            assert other_line.way.open is None, "another process looks after it"
+            assert other_line.state.open is None, "another process looks after it"
             assert [each.agent for each in first.arrived] == ["a", "b"]
             sender.close()
             outbox.put(event("a", 2))
             assert taking_over.flush(10)
-            eventually(lambda: other_line.way.open)
-        assert line.way.open is True
+            eventually(lambda: other_line.state.open)
+        assert line.state.open is True
     assert [(each.agent, each.number) for each in second.arrived] == [("a", 2)]
     other.close()
 

@@ -15,7 +15,7 @@ import pytest
 from pydantic import BaseModel
 
 from firestate import StateManager
-from firestate.agents.values import plain
+from firestate.agents.state.json_values import to_json_values
 from firestate.errors import InvalidMessageError
 from firestate.schema.enums import AgentStatus
 
@@ -129,7 +129,7 @@ REFUSED = [
 def test_what_has_none_is_refused_by_name_and_nothing_is_kept(
     manager: StateManager, agent: Agent, value: Any, reason: str
 ) -> None:
-    outbox, state = manager._office.outbox, agent.state
+    outbox, state = manager._runtime.outbox, agent.state
     before = outbox.newest(snapshots=True), outbox.newest(snapshots=False)
     calls = [
         lambda: agent.update(agent_config={"good": 1, "bad": value}),
@@ -177,8 +177,8 @@ def test_an_event_that_is_too_large_names_its_largest_field(agent: Agent) -> Non
     "fields", [{"session_id": "s", "at": NOON}, Plan(steps=[]), {"a": {1, 2}}, {}]
 )
 def test_plain_values_stay_as_they_are(fields: Any) -> None:
-    once = plain(fields)
-    assert plain(once) == once
+    once = to_json_values(fields)
+    assert to_json_values(once) == once
 
 
 def test_what_is_put_into_the_notes_of_a_task_is_kept_whatever_its_name(agent: Agent) -> None:

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from firestate.agents.backends.document_watch import Change, Watch
 from firestate.agents.callbacks import Callbacks
 from firestate.agents.controls import Controls
-from firestate.agents.watch import Change, Watch
 from firestate.errors import EmergencyStopError
-from firestate.outbox.connection import Line, Way
+from firestate.outbox.connection import Link, LinkState
 from firestate.schema.ids import CONTROLS
 from tests.agents.far import FarEngine
 from tests.agents.worlds import eventually
@@ -163,10 +163,10 @@ def test_controls_that_are_not_to_be_had_are_waited_for_once(engine: FarEngine) 
 
 
 def test_a_line_tells_and_logs_each_change_once(caplog: pytest.LogCaptureFixture) -> None:
-    told: list[Way] = []
-    line = Line("the way")
+    told: list[LinkState] = []
+    line = Link("the way")
 
-    def fail(_: Way) -> None:
+    def fail(_: LinkState) -> None:
         raise ValueError("of the user")
 
     line.on_change(fail)
@@ -176,11 +176,11 @@ def test_a_line_tells_and_logs_each_change_once(caplog: pytest.LogCaptureFixture
         line.back()
         for reason in ("no network", "no network", "no right"):
             line.lost(reason)
-        since = line.way.since
-        assert (line.way.reason, line.is_lost) == ("no right", True)
+        since = line.state.since
+        assert (line.state.reason, line.is_lost) == ("no right", True)
         line.back()
         line.unknown()
-        assert line.way == Way()
+        assert line.state == LinkState()
     assert [(way.open, way.reason) for way in told] == [
         (True, ""),
         (False, "no network"),
@@ -195,8 +195,8 @@ def test_a_line_tells_and_logs_each_change_once(caplog: pytest.LogCaptureFixture
 
 
 def test_of_many_that_find_a_line_open_again_one_tells() -> None:
-    told: list[Way] = []
-    line = Line("the way")
+    told: list[LinkState] = []
+    line = Link("the way")
     line.lost("no network")
     line.on_change(told.append)
     threads = [threading.Thread(target=line.back) for _ in range(8)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from firestate import StateManager
-from firestate.pipeline.contention import until_settled
+from firestate.pipeline.retry import retry_on_conflict
 from firestate.schema.ids import CONTROLS
 from firestate.stores.protocol import Remove, replacing
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from firestate.agents.answers import Answer
+    from firestate.agents.reading.answers import Answer
     from firestate.stores.protocol import Store
 
 PATIENCE = 30.0
@@ -68,7 +68,7 @@ class World:
     def store(self) -> Store:
         """What is stored."""
         assert self.ours is not None
-        return self.ours._office.engine.store()
+        return self.ours._runtime.backend.store()
 
     def stored(self, path: str) -> dict[str, Any]:
         """Give the fields of a document; none where it is not there."""
@@ -84,7 +84,7 @@ class World:
             if writes := replacing(stored, CONTROLS, fields):
                 self.store.commit(writes)
 
-        until_settled(CONTROLS, attempt)
+        retry_on_conflict(CONTROLS, attempt)
 
     def unset_controls(self) -> None:
         stored = self.store.read(CONTROLS)

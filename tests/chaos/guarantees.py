@@ -6,8 +6,8 @@ import json
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from firestate.audit.fates import Fates
-from firestate.ingest.quarantine import quarantine_id
+from firestate.audit.message_outcomes import MessageOutcomes
+from firestate.ingest.refusal import quarantine_id
 from firestate.schema.ids import quarantine_path
 from tests.chaos import healing
 from tests.chaos.oracle import expected_totals, found_totals
@@ -58,4 +58,4 @@ def check_fates(world: World) -> None:
             assert rival or (kept.data["code"] == "too_late" and is_too_late(world, message))
     good = [message for message in sent.values() if message not in world.fleet.bad]
     there = [message for message in good if path_of(message) not in world.removed]
-    assert Fates(world.engine.store).count(there)["missing"] == 0
+    assert MessageOutcomes(world.engine.store).count(there)["missing"] == 0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from firestate.audit.findings import Kind
+from firestate.audit.findings import FindingKind
 from firestate.audit.repair import audit_and_repair
-from firestate.pipeline.rederive import rederive
+from firestate.operations.rederive import rederive
 from tests.chaos.releases import this_release
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ def by_repair(world: World) -> None:
     """Audit with repair: it finds what was lost, or changed by hand, and nothing else."""
     report = audit_and_repair(world.engine.store, world.roll_up(), timedelta(0))
     for finding in report.findings:
-        if finding.kind is Kind.SHARDS:
+        if finding.kind is FindingKind.SHARDS:
             assert world.damaged, finding
-        elif finding.kind is not Kind.GLOBAL:
-            assert finding.kind is Kind.ROW, finding
+        elif finding.kind is not FindingKind.GLOBAL:
+            assert finding.kind is FindingKind.ROW, finding
             assert finding.field == "version", finding
             assert finding.path in world.lost, finding
     world.lost.clear()

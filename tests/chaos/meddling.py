@@ -42,7 +42,7 @@ def process(engine: LocalEngine, store: Any) -> Iterator[None]:
     """Let the engine work on `store` as another process: with locks, and a roll-up, of its own."""
     before = (engine.store, engine.roll_up)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("firestate.pipeline.contention._TURNS", [Lock() for _ in range(64)])
+        patch.setattr("firestate.pipeline.retry._TURNS", [Lock() for _ in range(64)])
         engine.store, engine.roll_up = store, new_roll_up(engine, store)
         try:
             yield

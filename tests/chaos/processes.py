@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    ["firestate.agents.manager", "firestate.agents.cloud", "tests.chaos.processes"]
+    ["firestate.agents.manager", "firestate.agents.backends.cloud", "tests.chaos.processes"]
 )
 
 

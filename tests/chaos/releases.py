@@ -24,7 +24,7 @@ def other_release(patch: pytest.MonkeyPatch, code: int) -> None:
 
 def _put(patch: pytest.MonkeyPatch, code: int, contribution: Callable[..., Any]) -> None:
     patch.setattr("firestate.ingest.states.CODE", code)
-    for module in ("firestate.ingest.states", "firestate.pipeline.rederive"):
+    for module in ("firestate.ingest.states", "firestate.operations.rederive"):
         patch.setattr(f"{module}.contribution_of", contribution)
 
 

@@ -7,9 +7,9 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from firestate.audit.fates import Fates
 from firestate.audit.full import FullAudit
-from firestate.ingest.quarantine import quarantine_id
+from firestate.audit.message_outcomes import MessageOutcomes
+from firestate.ingest.refusal import quarantine_id
 from firestate.schema.ids import GLOBAL_CONFIG, quarantine_path
 from tests.chaos.oracle import expected_totals, found_totals
 from tests.chaos.states_seen import StatesSeen
@@ -79,7 +79,7 @@ class Stage:
 
     @staticmethod
     def _check_fates(running: Runner, sent: list[Outgoing], wrong: set[tuple[str, bytes]]) -> None:
-        fates = Fates(running.store).sort(sent)
+        fates = MessageOutcomes(running.store).sort(sent)
         assert fates["missing"] == []
         refused = {(message.topic, message.data) for message in fates["quarantined"]}
         assert wrong <= refused

@@ -10,9 +10,9 @@ import pytest
 
 from firestate.client.outgoing import Outgoing, outgoing
 from firestate.ingest.outcomes import Outcome
-from firestate.ingest.quarantine import quarantine_id
+from firestate.ingest.refusal import quarantine_id
 from firestate.local.engine import LocalEngine
-from firestate.pipeline.quarantined import read_kept
+from firestate.operations.quarantined_messages import read_quarantined
 from firestate.schema.ids import EVENTS, GLOBAL_CONFIG, STATES
 from firestate.stores.protocol import Query
 from tests.chaos.bad_kinds import LARGE as LARGER
@@ -25,7 +25,7 @@ from tests.harness import NOW, Pipeline, event_message
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from firestate.pipeline.deliveries import Report
+    from firestate.pipeline.deliveries import StepReport
     from firestate.stores.firestore import FirestoreStore
     from firestate.stores.protocol import Store
 
@@ -51,7 +51,7 @@ def bad_ones(small: int, large: int) -> Iterator[BadMessage]:
 
 
 def check_all(
-    store: Store, deliver: Callable[[Outgoing], Report], small: int, large: int
+    store: Store, deliver: Callable[[Outgoing], StepReport], small: int, large: int
 ) -> Counter[str]:
     """Deliver bad messages with good ones in between; give how many of each class there were."""
     fleet = Fleet(random.Random(1), "good", 10, NOW)
@@ -70,7 +70,7 @@ def check_all(
             let_in.add(path_of(message))
             continue
         assert report.outcome is Outcome.QUARANTINED, bad
-        kept = read_kept(store, quarantine_id(bad.topic, bad.data))
+        kept = read_quarantined(store, quarantine_id(bad.topic, bad.data))
         assert kept is not None
         assert kept.data == bad.data
         named = [fault.field for fault in kept.document.errors]

@@ -63,7 +63,7 @@ def test_fifty_agents_saving_forty_times_a_second(
 
 def _sent_by(manager: StateManager, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[float]]:
     """Note when each session's snapshot begins to be sent, on its real way."""
-    engine: Any = manager._office.engine
+    engine: Any = manager._runtime.backend
     sent: dict[str, list[float]] = defaultdict(list)
     send = engine.send
 

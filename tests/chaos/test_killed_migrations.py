@@ -12,14 +12,14 @@ from google.cloud import firestore
 
 from firestate.audit.full import FullAudit
 from firestate.client.outgoing import outgoing
-from firestate.migration.applying import apply_plan
-from firestate.migration.comparing import Result
-from firestate.migration.plan import read_head
-from firestate.migration.planning import PLAN
-from firestate.migration.sources import FolderSource
-from firestate.migration.target import Target
-from firestate.migration.throttle import Throttle
-from firestate.migration.work import FolderWork
+from firestate.migration.apply.apply_plan import apply_plan
+from firestate.migration.apply.target import Target
+from firestate.migration.apply.throttle import Throttle
+from firestate.migration.plan.make_plan import PLAN
+from firestate.migration.plan.plan_file import read_head
+from firestate.migration.sources.folder import FolderSource
+from firestate.migration.verify.comparison import Result
+from firestate.migration.workdir import FolderWorkdir
 from firestate.schema.ids import GLOBAL_CONFIG
 from firestate.stores.firestore import FirestoreStore
 from firestate.stores.sqlite import SqliteStore
@@ -44,7 +44,7 @@ _SECONDS_TO_COUNT = 1_500
 def go_on(log: Log, source: Path, work: Path) -> None:
     """Apply, from where it stopped, as the command does."""
     store = FirestoreStore(firestore.Client(project=PROJECT))
-    tally = apply_plan(FolderSource(source), FolderWork(work), Target(store, Throttle()))
+    tally = apply_plan(FolderSource(source), FolderWorkdir(work), Target(store, Throttle()))
     log.write(counts=dict(tally.counts), finished=tally.finished)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from firestate.errors import ConflictError
 from firestate.ingest.outcomes import Outcome
-from firestate.pipeline.deliveries import Report
+from firestate.pipeline.deliveries import StepReport
 from firestate.pipeline.roll_up import RollUp
 from firestate.schema.ids import GLOBAL_CONFIG, shard_path
 from firestate.stores.protocol import Add
@@ -148,10 +148,10 @@ def test_a_wake_left_to_a_wrong_one_is_found(left_to: str, monkeypatch: pytest.M
     """Planted: a wake ends when another waits that is not for a later change."""
     wake = RollUp.wake
 
-    def leaving(self: RollUp, changed_at: datetime | None = None) -> Report:
+    def leaving(self: RollUp, changed_at: datetime | None = None) -> StepReport:
         waiting = self._latest_waiting
         if waiting == changed_at or (left_to == "any that waits" and waiting.year > 1):
-            return Report(Outcome.MERGED, GLOBAL_CONFIG)
+            return StepReport(Outcome.MERGED, GLOBAL_CONFIG)
         return wake(self, changed_at)
 
     monkeypatch.setattr(RollUp, "wake", leaving)

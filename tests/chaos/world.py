@@ -70,7 +70,7 @@ class World:
         self._draw = draw
         self.patch = patch
         # Conflicts are drawn here, one after the other: nobody has to be waited for.
-        patch.setattr("firestate.pipeline.contention._STEP_SECONDS", 0)
+        patch.setattr("firestate.pipeline.retry._STEP_SECONDS", 0)
         self.fleet = Fleet(draw, "h", draw.randrange(1, 4), START)
         self.engine = LocalEngine(clock=lambda: self.fleet.now, fold_interval_seconds=0)
         self.pending: list[Outgoing] = []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from firestate.errors import DamagedDocumentError, SchemaTooNewError
-from firestate.pipeline.controls import change_controls, with_emergency, with_flag
+from firestate.operations.operator_controls import change_controls, with_emergency, with_flag
 from firestate.schema.ids import CONTROLS
 from firestate.stores.protocol import Create, Update
 

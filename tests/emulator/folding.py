@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from firestate.pipeline.deliveries import Report
+    from firestate.pipeline.deliveries import StepReport
     from firestate.stores.protocol import Store, Write
 
 
@@ -70,7 +70,7 @@ def spawned(store: Store) -> int:
     return total
 
 
-def woken(roll_up: RollUp, store: Store, shard: int = 0) -> Report:
+def woken(roll_up: RollUp, store: Store, shard: int = 0) -> StepReport:
     """Count one, and wake the roll-up for it."""
     return roll_up.wake(count(store, shard))
 

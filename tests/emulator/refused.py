@@ -6,17 +6,17 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from firestate.client.outgoing import Outgoing, outgoing
-from firestate.ingest.quarantine import quarantine_id
+from firestate.ingest.refusal import quarantine_id
+from firestate.operations.quarantined_messages import read_quarantined
 from firestate.pipeline.dead_letter import keep_dead_letter
 from firestate.pipeline.deliveries import Delivery
-from firestate.pipeline.quarantined import read_kept
 from firestate.schema.messages import STATE_TOPIC
 from tests.harness import NOW, Crash, Pipeline, state_message
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from firestate.pipeline.quarantined import Kept
+    from firestate.operations.quarantined_messages import QuarantinedMessage
     from firestate.stores.firestore import FirestoreStore
     from firestate.stores.protocol import Store
 
@@ -54,8 +54,8 @@ class Direct:
         return len(self.sent)
 
 
-def kept(store: Store, own_id: str = BAD_ID) -> Kept:
-    found = read_kept(store, own_id)
+def kept(store: Store, own_id: str = BAD_ID) -> QuarantinedMessage:
+    found = read_quarantined(store, own_id)
     assert found is not None
     return found
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import functions_framework
 import pytest
 
-from firestate.ingest.quarantine import quarantine_id
+from firestate.ingest.refusal import quarantine_id
+from firestate.operations.quarantined_messages import read_quarantined
+from firestate.operations.republish_quarantined import as_published
 from firestate.pipeline import wiring
-from firestate.pipeline.quarantined import read_kept
-from firestate.replay.quarantined import as_published
 from firestate.schema.messages import (
     EVENT_TOPIC,
     STATE_TOPIC,
@@ -134,7 +134,7 @@ def test_what_pubsub_gave_up(own_store: FirestoreStore, kind: str) -> None:
     for _ in range(2):
         assert push(f"dead_letter_{kind}s", data, **attributes) == 200
     topic = {"state": STATE_TOPIC, "event": EVENT_TOPIC}[kind]
-    kept = read_kept(own_store, quarantine_id(topic, data))
+    kept = read_quarantined(own_store, quarantine_id(topic, data))
     assert kept is not None
     assert kept.data == data
     assert (kept.document.topic, kept.document.code) == (topic, "dead_letter")
@@ -145,7 +145,7 @@ def test_what_pubsub_gave_up(own_store: FirestoreStore, kind: str) -> None:
     # Refused once already, it keeps the reason that it was refused for.
     assert push(f"ingest_{kind}", b"nonsense") == 200
     assert push(f"dead_letter_{kind}s", b"nonsense", **attributes) == 200
-    refused = read_kept(own_store, quarantine_id(topic, b"nonsense"))
+    refused = read_quarantined(own_store, quarantine_id(topic, b"nonsense"))
     assert refused is not None
     assert (refused.document.code, refused.document.deliveries) == ("json", 2)
 

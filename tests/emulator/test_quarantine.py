@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from google.cloud import firestore
 
-from firestate.audit.fates import Fates
+from firestate.audit.message_outcomes import MessageOutcomes
 from firestate.client.outgoing import outgoing
 from firestate.errors import DamagedDocumentError
-from firestate.ingest.quarantine import parts, quarantine_id
+from firestate.ingest.refusal import parts, quarantine_id
+from firestate.operations.quarantined_messages import drop_quarantined
+from firestate.operations.republish_quarantined import republish_quarantined
 from firestate.pipeline.dead_letter import keep_dead_letter
 from firestate.pipeline.deliveries import Delivery
-from firestate.pipeline.quarantined import drop
 from firestate.pipeline.sweep import swept_figures
-from firestate.replay.quarantined import replay_quarantined
 from firestate.schema.ids import part_path
 from firestate.stores.firestore import FirestoreStore
 from firestate.stores.protocol import Create, Remove, Update
@@ -58,9 +58,9 @@ def test_a_large_message_comes_back_to_the_byte(store: FirestoreStore) -> None:
     assert found.data == LARGE.data
     assert (found.document.parts, found.document.deliveries) == (11, 2)
     publisher = Direct(pipeline)
-    assert replay_quarantined(store, publisher, LARGE_ID, NOW)
+    assert republish_quarantined(store, publisher, LARGE_ID, NOW)
     assert publisher.sent[0].data == LARGE.data
-    assert drop(store, LARGE_ID)
+    assert drop_quarantined(store, LARGE_ID)
     assert everything(store) == {}
 
 
@@ -79,7 +79,7 @@ def test_refused_again_after_a_replay(store: FirestoreStore) -> None:
     pipeline = Pipeline(store)
     pipeline.send(BAD)
     publisher = Direct(pipeline)
-    assert replay_quarantined(store, publisher, BAD_ID, NOW)
+    assert republish_quarantined(store, publisher, BAD_ID, NOW)
     (sent,) = publisher.sent
     assert (sent.topic, sent.data, sent.attributes) == (BAD.topic, BAD.data, {"origin": "kept"})
     document = kept(store).document
@@ -93,7 +93,7 @@ def test_refused_after_the_replay_was_marked(store: FirestoreStore) -> None:
     pipeline = Pipeline(store)
     pipeline.send(BAD)
     publisher = Direct(Pipeline(FirestoreStore(firestore.Client(project="demo-elsewhere"))))
-    assert replay_quarantined(store, publisher, BAD_ID, NOW)
+    assert republish_quarantined(store, publisher, BAD_ID, NOW)
     assert not kept(store).document.waiting
     assert waiting(store) == 0
     pipeline.send(BAD)
@@ -107,7 +107,7 @@ def test_a_message_of_the_future(store: FirestoreStore, monkeypatch: pytest.Monk
     own_id = quarantine_id(message.topic, message.data)
     pipeline.send(message)
     assert kept(store, own_id).document.errors[0].field == "schema_version"
-    assert +Fates(store).count([message]) == {"quarantined": 1}
+    assert +MessageOutcomes(store).count([message]) == {"quarantined": 1}
 
     def upgraded(raw: dict[str, Any]) -> dict[str, Any]:
         return {**raw, "schema_version": 1}
@@ -116,7 +116,7 @@ def test_a_message_of_the_future(store: FirestoreStore, monkeypatch: pytest.Monk
 
     publisher = Direct(pipeline)
     for _ in range(2):
-        assert replay_quarantined(store, publisher, own_id, NOW)
+        assert republish_quarantined(store, publisher, own_id, NOW)
     pipeline.settle()
     pipeline.fold()
     assert pipeline.audit().findings == []
@@ -126,7 +126,7 @@ def test_a_message_of_the_future(store: FirestoreStore, monkeypatch: pytest.Monk
     document = kept(store, own_id).document
     assert (document.waiting, document.deliveries, document.replays) == (False, 1, 2)
     assert waiting(store) == 0
-    assert +Fates(store).count([message]) == {"stored": 1}
+    assert +MessageOutcomes(store).count([message]) == {"stored": 1}
 
 
 def test_a_replayed_message_that_is_nowhere(store: FirestoreStore) -> None:
@@ -136,10 +136,10 @@ def test_a_replayed_message_that_is_nowhere(store: FirestoreStore) -> None:
     for message in (BAD, good):
         keep_dead_letter(store, Delivery(message.topic, message.data), NOW)
         publisher = Direct(Pipeline(FirestoreStore(firestore.Client(project="demo-elsewhere"))))
-        replay_quarantined(store, publisher, quarantine_id(message.topic, message.data), NOW)
-    assert +Fates(store).count([BAD, good]) == {"quarantined": 2}
+        republish_quarantined(store, publisher, quarantine_id(message.topic, message.data), NOW)
+    assert +MessageOutcomes(store).count([BAD, good]) == {"quarantined": 2}
     pipeline.send(good)
-    assert +Fates(store).count([BAD, good]) == {"quarantined": 1, "stored": 1}
+    assert +MessageOutcomes(store).count([BAD, good]) == {"quarantined": 1, "stored": 1}
 
 
 @pytest.mark.parametrize("damage", ["other bytes", "a part gone", "one more part", "no topic"])
@@ -159,7 +159,7 @@ def test_damage_is_named_and_not_published(store: FirestoreStore, damage: str) -
     store.commit(harm[damage])
     publisher = Direct(Pipeline(store))
     with pytest.raises(DamagedDocumentError, match=document.path):
-        replay_quarantined(store, publisher, BAD_ID, NOW)
+        republish_quarantined(store, publisher, BAD_ID, NOW)
     assert publisher.sent == []
-    assert drop(store, BAD_ID)
+    assert drop_quarantined(store, BAD_ID)
     assert everything(store) == {}

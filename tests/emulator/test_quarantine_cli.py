@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from firestate.client.outgoing import Outgoing
-from firestate.pipeline.quarantined import drop, read_kept
+from firestate.operations.quarantined_messages import drop_quarantined, read_quarantined
 from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
 from firestate.stores.protocol import Create, Remove, Update
 from tests.emulator.refused import (
@@ -81,7 +81,7 @@ def test_list(run: Run, store: FirestoreStore) -> None:
     assert found("--code", "schema", "--topic", STATE_TOPIC) == {ids[0], ids[2]}
     assert found("--code", "late") == set()
     assert found("--limit", "1") == {ids[0]}
-    document = read_kept(store, ids[0])
+    document = read_quarantined(store, ids[0])
     assert document is not None
     store.commit([Update(document.stored.path, document.stored.token, {"waiting": False})])
     assert found() == {ids[1], ids[2]}
@@ -162,7 +162,7 @@ def test_the_bytes_themselves(run: Run, store: FirestoreStore, tmp_path: Path) -
 def test_a_short_id_that_begins_several(run: Run, store: FirestoreStore) -> None:
     """More digits are asked for; a path is taken as well."""
     own_id = refuse(store, BAD)[0]
-    document = read_kept(store, own_id)
+    document = read_quarantined(store, own_id)
     assert document is not None
     twin = own_id[:6] + "0" * 34
     store.commit([Create(f"quarantine/{twin}", {**document.stored.data, "id": twin})])
@@ -170,4 +170,4 @@ def test_a_short_id_that_begins_several(run: Run, store: FirestoreStore) -> None
     assert code == 2
     assert "begins more than one id" in err
     assert run("quarantine", "show", f"quarantine/{own_id[:12]}")[0] == 0
-    assert drop(store, twin)
+    assert drop_quarantined(store, twin)

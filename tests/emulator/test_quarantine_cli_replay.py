@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from firestate.client.outgoing import Outgoing
-from firestate.pipeline.quarantined import read_kept
+from firestate.operations.quarantined_messages import read_quarantined
 from firestate.schema.messages import STATE_TOPIC
 from firestate.stores.protocol import Query, Update
 from tests.emulator.refused import (
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def publisher(store: FirestoreStore, monkeypatch: pytest.MonkeyPatch) -> Direct:
     """What is published is delivered at once."""
     direct = Direct(Pipeline(store))
-    monkeypatch.setattr("firestate.cli.quarantine.open_publisher", lambda *_: direct)
+    monkeypatch.setattr("firestate.cli.quarantine_commands.open_publisher", lambda *_: direct)
     return direct
 
 
@@ -116,7 +116,7 @@ def test_drop(run: Run, store: FirestoreStore, publisher: Direct) -> None:
     assert run("quarantine", "drop", ids[1])[0] == 1
     assert run("quarantine", "replay", GOOD_ID)[0] == 0
     assert run("quarantine", "drop", "--all", "--replayed", "--yes")[1] == "1 dropped.\n"
-    assert read_kept(store, GOOD_ID) is None
+    assert read_quarantined(store, GOOD_ID) is None
     _, out, _ = run("quarantine", "drop", ids[0], ids[2], "--yes", "--json")
     assert json.loads(out) == {"dropped": 2, "gone": 0, "damaged": 0}
     assert run("quarantine", "drop", "--all", "--yes")[1] == "1 dropped.\n"

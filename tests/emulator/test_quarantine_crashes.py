@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from google.cloud import firestore
 
-from firestate.audit.fates import Fates
+from firestate.audit.message_outcomes import MessageOutcomes
 from firestate.errors import ConflictError
-from firestate.ingest.quarantine import quarantine_id
+from firestate.ingest.refusal import quarantine_id
+from firestate.operations.quarantined_messages import drop_quarantined, read_quarantined
+from firestate.operations.republish_quarantined import republish_quarantined
 from firestate.pipeline.dead_letter import keep_dead_letter
 from firestate.pipeline.deliveries import Delivery
-from firestate.pipeline.quarantined import drop, read_kept
-from firestate.replay.quarantined import replay_quarantined
 from firestate.stores.firestore import FirestoreStore
 from firestate.stores.protocol import Query, Update
 from tests.emulator.refused import (
@@ -64,11 +64,11 @@ def test_any_crash_while_keeping(fresh_store: Any, message: Outgoing, *, after: 
         delivery = Delivery(message.topic, message.data)
         with pytest.raises(Crash):
             keep_dead_letter(crashing, delivery, NOW)
-        left = read_kept(store, own_id)  # raises where bytes are missing
+        left = read_quarantined(store, own_id)  # raises where bytes are missing
         assert left is None or left.data == message.data
         keep_dead_letter(store, delivery, NOW)
         assert kept(store, own_id).data == message.data
-        assert drop(store, own_id)
+        assert drop_quarantined(store, own_id)
         assert everything(store) == {}
 
 
@@ -84,7 +84,7 @@ def test_dropped_while_a_large_message_is_kept(store: FirestoreStore) -> None:
             if any(isinstance(write, Update) for write in writes) and not done:
                 done.append(1)
                 other.send(LARGE)
-                assert drop(store, LARGE_ID)
+                assert drop_quarantined(store, LARGE_ID)
             return store.commit(writes)
 
     done: list[int] = []
@@ -100,7 +100,7 @@ def replay_once(store: Any, crash: str = "") -> tuple[Direct, int]:
     crashes = 0
     while True:
         try:
-            assert replay_quarantined(store, publisher, GOOD_ID, NOW)
+            assert republish_quarantined(store, publisher, GOOD_ID, NOW)
         except Crash:
             crashes += 1
             # Never neither: a message that was not published has not been marked.
@@ -130,21 +130,21 @@ def test_any_crash_while_replaying(fresh_store: Any) -> None:
         stored = store.read("system_state/global_config")
         assert stored is not None
         assert stored.data["total_agents_spawned"] == 1
-        assert +Fates(store).count([GOOD]) == {"stored": 1}
+        assert +MessageOutcomes(store).count([GOOD]) == {"stored": 1}
 
 
 def test_any_crash_while_dropping(fresh_store: Any) -> None:
     """All of it is there, or none; the next try ends it."""
     counting = CrashingStore(dead_letter_in(fresh_store()))
-    assert drop(counting, GOOD_ID)
+    assert drop_quarantined(counting, GOOD_ID)
     assert (counting.calls, len(counting.commits)) == (3, 1)
     for at in range(3):
         for after in (False, True):
             store = dead_letter_in(fresh_store())
             with pytest.raises(Crash):
-                drop(CrashingStore(store, at, after=after), GOOD_ID)
+                drop_quarantined(CrashingStore(store, at, after=after), GOOD_ID)
             no_part_without_document(store)
-            assert drop(store, GOOD_ID) is not (at == 2 and after)
+            assert drop_quarantined(store, GOOD_ID) is not (at == 2 and after)
             assert everything(store) == {}
 
 
@@ -155,8 +155,8 @@ def test_a_lost_race_is_run_again(fresh_store: Any) -> None:
     keep_dead_letter(CrashingStore(store, 2, fault=ConflictError), delivery, NOW)
     assert replay_once(CrashingStore(store, 3, fault=ConflictError))[1] == 0
     assert kept(store, GOOD_ID).document.replays == 1
-    assert drop(CrashingStore(store, 2, fault=ConflictError), GOOD_ID)
-    assert read_kept(store, GOOD_ID) is None
+    assert drop_quarantined(CrashingStore(store, 2, fault=ConflictError), GOOD_ID)
+    assert read_quarantined(store, GOOD_ID) is None
 
 
 @pytest.mark.usefixtures("own_turns")
@@ -175,11 +175,11 @@ def test_refused_again_while_it_is_dropped(store: FirestoreStore) -> None:
             return store.commit(writes)
 
     done: list[int] = []
-    assert drop(Refusing(store), BAD_ID)
+    assert drop_quarantined(Refusing(store), BAD_ID)
     assert everything(store) == {}
     pipeline.send(BAD)
     assert kept(store).document.deliveries == 1
-    assert not drop(store, "0" * 40)
+    assert not drop_quarantined(store, "0" * 40)
 
 
 def test_dropped_while_it_is_replayed(store: FirestoreStore) -> None:
@@ -187,10 +187,10 @@ def test_dropped_while_it_is_replayed(store: FirestoreStore) -> None:
 
     class Dropping(Direct):
         def flush(self) -> int:
-            drop(store, GOOD_ID)
+            drop_quarantined(store, GOOD_ID)
             return super().flush()
 
     dead_letter_in(store)
-    assert replay_quarantined(store, Dropping(Pipeline(store)), GOOD_ID, NOW)
-    assert read_kept(store, GOOD_ID) is None
-    assert not replay_quarantined(store, Direct(Pipeline(store)), GOOD_ID, NOW)
+    assert republish_quarantined(store, Dropping(Pipeline(store)), GOOD_ID, NOW)
+    assert read_quarantined(store, GOOD_ID) is None
+    assert not republish_quarantined(store, Direct(Pipeline(store)), GOOD_ID, NOW)

@@ -12,8 +12,8 @@ import pytest
 from google.cloud import firestore, storage  # type: ignore[attr-defined] # a namespace
 
 from firestate.audit.full import FullAudit
-from firestate.migration.buckets import BucketSource
-from firestate.migration.planning import make_plan
+from firestate.migration.plan.make_plan import make_plan
+from firestate.migration.sources.bucket import BucketSource
 from firestate.stores.firestore import FirestoreStore
 from firestate.stores.sqlite import SqliteStore
 from tests.harness import everything

@@ -180,7 +180,7 @@ def test_no_emulator_there(running: Suite) -> None:
 def test_without_the_library(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has installed the package for agents alone is told what is missing."""
     monkeypatch.setitem(sys.modules, "firebase_admin", None)
-    monkeypatch.delitem(sys.modules, "firestate.people.roles", raising=False)
+    monkeypatch.delitem(sys.modules, "firestate.auth.role_claims", raising=False)
     code, out, err = run("roles", "list", "--project", "p")
     assert (code, out) == (2, "")
     assert "pip install 'firestate[roles]'" in err

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from firestate.audit.full import FullAudit
 from firestate.local.engine import LocalEngine
-from firestate.migration.comparing import Result
+from firestate.migration.verify.comparison import Result
 from tests.migration.moving import SAMPLES, Moving
 
 MADE_BY = Path(__file__).parents[1] / "migration" / "made_by"

@@ -70,6 +70,6 @@ def stored(manager: StateManager) -> Story:
 def stop_all(manager: StateManager) -> None:
     """Set the emergency stop, as an operator does, and wait until the agents know."""
     fields = {"emergency_stop": True, "emergency_reason": "runaway costs"}
-    manager._office.engine.store().commit(replacing(None, CONTROLS, fields))
+    manager._runtime.backend.store().commit(replacing(None, CONTROLS, fields))
     while not manager.controls.emergency_stop:
         time.sleep(0.01)

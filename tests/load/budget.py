@@ -15,9 +15,9 @@ from google.cloud import firestore
 from firestate.counters.contribution import contribution_of
 from firestate.counters.ledger import difference, new_row, shard_of
 from firestate.counters.sums import added
-from firestate.derive.agent_events import EventsPart
 from firestate.derive.memory import memory_document
-from firestate.derive.rows import fold_rows
+from firestate.derive.memory_events import EventsPart
+from firestate.derive.memory_rows import fold_rows
 from firestate.ingest.states import decide_state
 from firestate.pipeline.roll_up import RollUp
 from firestate.pipeline.sweep import sweep

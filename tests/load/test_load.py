@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from firestate.audit.fates import Fates
 from firestate.audit.full import FullAudit
+from firestate.audit.message_outcomes import MessageOutcomes
 from firestate.audit.repair import audit_and_repair
 from firestate.client.outgoing import Outgoing, outgoing
-from firestate.ingest.quarantine import quarantine_id
+from firestate.ingest.refusal import quarantine_id
 from firestate.pipeline.roll_up import RollUp
-from firestate.replay.sources import made_bad, read_messages
+from firestate.replay.message_files import made_bad, read_messages
 from firestate.schema.ids import GLOBAL_CONFIG, quarantine_path
 from firestate.stores.protocol import Query
 from tests.harness import state_message
@@ -91,7 +91,7 @@ def test_runs_delivered_twice_and_shuffled(running: Runner, tmp_path: Path) -> N
     running.publish(made_bad(messages, duplicate=True, shuffle_seed=1))
     running.wait_quiet(400)
 
-    fates = Fates(running.store).count(messages)
+    fates = MessageOutcomes(running.store).count(messages)
     assert fates["stored"] + fates["superseded"] == len(messages)
     assert FullAudit(running.store, timedelta(0)).run().findings == []
     assert totals_in(running) - before == expected
@@ -127,7 +127,7 @@ def test_bad_messages_between_good_ones(running: Runner) -> None:
     ]
     running.publish(bad * 2)
     running.wait_quiet(200)
-    assert Fates(running.store).count(bad)["quarantined"] == len(bad)
+    assert MessageOutcomes(running.store).count(bad)["quarantined"] == len(bad)
     failed = {name: n for (name, what), n in running.router.counts.items() if what == "failed"}
     assert failed == {}
 
@@ -155,4 +155,4 @@ def test_a_message_that_always_fails_is_kept(running: Runner) -> None:
     assert len(tries) >= MOST_ATTEMPTS
     kept = running.store.query(Query(f"{path}/parts"))
     assert b"".join(part.data["data"] for part in kept) == message.data
-    assert Fates(running.store).count([message])["quarantined"] == 1
+    assert MessageOutcomes(running.store).count([message])["quarantined"] == 1

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from firestate.migration.work import FolderWork
+from firestate.migration.workdir import FolderWorkdir
 from tests.migration.moving import old_event, old_state, written
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def test_a_work_folder_of_ones_own(run: Run, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("old")
 def test_one_at_a_time(run: Run, tmp_path: Path) -> None:
     """A second run in the same work folder is refused while the first is at it."""
-    with FolderWork(tmp_path / ".firestate" / "migration").alone():
+    with FolderWorkdir(tmp_path / ".firestate" / "migration").alone():
         code, _, notes = run("migrate", "old")
         assert code == 2
         assert "another migration is at work in .firestate/migration" in notes

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from firestate.errors import OutboxError, OutboxFullError, UnavailableError
-from firestate.outbox.connection import Line
+from firestate.outbox.connection import Link
+from firestate.outbox.entries import NewEntry
 from firestate.outbox.file import Outbox
-from firestate.outbox.lock import SendersLock, is_held
-from firestate.outbox.messages import Put
 from firestate.outbox.sender import Sender
+from firestate.outbox.sender_lock import SenderLock, is_sending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,13 +29,15 @@ PATH = FOLDER / "outbox-p.db"
 MOST_BYTES = 10_000_000
 
 
-def event(number: int) -> Put:
-    return Put(document=f"coordination/e{number}", agent="a", topic="agent-coordination", data=b"x")
+def event(number: int) -> NewEntry:
+    return NewEntry(
+        document=f"coordination/e{number}", agent="a", topic="agent-coordination", data=b"x"
+    )
 
 
-def snapshot(revision: int) -> Put:
+def snapshot(revision: int) -> NewEntry:
     document = "agent_states/Developer_a_s1"
-    return Put(
+    return NewEntry(
         document=document, agent="a", topic="agent-state", data=b"y" * 10, order=(1, revision)
     )
 
@@ -157,7 +159,7 @@ def test_why_it_waits(run: Run, outbox: Outbox, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(outbox, "note", noting)
     way = Way()
-    sender = Sender(outbox, way, Line("the test"), interval_seconds=0.0)
+    sender = Sender(outbox, way, Link("the test"), interval_seconds=0.0)
     outbox.put(event(1))
     sender.start()
     until(lambda: way.tries > 2)
@@ -198,7 +200,7 @@ def test_a_success_clears_what_an_earlier_process_has_noted(run: Run, outbox: Ou
     assert "The last one failed (first 0 s ago): the failure of another" in run("outbox")[1]
     way = Way()
     way.closed = None
-    sender = Sender(outbox, way, Line("the test"), interval_seconds=0.0)
+    sender = Sender(outbox, way, Link("the test"), interval_seconds=0.0)
     sender.start()
     assert sender.flush(10)
     until(lambda: not outbox._rows("SELECT * FROM sender"))
@@ -216,7 +218,7 @@ def test_an_outbox_that_fails_does_not_end_the_sender(
 
     way = Way()
     way.closed = None
-    sender = Sender(outbox, way, Line("the test"), interval_seconds=0.0)
+    sender = Sender(outbox, way, Link("the test"), interval_seconds=0.0)
     with monkeypatch.context() as patch:
         for name in ("waiting", "tidy", "note"):
             patch.setattr(outbox, name, refuse)
@@ -231,7 +233,7 @@ def test_a_note_fits_in_a_full_outbox(run: Run) -> None:
     del run
     outbox = Outbox(PATH, most_bytes=0)
     data = b"x" * 1_000
-    puts = (Put(document=f"d{n}", agent="a", topic="t", data=data) for n in range(1_000))
+    puts = (NewEntry(document=f"d{n}", agent="a", topic="t", data=data) for n in range(1_000))
     with pytest.raises(OutboxFullError):
         any(not outbox.put(each) for each in puts)
     outbox.note("\U0001f525" * 2_000 + "\ud800")
@@ -244,9 +246,9 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from firestate.outbox.file import Outbox
-from firestate.outbox.messages import Put
+from firestate.outbox.entries import NewEntry
 outbox = Outbox(Path(sys.argv[1]), most_bytes=10_000_000)
-outbox.put(Put(document="coordination/e1", agent="a", topic="agent-coordination", data=b"x"))
+outbox.put(NewEntry(document="coordination/e1", agent="a", topic="agent-coordination", data=b"x"))
 os._exit(9)
 """
 
@@ -303,11 +305,11 @@ def test_files_that_are_no_outbox(run: Run) -> None:
 def test_the_lock_is_looked_at_and_left_alone(tmp_path: Path) -> None:
     """Neither made nor kept."""
     path = tmp_path / "outbox.db"
-    assert not is_held(path)
+    assert not is_sending(path)
     assert not list(tmp_path.iterdir())
-    lock = SendersLock(path)
+    lock = SenderLock(path)
     assert lock.acquire()
-    assert is_held(path)
+    assert is_sending(path)
     lock.release()
-    assert not is_held(path)
-    assert SendersLock(path).acquire()
+    assert not is_sending(path)
+    assert SenderLock(path).acquire()

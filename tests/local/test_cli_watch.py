@@ -20,12 +20,12 @@ import pytest
 from rich.console import Console
 
 from firestate.cli import watch
-from firestate.cli.live import picture
-from firestate.cli.looks import Look, Looks, changes
+from firestate.cli.watch_polling import PolledSystem, SystemPoller, changes
+from firestate.cli.watch_view import watch_view
 from firestate.client.outgoing import outgoing
 from firestate.errors import DamagedDocumentError, UnavailableError
 from firestate.local.engine import LocalEngine
-from firestate.pipeline.controls import change_controls, with_emergency
+from firestate.operations.operator_controls import change_controls, with_emergency
 from firestate.schema.ids import GLOBAL_CONFIG
 from firestate.stores.protocol import Update
 from tests.harness import CrashingStore, event_message, state_message
@@ -191,7 +191,7 @@ def test_nothing_is_stored_yet(run: Run) -> None:
 def test_what_a_look_costs(written: LocalEngine) -> None:
     """One read; agents and events are asked for only where something was counted since."""
     store: Any = CrashingStore(written.store)
-    looks = Looks(store, agents=5, events=5)
+    looks = SystemPoller(store, agents=5, events=5)
     before = looks.look()
     assert store.calls == 3
     for _ in range(10):
@@ -207,14 +207,14 @@ def test_what_a_look_costs(written: LocalEngine) -> None:
 
 def test_a_look_that_fails_half_way_is_made_again(written: LocalEngine) -> None:
     """What it missed is news to the next one."""
-    looks = Looks(
+    looks = SystemPoller(
         CrashingStore(written.store, 1, fault=UnavailableError),
         agents=5,
         events=5,
     )
     with pytest.raises(UnavailableError):
         looks.look()
-    assert looks.last == Look()
+    assert looks.last == PolledSystem()
     assert len(looks.look().events) == 1
 
 
@@ -224,12 +224,12 @@ def test_a_small_terminal_sees_all_three(written: LocalEngine) -> None:
         written.publish(outgoing(state_message(1, agent_id=f"more-{number}")))
         written.publish(outgoing(event_message(f"more-{number}")))
     written.settle()
-    look = Looks(written.store, agents=15, events=15).look()
+    look = SystemPoller(written.store, agents=15, events=15).look()
     for height, least in ((20, 3), (40, 8), (80, 15)):
         out = Console(width=100, height=height, force_terminal=True)
         text = [
             "".join(part.text for part in line)
-            for line in out.render_lines(picture(look, "[/x] now", out))
+            for line in out.render_lines(watch_view(look, "[/x] now", out))
         ]
         agents = sum("idle" in line and "by status" not in line for line in text)
         assert text[0].startswith("[/x] now"), "a failure's text is no markup"
@@ -269,4 +269,4 @@ def test_damaged_counters_are_named(run: Run, written: LocalEngine) -> None:
     assert code == 3
     assert "system_metrics" in err
     with pytest.raises(DamagedDocumentError):
-        Looks(written.store, agents=1, events=1).look()
+        SystemPoller(written.store, agents=1, events=1).look()

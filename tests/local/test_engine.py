@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from firestate.audit.fates import Fates
 from firestate.audit.full import FullAudit
+from firestate.audit.message_outcomes import MessageOutcomes
 from firestate.client.outgoing import Outgoing, outgoing
 from firestate.errors import ConfigurationError, UnavailableError
 from firestate.ingest.outcomes import Outcome
@@ -147,7 +147,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
                 outgoing(event_message(f"{attempt}-{int(number)}", timestamp=time_text(NOW)))
                 for number in confirmed
             ]
-            assert Fates(engine.store).count(sent)["stored"] == len(sent)
+            assert MessageOutcomes(engine.store).count(sent)["stored"] == len(sent)
             engine.settle()
             assert FullAudit(engine.store, timedelta(0)).run().findings == []
             assert engine.store.triggers.count() == 0

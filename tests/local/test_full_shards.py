@@ -11,8 +11,8 @@ from firestate.audit.full import FullAudit
 from firestate.client.outgoing import outgoing
 from firestate.errors import RefusedError
 from firestate.limits import MAX_DOCUMENT_BYTES, SHARDS
-from firestate.pipeline.full_shards import where_it_fits
 from firestate.pipeline.shard_audit import cheap_audit
+from firestate.pipeline.shard_overflow import shard_with_room
 from firestate.schema.ids import GLOBAL_CONFIG, SESSIONS, shard_path
 from firestate.schema.ids import SHARDS as ALL_SHARDS
 from firestate.schema.values import stored_size
@@ -97,5 +97,5 @@ def test_what_no_shard_can_take_is_refused() -> None:
         raise RefusedError(message)
 
     with pytest.raises(RefusedError, match="shard 3"):
-        where_it_fits(3, attempt)
+        shard_with_room(3, attempt)
     assert tried[:3] == [3, 3 + SHARDS, 3 + 2 * SHARDS]

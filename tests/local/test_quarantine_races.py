@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from firestate.errors import FieldProblem, InvalidMessageError
-from firestate.ingest.quarantine import quarantine_id
+from firestate.ingest.refusal import quarantine_id
+from firestate.operations.quarantined_messages import drop_quarantined, read_quarantined
 from firestate.pipeline.deliveries import Delivery
 from firestate.pipeline.quarantine import quarantine
-from firestate.pipeline.quarantined import drop, read_kept
 from firestate.schema.messages import STATE_TOPIC
 from firestate.stores.sqlite import SqliteStore
 from tests.chaos.meddling import MeddlingStore
@@ -26,7 +26,7 @@ def test_no_document_without_its_bytes(
     at: int, steps: str, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At whatever call others keep (k) and drop (d) it: it is there whole, or not at all."""
-    monkeypatch.setattr("firestate.pipeline.contention._STEP_SECONDS", 0)
+    monkeypatch.setattr("firestate.pipeline.retry._STEP_SECONDS", 0)
     store = SqliteStore()
     delivery = Delivery(STATE_TOPIC, bytes(size))
     own_id = quarantine_id(STATE_TOPIC, delivery.data)
@@ -36,10 +36,10 @@ def test_no_document_without_its_bytes(
             if step == "k":
                 quarantine(store, delivery, ERROR, NOW)
             else:
-                drop(store, own_id)
+                drop_quarantined(store, own_id)
 
     quarantine(MeddlingStore(store, at, others), delivery, ERROR, NOW)
-    kept = read_kept(store, own_id)
+    kept = read_quarantined(store, own_id)
     assert kept is None or kept.data == delivery.data
     if not steps.endswith("d"):
         assert kept is not None

@@ -141,7 +141,7 @@ def test_its_own_trouble_stays_its_own(caplog: pytest.LogCaptureFixture) -> None
         for run in (before, recorder.begin(session, "b", parents=["a"], sources=["a"])):
             run.begin_tool("c", "tool")
             run.end_tool("c", ValueError("no"))
-            run.trouble(ValueError("no"))
+            run.record_error(ValueError("no"))
             run.fail(ValueError("no"))
         recorder.make(session, "c")
         recorder.close(session)
@@ -190,7 +190,7 @@ def test_of_many_lasting_sessions_only_some_are_held(
         run.end_tool("c")
         run.end()
     assert len(recorder._held) <= 10
-    assert len(manager._roster._held) <= 10
+    assert len(manager._registry._held) <= 10
     running.end()
     again = recorder.begin(recorder.session("chat-0"), "a")
     assert again.held is not None

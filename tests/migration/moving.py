@@ -7,22 +7,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from firestate.migration.applying import apply_plan
-from firestate.migration.migration import planned_anew
-from firestate.migration.plan import Line, read_lines
-from firestate.migration.planning import PLAN
-from firestate.migration.sources import open_source
-from firestate.migration.target import Target
-from firestate.migration.throttle import NoThrottle
-from firestate.migration.undoing import Undone, undo
-from firestate.migration.verifying import verify_plan
-from firestate.migration.work import FolderWork
+from firestate.migration.apply.apply_plan import apply_plan
+from firestate.migration.apply.target import Target
+from firestate.migration.apply.throttle import NoThrottle
+from firestate.migration.plan.make_plan import PLAN
+from firestate.migration.plan.plan_file import PlanLine, read_lines
+from firestate.migration.plan_store import make_new_plan
+from firestate.migration.sources.open_source import open_source
+from firestate.migration.verify.undo import Undone, undo
+from firestate.migration.verify.verify_plan import verify_plan
+from firestate.migration.workdir import FolderWorkdir
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from firestate.migration.receipts import Verified
-    from firestate.migration.tally import Tally
+    from firestate.migration.apply.progress import Progress
+    from firestate.migration.verify.receipts import Verified
     from firestate.stores.protocol import Store
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -36,16 +36,16 @@ class Moving:
     folder: Path
     store: Store
     label: str = ""
-    work: FolderWork = field(init=False)
+    work: FolderWorkdir = field(init=False)
 
     def __post_init__(self) -> None:
-        self.work = FolderWork(self.folder)
+        self.work = FolderWorkdir(self.folder)
 
-    def plan(self) -> list[Line]:
-        planned_anew(open_source(str(self.source)), self.work)
+    def plan(self) -> list[PlanLine]:
+        make_new_plan(open_source(str(self.source)), self.work)
         return [line for _, line in read_lines(self.folder / PLAN)]
 
-    def apply(self, *, until: Callable[[], bool] = lambda: False) -> Tally:
+    def apply(self, *, until: Callable[[], bool] = lambda: False) -> Progress:
         source = open_source(str(self.source))
         return apply_plan(source, self.work, self._target, until=until)
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from firestate.audit.full import FullAudit
-from firestate.migration.comparing import Result
-from firestate.migration.deciding import Outcome
-from firestate.migration.decoding import Unreadable
-from firestate.migration.opening import open_json
-from firestate.migration.records import Record
+from firestate.migration.apply.record_decision import RecordOutcome
+from firestate.migration.formats.decoding import Unreadable
+from firestate.migration.formats.detection import open_json
+from firestate.migration.formats.records import Record
+from firestate.migration.verify.comparison import Result
 from firestate.queries import ALL_EVENTS, ALL_STATES
 from tests.migration.damage import KINDS, LINKS, Damaged, make
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from firestate.local.engine import LocalEngine
-    from firestate.migration.plan import Line
+    from firestate.migration.plan.plan_file import PlanLine
     from tests.conftest import Run
     from tests.migration.conftest import Move
 
@@ -37,9 +37,9 @@ def damaged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return make(tmp_path_factory.mktemp("damaged"), request.param)
 
 
-def refused(lines: list[Line]) -> dict[str, list[Line]]:
+def refused(lines: list[PlanLine]) -> dict[str, list[PlanLine]]:
     """Give the refusals by their files."""
-    found: dict[str, list[Line]] = {}
+    found: dict[str, list[PlanLine]] = {}
     for line in lines:
         if line.outcome == "refused":
             found.setdefault(line.source, []).append(line)
@@ -108,11 +108,11 @@ def test_all_that_is_whole_arrives(damaged: Damaged, move: Move, engine: LocalEn
     assert {"e1", "e2", "e3"} <= agents
     assert {"v1", "v2"} <= events
     writes = sum(line.outcome == "write" for line in lines)
-    assert tally.counts[Outcome.WRITTEN] == writes
+    assert tally.counts[RecordOutcome.WRITTEN] == writes
     found = moving.verify()
     assert found.well
     assert found.counts[Result.EQUAL] == writes
-    assert found.counts[Result.REFUSED] == tally.counts[Outcome.REFUSED] == sum(
+    assert found.counts[Result.REFUSED] == tally.counts[RecordOutcome.REFUSED] == sum(
         line.outcome == "refused" for line in lines
     )  # fmt: skip
     moving.undo()
@@ -162,7 +162,7 @@ def test_names_that_are_no_utf8(move: Move, engine: LocalEngine, run: Run, tmp_p
     (old / os.fsdecode(b"bad\xe9.json")).write_bytes(b"{")
     moving = move(old)
     assert [line.outcome for line in moving.plan()] == ["refused", "write", "copy"]
-    assert moving.apply().counts[Outcome.WRITTEN] == 1
+    assert moving.apply().counts[RecordOutcome.WRITTEN] == 1
     assert moving.verify().well
     engine.settle()
     for options in ((), ("--json",)):

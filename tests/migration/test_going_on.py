@@ -9,11 +9,11 @@ import pytest
 
 from firestate.errors import ConfigurationError, RefusedError
 from firestate.local.engine import LocalEngine
-from firestate.migration.comparing import Result
-from firestate.migration.controls import forget
-from firestate.migration.deciding import Outcome
-from firestate.migration.walking import CHANGED
-from firestate.pipeline.controls import change_controls, with_flag
+from firestate.migration.apply.merge_controls import forget
+from firestate.migration.apply.record_decision import RecordOutcome
+from firestate.migration.plan.plan_reader import CHANGED
+from firestate.migration.verify.comparison import Result
+from firestate.operations.operator_controls import change_controls, with_flag
 from firestate.schema.ids import CONTROLS
 from firestate.stores.protocol import Remove, Update
 from tests.migration.looking import STATE, settled, visible
@@ -39,7 +39,7 @@ def test_progress_is_of_one_plan(move: Move, tmp_path: Path) -> None:
     assert moving.apply(until=lambda: True).done == 200
     (tmp_path / "old" / "a.json").rename(tmp_path / "old" / "z.json")
     moving.plan()
-    assert moving.apply().counts == {Outcome.WRITTEN: 400, Outcome.THERE: 200}
+    assert moving.apply().counts == {RecordOutcome.WRITTEN: 400, RecordOutcome.THERE: 200}
     assert moving.verify().counts == {Result.EQUAL: 600}
 
 
@@ -51,7 +51,7 @@ def test_progress_is_of_one_target(move: Move) -> None:
     moving.apply(until=lambda: True)
     other = LocalEngine(fold_interval_seconds=0)
     elsewhere = Moving(moving.source, moving.folder, other.store, "project b")
-    assert elsewhere.apply().counts == {Outcome.WRITTEN: 300}
+    assert elsewhere.apply().counts == {RecordOutcome.WRITTEN: 300}
     elsewhere.verify()
     with pytest.raises(ConfigurationError, match="is of project b, not of file a"):
         moving.undo()
@@ -116,7 +116,7 @@ def test_a_session_that_has_ended_is_superseded(move: Move, engine: LocalEngine)
     assert stored is not None
     engine.store.commit([Remove(STATE, stored.token)])
     assert moving.verify().counts == {Result.SUPERSEDED: 1}
-    assert moving.apply().counts == {Outcome.SUPERSEDED: 1}
+    assert moving.apply().counts == {RecordOutcome.SUPERSEDED: 1}
 
 
 def test_a_receipt_is_never_replaced(move: Move) -> None:
@@ -156,7 +156,7 @@ def test_one_that_the_store_refuses_does_not_stop_the_others(
     path = "agent_states/Developer_dev_2_s1"
     moving.store = Refusing(engine.store, path)
     tally = moving.apply()
-    assert tally.counts == {Outcome.WRITTEN: 4, Outcome.REFUSED: 1}
+    assert tally.counts == {RecordOutcome.WRITTEN: 4, RecordOutcome.REFUSED: 1}
     assert "not today" in tally.reasons[0]
     moving.store = engine.store
     moving.apply()
@@ -180,7 +180,7 @@ def test_damaged_documents_are_named(move: Move, engine: LocalEngine) -> None:
     assert controls is not None
     engine.store.commit([Update(CONTROLS, controls.token, {"feature_flags": 5})])
     tally = moving.apply()
-    assert tally.counts == {Outcome.THERE: 1, Outcome.REFUSED: 2}
+    assert tally.counts == {RecordOutcome.THERE: 1, RecordOutcome.REFUSED: 2}
     assert moving.verify().counts == {Result.EQUAL: 1, Result.DIFFERS: 2}
 
 

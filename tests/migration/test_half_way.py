@@ -10,11 +10,11 @@ import pytest
 
 from firestate.client.outgoing import outgoing
 from firestate.local.engine import LocalEngine
-from firestate.migration.comparing import Result
-from firestate.migration.deciding import Outcome
-from firestate.migration.target import Target
-from firestate.migration.undoing import undo
-from firestate.pipeline.controls import change_controls, with_flag
+from firestate.migration.apply.record_decision import RecordOutcome
+from firestate.migration.apply.target import Target
+from firestate.migration.verify.comparison import Result
+from firestate.migration.verify.undo import undo
+from firestate.operations.operator_controls import change_controls, with_flag
 from firestate.schema.ids import CONTROLS
 from tests.harness import Crash, CrashingStore, event_message, state_message
 from tests.migration.looking import STATE, counts, paths, settled, visible
@@ -127,7 +127,7 @@ def test_it_stops_when_told_and_goes_on(move: Move, engine: LocalEngine) -> None
     assert (tally.finished, tally.done) == (False, 200)
     tally = moving.apply()
     assert (tally.finished, tally.done) == (True, 500)
-    assert tally.counts == {Outcome.WRITTEN: 500}
+    assert tally.counts == {RecordOutcome.WRITTEN: 500}
     assert settled(engine) == 0
 
 

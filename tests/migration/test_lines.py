@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from firestate.migration.comparing import Result
+from firestate.migration.verify.comparison import Result
 from tests.migration.moving import old_event, old_state
 
 if TYPE_CHECKING:

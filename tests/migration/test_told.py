@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from firestate.migration.comparing import Result
-from firestate.migration.plan import read_head
-from firestate.migration.planning import PLAN
-from firestate.migration.report import Report, report_of
+from firestate.migration.plan.make_plan import PLAN
+from firestate.migration.plan.plan_file import read_head
+from firestate.migration.plan.plan_report import PlanReport, report_of
+from firestate.migration.verify.comparison import Result
 from tests.migration.moving import old_event, old_state
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.migration.moving import Moving
 
 
-def reported(moving: Moving) -> Report:
+def reported(moving: Moving) -> PlanReport:
     """Plan, and give the report of it."""
     moving.plan()
     return report_of(moving.folder / PLAN)

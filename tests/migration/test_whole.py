@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from firestate.client.outgoing import outgoing
-from firestate.migration.comparing import Result
-from firestate.migration.deciding import Outcome
-from firestate.migration.walking import CHANGED
+from firestate.migration.apply.record_decision import RecordOutcome
+from firestate.migration.plan.plan_reader import CHANGED
+from firestate.migration.verify.comparison import Result
 from firestate.stores.protocol import Update
 from tests.harness import CrashingStore, event_message, everything, state_message
 from tests.migration.looking import STATE, counts, memories, settled, visible
@@ -37,12 +37,12 @@ def test_all_samples_arrive_and_nothing_changes_when_applied_again(
     found = moving.verify()
     assert found.counts.keys() <= {Result.EQUAL, Result.SUPERSEDED, Result.REFUSED}
     assert found.counts.total() == len(lines)
-    assert first.counts[Outcome.WRITTEN] > 80
+    assert first.counts[RecordOutcome.WRITTEN] > 80
     watched = CrashingStore(engine.store)
     moving.store = watched
     again = moving.apply()
     assert watched.commits == []
-    assert again.counts[Outcome.THERE] == first.counts[Outcome.WRITTEN]
+    assert again.counts[RecordOutcome.THERE] == first.counts[RecordOutcome.WRITTEN]
 
 
 def test_a_dry_run_does_not_touch_the_store(move: Move, engine: LocalEngine) -> None:
@@ -74,7 +74,7 @@ def test_undo_takes_all_back_and_an_apply_brings_it_again(move: Move, engine: Lo
     assert settled(engine) == 0
     assert not visible(engine)
     assert dict(moving.undo().counts) == {"undone": 0, "undone before": 152}
-    assert moving.apply().counts[Outcome.WRITTEN] == 152
+    assert moving.apply().counts[RecordOutcome.WRITTEN] == 152
     assert counts(engine) == after
     assert settled(engine) == 0
     assert moving.verify().counts == {Result.EQUAL: 152}
@@ -85,7 +85,7 @@ def test_what_an_agent_has_written_since_is_left_alone(move: Move, engine: Local
     engine.publish(outgoing(state_message(1, agent_id="dev_1", status="busy")))
     moving = move({"a.json": old_state(last_updated="2026-01-01T00:00:00")})
     moving.plan()
-    assert moving.apply().counts == {Outcome.SUPERSEDED: 1}
+    assert moving.apply().counts == {RecordOutcome.SUPERSEDED: 1}
     stored = engine.store.read(STATE)
     assert stored is not None
     assert stored.data["status"] == "busy"
@@ -139,7 +139,7 @@ def test_a_moved_folder_and_a_cut_log_make_the_same_documents(
         os.utime(path, (1_700_000_000, 1_700_000_000))
     second = move(moved.parent, "work2")
     second.plan()
-    assert second.apply().counts == {Outcome.THERE: 4}
+    assert second.apply().counts == {RecordOutcome.THERE: 4}
     assert set(everything(engine.store)) == there
     assert second.verify().counts == {Result.EQUAL: 4}
 
@@ -150,7 +150,7 @@ def test_a_file_that_changed_since_the_plan_is_refused(move: Move, tmp_path: Pat
     moving.plan()
     (tmp_path / "old" / "a.json").write_text(json.dumps(old_state(status="idle")))
     tally = moving.apply()
-    assert tally.counts == {Outcome.WRITTEN: 1, Outcome.REFUSED: 1}
+    assert tally.counts == {RecordOutcome.WRITTEN: 1, RecordOutcome.REFUSED: 1}
     assert tally.reasons == [f"a.json: {CHANGED}"]
     (tmp_path / "old" / "a.json").unlink()
     assert "cannot be read" in moving.apply().reasons[0]
@@ -187,9 +187,9 @@ def test_an_event_without_a_time_in_files_of_two_dates(move: Move, engine: Local
         ("3.json", "copy", "2.json"),
     ]
     assert lines[1].target.startswith("coordination/2025-02-03T")
-    assert moving.apply().counts[Outcome.WRITTEN] == 2
+    assert moving.apply().counts[RecordOutcome.WRITTEN] == 2
     assert moving.verify().counts == {Result.EQUAL: 2, Result.SUPERSEDED: 2}
-    assert moving.apply().counts[Outcome.WRITTEN] == 0
+    assert moving.apply().counts[RecordOutcome.WRITTEN] == 0
     assert settled(engine) == 0
 
 
@@ -213,4 +213,4 @@ def test_times_yet_to_come_are_refused_by_name(move: Move) -> None:
     moving = move({"a.json": [old_state(last_updated=ahead), old_state("dev_2")]})
     (refused,) = [line for line in moving.plan() if line.outcome == "refused"]
     assert (refused.place, "yet to come" in refused.reason) == ("[0]", True)
-    assert moving.apply().counts == {Outcome.WRITTEN: 1, Outcome.REFUSED: 1}
+    assert moving.apply().counts == {RecordOutcome.WRITTEN: 1, RecordOutcome.REFUSED: 1}

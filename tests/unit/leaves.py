@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 
 from firestate.limits import INT64_MAX
-from firestate.migration.building import Built, build
-from firestate.schema.documents import to_document
+from firestate.migration.plan.message_builder import BuiltMessage, build_message
 from firestate.schema.ids import LEGACY
 from firestate.schema.messages import EventMessage
+from firestate.schema.serialization import to_document
 from tests.unit.strategies import json_values, texts, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from firestate.migration.records import Record
+    from firestate.migration.formats.records import Record
 
 WRITER = "migration-test"
 
@@ -38,18 +38,18 @@ old_values = st.one_of(
 )
 
 
-def built_of(record: Record, event_id: str | None = None) -> Built:
+def built_of(record: Record, event_id: str | None = None) -> BuiltMessage:
     """Build a record as a migration does, an event with its own id or this one."""
-    return build(record, "reader", WRITER, event_id)
+    return build_message(record, "reader", WRITER, event_id)
 
 
-def document_of(built: Built) -> dict[str, Any]:
+def document_of(built: BuiltMessage) -> dict[str, Any]:
     """Give the document that a message becomes."""
     message = built.message
     return to_document(message.event if isinstance(message, EventMessage) else message.state)
 
 
-def legacy_of(built: Built) -> dict[str, Any]:
+def legacy_of(built: BuiltMessage) -> dict[str, Any]:
     """Give what is kept beside, wherever it lies: what could not be stored is parsed."""
     document = document_of(built)
     entry = document["memory_context" if "memory_context" in document else "context"].get(LEGACY)
@@ -61,7 +61,7 @@ def legacy_of(built: Built) -> dict[str, Any]:
     return found
 
 
-def lost(old: Any, built: Iterable[Built]) -> set[str]:
+def lost(old: Any, built: Iterable[BuiltMessage]) -> set[str]:
     """Name the scalars of an old object that are nowhere in what was built of it."""
     found: set[str] = set()
     for each in built:

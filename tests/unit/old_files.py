@@ -6,9 +6,9 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from firestate.migration.opening import open_json
-from firestate.migration.readers import agent_states, coordination_logs
-from firestate.migration.records import Facts, Record, Refusal
+from firestate.migration.formats.detection import open_json
+from firestate.migration.formats.readers import agent_states, coordination_logs
+from firestate.migration.formats.records import Facts, Record, Refusal
 
 DATE = datetime(2025, 6, 1, tzinfo=UTC)
 """Of each file."""

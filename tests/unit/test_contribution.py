@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from firestate.audit.recount import recount_event, recount_row, recount_state
 from firestate.counters.contribution import CODE, contribution_of
-from firestate.counters.events import event_counts
+from firestate.counters.event_counts import event_counts
 from firestate.counters.ledger import difference
-from firestate.counters.tasks import ended_task
+from firestate.counters.task_history import ended_task
 from firestate.limits import MAX_DOCUMENT_BYTES, MAX_LABEL_BYTES, MAX_LABELS, MAX_STATE_BYTES
 from firestate.schema.ids import Identity
 from firestate.schema.values import digest, stored_size

@@ -8,7 +8,7 @@ import pytest
 
 from firestate.errors import ConfigurationError, DamagedDocumentError
 from firestate.limits import MAX_REASON
-from firestate.pipeline.controls import problems_of_controls, with_emergency, with_flag
+from firestate.operations.operator_controls import problems_of_controls, with_emergency, with_flag
 from tests.rules.controls import INVALID, VALID
 
 

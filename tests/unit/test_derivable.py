@@ -10,11 +10,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from firestate.counters.events import event_counts
+from firestate.counters.event_counts import event_counts
 from firestate.counters.ledger import difference, new_row
-from firestate.derive.agent_events import EventsPart, add_event
 from firestate.derive.memory import memory_document, parts_of
-from firestate.derive.rows import RowsPart, fold_rows, replace_row
+from firestate.derive.memory_events import EventsPart, add_event
+from firestate.derive.memory_rows import RowsPart, fold_rows, replace_row
 from firestate.errors import InvalidMessageError
 from firestate.ingest.events import event_creation
 from firestate.ingest.states import decide_state

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firestate.errors import InvalidMessageError, SchemaTooNewError
-from firestate.schema.documents import from_document, from_json, to_document, to_json
 from firestate.schema.enums import AgentStatus, CoordinationEventType, TaskStatus
 from firestate.schema.models import AgentMemory, AgentState, CoordinationEvent, SystemState
+from firestate.schema.serialization import from_document, from_json, to_document, to_json
 from firestate.schema.upgrades import upgrade_document, upgrade_message, upgraded
 from tests.harness import event_message
 from tests.unit.strategies import agent_types, any_times, good_maps, ids, texts, totals

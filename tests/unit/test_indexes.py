@@ -13,12 +13,12 @@ import pytest
 import firestate
 from firestate import queries
 from firestate.counters.ledger import new_row
-from firestate.derive.agent_events import EventsPart
 from firestate.derive.memory import memory_document
-from firestate.derive.rows import fold_rows
+from firestate.derive.memory_events import EventsPart
+from firestate.derive.memory_rows import fold_rows
 from firestate.errors import FieldProblem, InvalidMessageError
 from firestate.ingest.events import event_creation
-from firestate.ingest.quarantine import quarantine_creation
+from firestate.ingest.refusal import quarantine_creation
 from firestate.ingest.states import decide_state
 from firestate.limits import MAX_STATE_BYTES, MAX_VALUES
 from firestate.queries import SHAPES, Shape

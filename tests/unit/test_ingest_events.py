@@ -17,7 +17,7 @@ from firestate.ingest.events import (
     may_be_expired,
 )
 from firestate.ingest.outcomes import Outcome
-from firestate.ingest.quarantine import parts, quarantine_creation, quarantine_id
+from firestate.ingest.refusal import parts, quarantine_creation, quarantine_id
 from firestate.limits import (
     EVENT_LIFETIME,
     LATEST_ARRIVAL,

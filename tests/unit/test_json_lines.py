@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firestate.cli.json_lines import lines_of, parse, places
+from firestate.cli.json_locations import lines_of, parse, places
 from firestate.schema.values import problems_of
 from tests.unit.strategies import json_values
 

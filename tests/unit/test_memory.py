@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from firestate.audit.recount_agent import as_memories_show, recount_agent, recount_events
 from firestate.counters.contribution import contribution_of
-from firestate.derive.agent_events import EventsPart, add_event
 from firestate.derive.memory import memory_document, parts_of
-from firestate.derive.newest import newest, replaced
-from firestate.derive.rows import RowsPart, fold_rows, replace_row
+from firestate.derive.memory_events import EventsPart, add_event
+from firestate.derive.memory_rows import RowsPart, fold_rows, replace_row
+from firestate.derive.newest_entries import newest, replaced
 from firestate.limits import (
     MAX_ACTIVITIES,
     MAX_DECISIONS,
@@ -23,8 +23,8 @@ from firestate.limits import (
     MAX_LABEL_BYTES,
     MAX_LABELS,
 )
-from firestate.schema.documents import from_document
 from firestate.schema.models import AgentMemory
+from firestate.schema.serialization import from_document
 from firestate.schema.values import stored_size
 from tests.unit.strategies import NOW, events, states, times
 from tests.unit.test_contribution import flat, state
@@ -52,7 +52,7 @@ def labels_shown(most: int | None) -> Iterator[None]:
     """Let a memory show so few labels that the bound is met all the time."""
     with pytest.MonkeyPatch.context() as patch:
         if most is not None:
-            patch.setattr("firestate.derive.groups.MAX_LABELS", most)
+            patch.setattr("firestate.derive.label_groups.MAX_LABELS", most)
             patch.setattr("firestate.audit.recount_agent._MOST_NAMES", most)
         yield
 

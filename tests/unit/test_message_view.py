@@ -10,11 +10,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from firestate.cli.message_view import view
-from firestate.cli.safe_text import safe, safe_json
+from firestate.cli.quarantine_message_view import view
+from firestate.cli.terminal_text import safe_json, safe_text
 from firestate.errors import InvalidMessageError
-from firestate.schema.quarantined import Fault
-from firestate.schema.reading import parse_json
+from firestate.schema.quarantine_document import Fault
+from firestate.schema.strict_json import parse_json
 from tests.unit.strategies import json_values
 
 if TYPE_CHECKING:
@@ -166,4 +166,4 @@ def test_safe_json_means_the_same(value: Any) -> None:
 )
 def test_what_does_not_print(text: str, shown: str) -> None:
     """It is seen as JSON would write it, and obeyed by no terminal."""
-    assert safe(text) == shown
+    assert safe_text(text) == shown

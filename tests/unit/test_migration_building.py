@@ -10,8 +10,8 @@ import pytest
 from firestate.counters.contribution import contribution_of
 from firestate.errors import InvalidMessageError
 from firestate.limits import LEGACY_PART_BYTES, MAX_DOCUMENT_BYTES, MAX_HISTORY, MAX_NAMES
-from firestate.migration.building import build, revision_of
-from firestate.migration.fitting import fit_agent_id
+from firestate.migration.plan.message_builder import build_message, revision_of
+from firestate.migration.plan.schema_fitting import fit_agent_id
 from firestate.schema.messages import EventMessage, StateMessage
 from firestate.schema.values import stored_size
 from tests.migration.moving import old_event, old_state
@@ -204,4 +204,4 @@ def test_what_no_fitting_helps_is_refused() -> None:
     record = record_of(old_state())
     del record.fields["agent_id"]
     with pytest.raises(InvalidMessageError, match=r"state\.agent_id"):
-        build(record, "reader", WRITER)
+        build_message(record, "reader", WRITER)

@@ -12,12 +12,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from firestate.limits import MAX_FILE_BYTES, MAX_NESTING
-from firestate.migration.decoding import Unreadable, check_head, decode, place_of, too_large
-from firestate.migration.opening import open_json
+from firestate.migration.formats.decoding import (
+    Unreadable,
+    check_head,
+    decode_file,
+    place_of,
+    too_large,
+)
+from firestate.migration.formats.detection import open_json
 from tests.unit.strategies import json_values
 
 if TYPE_CHECKING:
-    from firestate.migration.records import Refusal
+    from firestate.migration.formats.records import Refusal
 
 DATE = datetime(2025, 1, 4, tzinfo=UTC)
 
@@ -107,7 +113,7 @@ def test_a_file_that_is_too_large_is_not_read() -> None:
 
 def test_half_a_pair_and_a_text_that_holds_json_can_be_read() -> None:
     """JSON can spell what Unicode does not know; a JSON text may hold the file."""
-    assert decode(b'{"a": "\\ud800"}') == {"a": "\ud800"}
+    assert decode_file(b'{"a": "\\ud800"}') == {"a": "\ud800"}
     state = {"agent_id": "a", "agent_type": "QA"}
     assert open_json(json.dumps(json.dumps(state)).encode(), "x", DATE).format == "agent-states"
 
@@ -115,15 +121,15 @@ def test_half_a_pair_and_a_text_that_holds_json_can_be_read() -> None:
 def test_nesting_is_taken_to_the_limit() -> None:
     """A hundred levels are read, however many brackets lie beside one another."""
     data = b"[" * MAX_NESTING + b"]" * MAX_NESTING
-    assert decode(data)
+    assert decode_file(data)
     wide = json.dumps([[[]]] * 200).encode()
-    assert decode(wide) == [[[]]] * 200
+    assert decode_file(wide) == [[[]]] * 200
 
 
 @given(json_values)
 def test_json_is_read_as_it_is(value: object) -> None:
     """Whatever is JSON comes back as it was written."""
-    assert decode(json.dumps(value).encode()) == value
+    assert decode_file(json.dumps(value).encode()) == value
 
 
 @given(st.binary(max_size=60))
@@ -134,7 +140,7 @@ def test_nothing_breaks_it(data: bytes) -> None:
     """Any bytes are read, or refused with a line and a column."""
     refusal = None
     try:
-        decode(data)
+        decode_file(data)
     except Unreadable as error:
         refusal = error.refusal
     if refusal is not None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from firestate.errors import InvalidMessageError
 from firestate.limits import MAX_NESTING
-from firestate.migration.readers import readers
-from firestate.migration.records import Facts, Kind, Record, Refusal
+from firestate.migration.formats.readers import readers
+from firestate.migration.formats.records import Facts, Record, RecordKind, Refusal
 from tests.migration.moving import SAMPLES
 from tests.unit.leaves import built_of, document_of, legacy_of, lost
 from tests.unit.old_files import DATE, opened, records_of
@@ -31,7 +31,7 @@ def sample(name: str) -> Any:
 
 def ids(records: list[Record]) -> list[str]:
     """Name the agents, in the order of the file."""
-    return [each.fields["agent_id"] for each in records if each.kind is Kind.STATE]
+    return [each.fields["agent_id"] for each in records if each.kind is RecordKind.STATE]
 
 
 @pytest.mark.parametrize(
@@ -96,11 +96,11 @@ def test_who_is_in_a_sample(name: str, agents: list[str], events: int) -> None:
     """Each agent has a state, each handoff an event, all in one session."""
     records = records_of(sample(name), name.rpartition("/")[2])
     assert ids(records) == agents
-    assert [each.fields["event_type"] for each in records if each.kind is Kind.EVENT] == (
+    assert [each.fields["event_type"] for each in records if each.kind is RecordKind.EVENT] == (
         ["handoff"] * events
     )
     assert len({each.fields["session_id"] for each in records}) == 1
-    assert all("status" in each.guessed for each in records if each.kind is Kind.STATE)
+    assert all("status" in each.guessed for each in records if each.kind is RecordKind.STATE)
 
 
 def test_teams_within_teams() -> None:
@@ -197,7 +197,7 @@ RUN: dict[str, Any] = {
 def test_a_transcript() -> None:
     """Speakers have ended, who spoke after whom are events, each word is kept with its speaker."""
     records = records_of(RUN)
-    kinds = [each.fields["event_type"] for each in records if each.kind is Kind.EVENT]
+    kinds = [each.fields["event_type"] for each in records if each.kind is RecordKind.EVENT]
     assert kinds == ["spawn", "handoff", "error", "termination", "termination"]
     assert ids(records) == ["Lead", "Coder"]
     built = [built_of(each, None) for each in records]
@@ -242,6 +242,6 @@ def test_any_value_anywhere_in_a_sample_is_read_or_refused(data: st.DataObject) 
         if reader.recognises(value, path.name):
             facts = Facts(path.name, datetime(2025, 1, 4, tzinfo=UTC))
             for found in reader.read(value, facts):
-                if isinstance(found, Record) and found.kind is not Kind.CONTROLS:
+                if isinstance(found, Record) and found.kind is not RecordKind.CONTROLS:
                     with suppress(InvalidMessageError):
                         built_of(found, "m-1")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firestate.migration.index import Index
-from firestate.migration.plan import COPY, MERGE, REFUSED, SUPERSEDED, WRITE, Line
+from firestate.migration.plan.plan_file import COPY, MERGE, REFUSED, SUPERSEDED, WRITE, PlanLine
+from firestate.migration.plan.plan_index import PlanIndex
 from firestate.schema.ids import event_path
 
 if TYPE_CHECKING:
@@ -43,13 +43,13 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("index") / "plan.index"
 
 
-def settled(path: Path, files: Sequence[tuple[str, Sequence[Event | State]]]) -> list[Line]:
+def settled(path: Path, files: Sequence[tuple[str, Sequence[Event | State]]]) -> list[PlanLine]:
     """Give the lines that a plan of these files has."""
-    with Index(path) as index:
+    with PlanIndex(path) as index:
         for name, entries in files:
             for number, each in enumerate(entries):
                 at = AT + timedelta(seconds=each.second)
-                line = Line(name, WRITE, at=f"[{number}]", digest=each.digest)
+                line = PlanLine(name, WRITE, at=f"[{number}]", digest=each.digest)
                 if isinstance(each, Event):
                     line.kind, line.event_id = "event", each.event_id
                     index.add(line, place=event_path(at, ""), at=at)
@@ -60,7 +60,7 @@ def settled(path: Path, files: Sequence[tuple[str, Sequence[Event | State]]]) ->
         return list(index.lines())
 
 
-def targets(lines: Sequence[Line]) -> list[str]:
+def targets(lines: Sequence[PlanLine]) -> list[str]:
     """Give what the lines write, sorted."""
     return sorted(line.target for line in lines if line.outcome == WRITE)
 
@@ -155,12 +155,12 @@ def test_one_file_wins_whatever_their_order(path: Path, found: list[State]) -> N
 def test_a_file_is_known_by_its_content(path: Path) -> None:
     """The first of the same bytes is named, also where its name is no UTF-8."""
     odd = "logs/\udcff.json"
-    with Index(path) as index:
+    with PlanIndex(path) as index:
         assert index.first_with("1", odd) == odd
         assert index.first_with("1", "copy.json") == odd
         assert index.first_with("2", "copy.json") == "copy.json"
-        index.add(Line(odd, WRITE, kind="state", target="s/1", digest="b"), at=AT)
-        index.add(Line("x", WRITE, kind="state", target="s/1", digest="a"), at=AT)
+        index.add(PlanLine(odd, WRITE, kind="state", target="s/1", digest="b"), at=AT)
+        index.add(PlanLine("x", WRITE, kind="state", target="s/1", digest="a"), at=AT)
         index.settle()
         assert [(line.source, line.by) for line in index.lines()] == [(odd, ""), ("x", odd)]
     assert not path.exists()
@@ -170,14 +170,14 @@ def test_controls_come_last_in_their_order_and_refusals_stay_where_they_are(path
     """A plan's id is of what is written, in whatever files that was found."""
 
     def made(*order: str) -> tuple[list[str], str, int]:
-        with Index(path) as index:
+        with PlanIndex(path) as index:
             for name in order:
                 if name.startswith("c"):
-                    line = Line(name, MERGE, kind="controls", target="controls", digest=name)
+                    line = PlanLine(name, MERGE, kind="controls", target="controls", digest=name)
                     index.add(line, place=name)
                 else:
-                    index.add(Line(name, REFUSED, place="line 1 column 1"))
-            index.add(Line(order[0], WRITE, kind="state", target="s/1", digest="d"), at=AT)
+                    index.add(PlanLine(name, REFUSED, place="line 1 column 1"))
+            index.add(PlanLine(order[0], WRITE, kind="state", target="s/1", digest="d"), at=AT)
             index.settle()
             return [line.source for line in index.lines()], index.id(), index.count()
 

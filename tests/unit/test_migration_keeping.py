@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from firestate.migration.readers import agent_states, coordination_logs
+from firestate.migration.formats.readers import agent_states, coordination_logs
 from firestate.schema.messages import EventMessage, StateMessage
 from firestate.schema.values import problems_of
 from tests.migration.moving import old_event, old_state

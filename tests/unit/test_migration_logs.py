@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from firestate.migration.records import Kind, Record
-from firestate.migration.words import EVENT_TYPES, STATUSES, TASK_STATUSES, time_of
+from firestate.migration.formats.records import Record, RecordKind
+from firestate.migration.formats.synonyms import EVENT_TYPES, STATUSES, TASK_STATUSES, parse_time
 from firestate.schema.enums import AgentStatus, CoordinationEventType, TaskStatus
 from tests.migration.moving import old_event, old_state
 from tests.unit.old_files import DATE, NINE, opened, records_of
@@ -29,7 +29,7 @@ def event_of(**changes: Any) -> Record:
 def test_the_shapes_of_logs(value: Any) -> None:
     """A list of events, one under `events`, one event."""
     assert opened(value)[0] == "coordination-log"
-    assert {record.kind for record in records_of(value)} == {Kind.EVENT}
+    assert {record.kind for record in records_of(value)} == {RecordKind.EVENT}
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_configuration() -> None:
         "system_metrics": {"x": 1},
     }
     (record,) = records_of(value, "settings.json")
-    assert record.kind is Kind.CONTROLS
+    assert record.kind is RecordKind.CONTROLS
     assert record.fields["feature_flags"] == {"on": True}
     assert record.fields["emergency_stop"] is True
     assert record.fields["global_config"] == {
@@ -145,17 +145,17 @@ def test_the_words_are_those_of_the_schema() -> None:
 )
 def test_times(value: object, time: datetime | None) -> None:
     """ISO 8601, or a number since 1970 in one of three units, also as a text; else nothing."""
-    assert time_of(value) == time
+    assert parse_time(value) == time
 
 
 @given(any_times)
 def test_any_time_is_read_as_it_was_written(time: datetime) -> None:
     """To the microsecond."""
-    assert time_of(time.isoformat()) == time
+    assert parse_time(time.isoformat()) == time
 
 
 @given(json_values)
 def test_no_value_is_a_time_that_breaks(value: object) -> None:
     """Whatever stands where a time should be is a time in UTC, or none."""
-    found = time_of(value)
+    found = parse_time(value)
     assert found is None or found.tzinfo is UTC

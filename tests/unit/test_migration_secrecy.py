@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from firestate.migration.secrecy import exposed, withhold
+from firestate.migration.formats.secret_fields import exposed, withhold
 from tests.migration.moving import SAMPLES, old_state
 from tests.unit.leaves import built_of, document_of, legacy_of
 from tests.unit.old_files import records_of

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from firestate.errors import ContentionError, RefusedError, UnavailableError
-from firestate.migration.throttle import NoThrottle, Throttle, patiently
+from firestate.migration.apply.throttle import NoThrottle, Throttle, with_retries
 
 
 class Clock:
@@ -104,7 +104,7 @@ def test_passing_faults_are_waited_out(fault: type[Exception], clock: Clock, fau
             raise fault("away")
         return "done"
 
-    assert patiently(call, sleep=clock.sleep, uniform=lambda _low, high: high) == "done"
+    assert with_retries(call, sleep=clock.sleep, uniform=lambda _low, high: high) == "done"
     assert clock.slept == [1, 2, 4, 8, 16, 32, 60, 60, 60][:faults]
 
 
@@ -115,7 +115,7 @@ def test_what_stays_away_is_told_in_the_end(clock: Clock) -> None:
         raise UnavailableError("away")
 
     with pytest.raises(UnavailableError):
-        patiently(call, sleep=clock.sleep, uniform=lambda low, _high: low)
+        with_retries(call, sleep=clock.sleep, uniform=lambda low, _high: low)
     assert clock.slept == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
 
 
@@ -126,5 +126,5 @@ def test_what_is_refused_is_not_asked_again(clock: Clock) -> None:
         raise RefusedError("no")
 
     with pytest.raises(RefusedError):
-        patiently(call, sleep=clock.sleep)
+        with_retries(call, sleep=clock.sleep)
     assert clock.slept == []

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from firestate.limits import MAX_ID_BYTES
 from firestate.schema.ids import agent_type_problem, id_problem
-from firestate.schema.names import fit_id, fit_text, fit_type
+from firestate.schema.sanitize import sanitize_id, sanitize_text, sanitize_type
 from firestate.schema.values import problems_of
 
 # Half of a surrogate pair, and what ids refuse, oftener than chance has them.
@@ -24,19 +24,19 @@ names = st.text(st.one_of(st.characters(), st.sampled_from("/_.-\ud800")))
 @example("ä" * MAX_ID_BYTES)
 @example("__" + "x" * MAX_ID_BYTES + "__")
 def test_any_name_becomes_fit(name: str) -> None:
-    assert id_problem(fit_id(name)) is None
-    assert agent_type_problem(fit_type(name)) is None
-    assert not list(problems_of(fit_text(name), ""))
+    assert id_problem(sanitize_id(name)) is None
+    assert agent_type_problem(sanitize_type(name)) is None
+    assert not list(problems_of(sanitize_text(name), ""))
 
 
 @given(names)
 def test_a_fit_one_stays_as_it_is(name: str) -> None:
-    assert fit_id(fit_id(name)) == fit_id(name)
-    assert fit_type(fit_type(name)) == fit_type(name)
+    assert sanitize_id(sanitize_id(name)) == sanitize_id(name)
+    assert sanitize_type(sanitize_type(name)) == sanitize_type(name)
     if id_problem(name) is None:
-        assert fit_id(name) == name
+        assert sanitize_id(name) == name
     if agent_type_problem(name) is None:
-        assert fit_type(name) == name
+        assert sanitize_type(name) == name
 
 
 @pytest.mark.parametrize(
@@ -52,9 +52,9 @@ def test_a_fit_one_stays_as_it_is(name: str) -> None:
     ],
 )
 def test_as_people_see_them(name: str, agent_type: str, agent_id: str) -> None:
-    assert (fit_type(name), fit_id(name)) == (agent_type, agent_id)
+    assert (sanitize_type(name), sanitize_id(name)) == (agent_type, agent_id)
 
 
 def test_two_that_begin_alike_stay_two() -> None:
     one, other = ("x" * MAX_ID_BYTES + end for end in "ab")
-    assert fit_id(one) != fit_id(other)
+    assert sanitize_id(one) != sanitize_id(other)

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from firestate.cli.system import system_table
 from firestate.counters.contribution import contribution_of
-from firestate.counters.events import event_counts
+from firestate.counters.event_counts import event_counts
 from firestate.counters.labels import label
 from firestate.counters.ledger import difference
 from firestate.counters.totals import global_document

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from firestate.errors import ConflictError, ContentionError, UnavailableError, UnexpectedError
 from firestate.ingest.outcomes import Outcome
-from firestate.pipeline.contention import until_settled
-from firestate.pipeline.deliveries import Report
+from firestate.pipeline.deliveries import StepReport
 from firestate.pipeline.handlers import delivered
 from firestate.pipeline.logs import logged
+from firestate.pipeline.retry import retry_on_conflict
 from firestate.stores.firestore_event import changed_document
 from tests.unit.strategies import json_values
 
@@ -40,7 +40,7 @@ class Conflicts:
         return "done"
 
     def settle(self) -> str:
-        return until_settled(
+        return retry_on_conflict(
             "agent_memory/x", self, sleep=self.waits.append, uniform=lambda _, most: most
         )
 
@@ -69,7 +69,7 @@ def test_other_errors_are_not_tried_again() -> None:
         raise UnavailableError
 
     with pytest.raises(UnavailableError):
-        until_settled("x", attempt)
+        retry_on_conflict("x", attempt)
     assert calls == [1]
 
 
@@ -84,14 +84,14 @@ def test_threads_take_turns_on_one_document() -> None:
         threading.Event().wait(0.002)
         inside.pop()
 
-    threads = [threading.Thread(target=until_settled, args=("x", attempt)) for _ in range(8)]
+    threads = [threading.Thread(target=retry_on_conflict, args=("x", attempt)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(most) == 8
     assert max(most) == 1
-    nested = until_settled("a", lambda: until_settled("b", lambda: "no deadlock"))
+    nested = retry_on_conflict("a", lambda: retry_on_conflict("b", lambda: "no deadlock"))
     assert nested == "no deadlock"
 
 
@@ -103,7 +103,7 @@ def log_line(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 
 def test_one_line_a_call(capsys: pytest.CaptureFixture[str]) -> None:
     """It has what Cloud Logging knows: severity, message, trace; and what was done, where."""
-    report = Report(Outcome.STORED, "agent_states/x", "1.2")
+    report = StepReport(Outcome.STORED, "agent_states/x", "1.2")
     assert (
         logged("ingest_state", lambda: report, project="p", traceparent=TRACE, message_id="7")
         is report
@@ -126,13 +126,13 @@ def test_one_line_a_call(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("trace", ["", "rubbish", "00-1-2-3", TRACE + "\n"])
 def test_a_trace_that_is_none_is_left_out(capsys: pytest.CaptureFixture[str], trace: str) -> None:
     """Attributes are what a publisher wrote: nothing of it goes on unchecked."""
-    logged("f", lambda: Report(Outcome.MERGED), project="p", traceparent=trace)
+    logged("f", lambda: StepReport(Outcome.MERGED), project="p", traceparent=trace)
     assert "logging.googleapis.com/trace" not in log_line(capsys)
 
 
 def test_quarantine_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     """Somebody should look."""
-    logged("f", lambda: Report(Outcome.QUARANTINED, "quarantine/x", detail="schema"))
+    logged("f", lambda: StepReport(Outcome.QUARANTINED, "quarantine/x", detail="schema"))
     line = log_line(capsys)
     assert line["severity"] == "WARNING"
     assert line["detail"] == "schema"
@@ -154,7 +154,7 @@ def test_what_is_raised_is_logged_and_raised(
 ) -> None:
     """Our own errors say what and where; the text of others might quote a payload."""
 
-    def fail() -> Report:
+    def fail() -> StepReport:
         raise error
 
     with pytest.raises(raised) as caught:

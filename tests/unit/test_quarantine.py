@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from firestate.errors import FieldProblem, InvalidMessageError
-from firestate.ingest.quarantine import (
+from firestate.ingest.refusal import (
     ON_REFUSAL,
     attributes_of_publisher,
     dead_letter,
@@ -17,8 +17,8 @@ from firestate.ingest.quarantine import (
     replayed,
 )
 from firestate.limits import MAX_MESSAGE_BYTES, QUARANTINE_COMMIT_PARTS, QUARANTINE_PART_BYTES
-from firestate.schema.documents import from_document
-from firestate.schema.quarantined import Quarantined
+from firestate.schema.quarantine_document import QuarantineDocument
+from firestate.schema.serialization import from_document
 from firestate.schema.values import stored_size
 from firestate.stores.protocol import Stored
 from tests.unit.strategies import NOW
@@ -35,7 +35,7 @@ def stored(**changes: Any) -> Stored:
 def test_a_new_one_waits() -> None:
     """It has come once, was never replayed, and reads as what the commands show."""
     creation = quarantine_creation("agent-state", b"{}", {"a": "1"}, REFUSED, NOW)
-    document = from_document(Quarantined, creation.data)
+    document = from_document(QuarantineDocument, creation.data)
     assert creation.path == f"quarantine/{document.id}"
     assert document.waiting
     assert (document.deliveries, document.replays, document.replayed_at) == (1, 0, None)

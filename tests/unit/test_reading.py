@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from firestate.errors import InvalidMessageError
 from firestate.limits import MAX_NESTING
 from firestate.schema.messages import StateMessage, parse_state_message
-from firestate.schema.reading import bounds_problem, half_pairs_in, parse_json
+from firestate.schema.strict_json import bounds_problem, half_pairs_in, parse_json
 from firestate.schema.values import problems_of, stored_size
 from tests.harness import state_message
 from tests.unit.strategies import json_values

@@ -10,8 +10,8 @@ import pytest
 
 from firestate.client.outgoing import outgoing
 from firestate.errors import InvalidMessageError
-from firestate.replay.sources import made_bad, read_messages
-from firestate.replay.transcripts import read_transcript
+from firestate.replay.message_files import made_bad, read_messages
+from firestate.replay.transcript_messages import read_transcript
 from firestate.schema.messages import (
     EVENT_TOPIC,
     STATE_TOPIC,

@@ -17,8 +17,8 @@ from firestate.counters.totals import (
     sum_of_shards,
 )
 from firestate.limits import MAX_ACTIVE_SESSIONS, MAX_DOCUMENT_BYTES, MAX_LABELS
-from firestate.schema.documents import from_document
 from firestate.schema.models import SystemState
+from firestate.schema.serialization import from_document
 from firestate.schema.values import stored_size
 from tests.unit.random_shards import CLOSED_OF_ROWS, OF_EVENTS, OF_ROWS, by_word, shards
 from tests.unit.strategies import NOW, times

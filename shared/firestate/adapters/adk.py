@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from google.adk.plugins.base_plugin import BasePlugin
 
+from firestate.adapters.error_guard import log_errors
 from firestate.adapters.failures import Failure
-from firestate.adapters.quiet import quietly
 from firestate.adapters.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from google.adk.tools.base_tool import BaseTool
     from google.adk.tools.tool_context import ToolContext
 
-    from firestate.adapters.run import Run
+    from firestate.adapters.agent_run import AgentRun
     from firestate.agents.manager import StateManager
 
 _TRANSFER = "transfer_to_agent"
 
 
-class _Place(NamedTuple):
+class _AdkRun(NamedTuple):
     """Which agent in which invocation."""
 
     invocation: str
@@ -47,9 +47,9 @@ class FirestatePlugin(BasePlugin):
         """Record through `manager`; a session that is named here takes the place of ADK's."""
         super().__init__(name=name)
         self._recorder = Recorder(manager, session_id, framework="google-adk")
-        self.troubles = self._recorder.troubles
-        self._runs: dict[_Place, list[Run]] = {}
-        self._transfers: dict[_Place, str] = {}
+        self.error_log = self._recorder.error_log
+        self._runs: dict[_AdkRun, list[AgentRun]] = {}
+        self._transfers: dict[_AdkRun, str] = {}
         """Who has transferred to an agent that has not begun yet."""
 
     async def before_agent_callback(
@@ -78,7 +78,7 @@ class FirestatePlugin(BasePlugin):
         error: Exception,
     ) -> None:
         """Record an error of the model; the agent may survive it, by another plugin's answer."""
-        self._trouble(callback_context, error)
+        self._record_error(callback_context, error)
 
     async def before_tool_callback(
         self,
@@ -124,9 +124,9 @@ class FirestatePlugin(BasePlugin):
         """The same; the error is that of an agent, unless nobody has told of it."""
         self._finish(invocation_context, error)
 
-    @quietly
+    @log_errors
     def _begin(self, agent: BaseAgent, context: CallbackContext) -> None:
-        place = _Place(context.invocation_id, agent.name)
+        place = _AdkRun(context.invocation_id, agent.name)
         with self._recorder.lock:
             source = self._transfers.pop(place, None)
             if source is not None:
@@ -143,10 +143,10 @@ class FirestatePlugin(BasePlugin):
             )
             self._runs.setdefault(place, []).append(run)
 
-    @quietly
+    @log_errors
     def _end(self, invocation: str, agent: str, error: Exception | None) -> None:
         with self._recorder.lock:
-            place = _Place(invocation, agent)
+            place = _AdkRun(invocation, agent)
             runs = self._runs.get(place, [])
             run = runs.pop() if runs else None
             if not runs:
@@ -158,27 +158,27 @@ class FirestatePlugin(BasePlugin):
             else:
                 run.fail(error)
 
-    @quietly
-    def _run(self, context: CallbackContext) -> Run | None:
-        runs = self._runs.get(_Place(context.invocation_id, context.agent_name))
+    @log_errors
+    def _run(self, context: CallbackContext) -> AgentRun | None:
+        runs = self._runs.get(_AdkRun(context.invocation_id, context.agent_name))
         return runs[-1] if runs else None
 
-    @quietly
-    def _trouble(self, context: CallbackContext, error: Exception) -> None:
+    @log_errors
+    def _record_error(self, context: CallbackContext, error: Exception) -> None:
         run = self._run(context)
         if run is not None:
-            run.trouble(error)
+            run.record_error(error)
 
-    @quietly
+    @log_errors
     def _end_tool(self, tool: BaseTool, context: ToolContext, error: Exception | None) -> None:
         run = self._run(context)
         if run is not None:
             run.end_tool(_call(tool, context), error)
         target = context.actions.transfer_to_agent
         if error is None and target:
-            self._transfers[_Place(context.invocation_id, target)] = context.agent_name
+            self._transfers[_AdkRun(context.invocation_id, target)] = context.agent_name
 
-    @quietly
+    @log_errors
     def _finish(self, context: InvocationContext, error: Exception | None) -> None:
         invocation = context.invocation_id
         with self._recorder.lock:

@@ -7,7 +7,7 @@ import concurrent.futures
 from contextlib import suppress
 from typing import NamedTuple
 
-from firestate.schema.names import fit_text
+from firestate.schema.sanitize import sanitize_text
 
 _CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError, KeyboardInterrupt)
 _MARK = "__firestate_session__"
@@ -24,7 +24,7 @@ class Failure(NamedTuple):
     def of(cls, error: BaseException) -> Failure:
         """Read an exception."""
         kind = type(error).__name__
-        return cls(kind, fit_text(f"{kind}: {error}"), isinstance(error, _CANCELLED))
+        return cls(kind, sanitize_text(f"{kind}: {error}"), isinstance(error, _CANCELLED))
 
 
 def is_new(error: BaseException, session: str) -> bool:

@@ -22,16 +22,15 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.errors import GraphBubbleUp, GraphInterrupt, ParentCommand
 from langgraph.types import Command, Send
 
+from firestate.adapters.error_guard import log_errors
 from firestate.adapters.failures import Failure
-from firestate.adapters.quiet import quietly
 from firestate.adapters.recorder import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from uuid import UUID
 
-    from firestate.adapters.recorder import Session
-    from firestate.adapters.run import Run
+    from firestate.adapters.agent_run import AgentRun, Session
     from firestate.agents.manager import StateManager
 
     Metadata = Mapping[str, Any]
@@ -43,7 +42,7 @@ class _Step:
 
     session: Session
     above: _Step | None
-    run: Run | None = None
+    run: AgentRun | None = None
     node: str = ""
     number: int = 0
     names: set[str] = field(default_factory=set)
@@ -51,7 +50,7 @@ class _Step:
     before: list[_Step] = field(default_factory=list)
     """Of a graph: the nodes that have run, as far as others may still follow them."""
 
-    def agents(self) -> list[Run]:
+    def agents(self) -> list[AgentRun]:
         """Give the runs of agents from here on upwards."""
         runs, each = [], self if self.run is not None else self.above
         while each is not None:
@@ -70,10 +69,10 @@ class FirestateHandler(BaseCallbackHandler):
     def __init__(self, manager: StateManager, session_id: str | None = None) -> None:
         """Record through `manager`; a session that is named here takes the threads' place."""
         self._recorder = Recorder(manager, session_id, framework="langgraph")
-        self.troubles = self._recorder.troubles
+        self.error_log = self._recorder.error_log
         self._steps: dict[UUID, _Step] = {}
 
-    @quietly
+    @log_errors
     def on_chain_start(
         self,
         /,
@@ -100,12 +99,12 @@ class FirestateHandler(BaseCallbackHandler):
                     self._begin(step, above, known)
             self._steps[run_id] = step
 
-    @quietly
+    @log_errors
     def on_chain_end(self, /, outputs: object, *, run_id: UUID, **kwargs: object) -> None:
         """End its run."""
         self._end(run_id, None, set(_named(outputs)))
 
-    @quietly
+    @log_errors
     def on_chain_error(self, /, error: BaseException, *, run_id: UUID, **kwargs: object) -> None:
         """End its run, as failed unless it only waits for people or jumps out of its graph."""
         if isinstance(error, ParentCommand):
@@ -113,7 +112,7 @@ class FirestateHandler(BaseCallbackHandler):
         else:
             self._end(run_id, None if isinstance(error, GraphBubbleUp) else error, set())
 
-    @quietly
+    @log_errors
     def on_tool_start(
         self,
         /,
@@ -132,12 +131,12 @@ class FirestateHandler(BaseCallbackHandler):
                 above.agents()[0].begin_tool(str(run_id), name)
                 self._steps[run_id] = _Step(above.session, above)
 
-    @quietly
+    @log_errors
     def on_tool_end(self, /, output: object, *, run_id: UUID, **kwargs: object) -> None:
         """Say that it has given its result."""
         self._end_tool(run_id, None)
 
-    @quietly
+    @log_errors
     def on_tool_error(self, /, error: BaseException, *, run_id: UUID, **kwargs: object) -> None:
         """Say that it has failed."""
         if isinstance(error, GraphInterrupt):  # it will be called again

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from agents import RunHooks, UserError, get_current_span
 from agents.tool_context import ToolContext
 
+from firestate.adapters.error_guard import log_errors
 from firestate.adapters.failures import Failure
-from firestate.adapters.quiet import quietly
 from firestate.adapters.recorder import Recorder
 from firestate.errors import EmergencyStopError
-from firestate.schema.names import fit_text
+from firestate.schema.sanitize import sanitize_text
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from agents import Agent, RunContextWrapper, Tool
     from agents.run_config import ToolErrorFormatterArgs
 
-    from firestate.adapters.run import Run
+    from firestate.adapters.agent_run import AgentRun
     from firestate.agents.manager import StateManager
 
 
-class _Place(NamedTuple):
+class _HooksRun(NamedTuple):
     """Which agent in which run of the SDK: all contexts of one run share the object `usage`."""
 
     usage: int
@@ -44,7 +44,7 @@ class _Place(NamedTuple):
 class _Active(NamedTuple):
     """A run of an agent, with the object `usage`: as long as it lives, its id is nobody else's."""
 
-    run: Run
+    run: AgentRun
     usage: object
     errors: dict[str, Exception]
     """What tools have raised, by their calls."""
@@ -56,9 +56,9 @@ class FirestateHooks(RunHooks[Any]):
     def __init__(self, manager: StateManager, session_id: str | None = None) -> None:
         """Record through `manager`, in a session that is named or in a new one for each block."""
         self._recorder = Recorder(manager, session_id, framework="openai-agents")
-        self.troubles = self._recorder.troubles
+        self.error_log = self._recorder.error_log
         self._session = self._recorder.session()
-        self._active: dict[_Place, _Active] = {}
+        self._active: dict[_HooksRun, _Active] = {}
 
     def __enter__(self) -> Self:
         """Begin a session, unless one was named."""
@@ -116,7 +116,7 @@ class FirestateHooks(RunHooks[Any]):
             call = _call(context, tool)
             active.run.end_tool(call, active.errors.pop(call, None) or _traced())
 
-    @quietly
+    @log_errors
     def _begin(
         self,
         context: RunContextWrapper[Any],
@@ -124,7 +124,7 @@ class FirestateHooks(RunHooks[Any]):
         source: Agent[Any] | None = None,
     ) -> _Active:
         """Give the agent's run, a new one if need be: one that is resumed is not started again."""
-        place = _Place(id(context.usage), agent.name)
+        place = _HooksRun(id(context.usage), agent.name)
         with self._recorder.lock:
             if place not in self._active:
                 sources = [source.name] if source is not None else []
@@ -132,13 +132,13 @@ class FirestateHooks(RunHooks[Any]):
                 self._active[place] = _Active(run, context.usage, {})
             return self._active[place]
 
-    @quietly
+    @log_errors
     def _end(self, context: RunContextWrapper[Any], agent: Agent[Any]) -> None:
-        active = self._active.pop(_Place(id(context.usage), agent.name), None)
+        active = self._active.pop(_HooksRun(id(context.usage), agent.name), None)
         if active is not None:
             active.run.end()
 
-    @quietly
+    @log_errors
     def _listen(self, context: RunContextWrapper[Any], errors: dict[str, Exception]) -> None:
         # Hooks are not told that a tool has raised. The formatter of its error is; the context is
         # of this one call, so that the run's own settings stay as they are.
@@ -153,7 +153,7 @@ class FirestateHooks(RunHooks[Any]):
 
         context.run_config = replace(context.run_config, tool_error_formatter=formatter)
 
-    @quietly
+    @log_errors
     def _finish(self, error: BaseException | None, cause: BaseException | None) -> None:
         runs = [active.run for active in self._active.values()]
         self._active.clear()
@@ -165,7 +165,7 @@ class FirestateHooks(RunHooks[Any]):
             run.end()
         self._recorder.close(self._session)
 
-    def _fail(self, run: Run, error: BaseException | None, cause: BaseException) -> None:
+    def _fail(self, run: AgentRun, error: BaseException | None, cause: BaseException) -> None:
         # A tool that raises ends the run, and the others that run beside it are cancelled.
         tools = run.tools
         for call, tool in tools.items():
@@ -187,4 +187,4 @@ def _traced() -> Failure | None:
         return None
     details = (span.error["data"] or {}).get("error")
     text = span.error["message"] + (f": {details}" if details else "")
-    return Failure("ToolError", fit_text(text))
+    return Failure("ToolError", sanitize_text(text))

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import StatusCode, format_span_id, format_trace_id
 
+from firestate.adapters.error_guard import log_errors
 from firestate.adapters.failures import Failure
-from firestate.adapters.quiet import quietly
 from firestate.adapters.recorder import Recorder
 from firestate.errors import EmergencyStopError
-from firestate.schema.names import fit_text
+from firestate.schema.sanitize import sanitize_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import Span
 
-    from firestate.adapters.recorder import Session
-    from firestate.adapters.run import Run
+    from firestate.adapters.agent_run import AgentRun, Session
     from firestate.agents.manager import StateManager
 
 _OPERATION = "gen_ai.operation.name"
@@ -42,15 +41,15 @@ _NANOSECONDS = 1e9
 
 
 @dataclass(eq=False)
-class _Seen:
+class _OpenSpan:
     """A span, while it is open or something in it is."""
 
     span: ReadableSpan
-    above: _Seen | None
+    above: _OpenSpan | None
     own: str
     """Of a trace, or of the part of it that is in this process."""
     session: Session | None = None
-    run: Run | None = None
+    run: AgentRun | None = None
     is_tool: bool = False
     errors: set[Failure] = field(default_factory=set)
     """Those that have been told of, here or in spans inside."""
@@ -60,14 +59,14 @@ class _Seen:
         value = (self.span.attributes or {}).get(name)
         return None if value is None else str(value)
 
-    def upwards(self) -> Iterator[_Seen]:
+    def upwards(self) -> Iterator[_OpenSpan]:
         """Give it and those around it."""
-        each: _Seen | None = self
+        each: _OpenSpan | None = self
         while each is not None:
             yield each
             each = each.above
 
-    def around(self) -> Run | None:
+    def around(self) -> AgentRun | None:
         """Give the run of the agent whose span it is in."""
         return next((each.run for each in self.upwards() if each.run and each is not self), None)
 
@@ -78,10 +77,10 @@ class FirestateSpans(SpanProcessor):
     def __init__(self, manager: StateManager, session_id: str | None = None) -> None:
         """Record through `manager`; a session that is named here takes the conversations' place."""
         self._recorder = Recorder(manager, session_id, framework="opentelemetry")
-        self.troubles = self._recorder.troubles
-        self._open: dict[int, _Seen] = {}
+        self.error_log = self._recorder.error_log
+        self._open: dict[int, _OpenSpan] = {}
 
-    @quietly
+    @log_errors
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """See what begins, and what has begun around it."""
         context, parent = span.get_span_context(), span.parent
@@ -90,12 +89,12 @@ class FirestateSpans(SpanProcessor):
         with self._recorder.lock:
             above = None if parent is None else self._open.get(parent.span_id)
             own = f"{format_trace_id(context.trace_id)}-{format_span_id(context.span_id)}"
-            seen = _Seen(span, above, own if above is None else above.own)
+            seen = _OpenSpan(span, above, own if above is None else above.own)
             for each in reversed(list(seen.upwards())):
                 self._begin(each)
             self._open[context.span_id] = seen
 
-    @quietly
+    @log_errors
     def on_end(self, span: ReadableSpan) -> None:
         """See how it ended."""
         context = span.get_span_context()
@@ -117,7 +116,7 @@ class FirestateSpans(SpanProcessor):
         """Do nothing: what is recorded is on the disk already."""
         return True
 
-    def _begin(self, seen: _Seen) -> None:
+    def _begin(self, seen: _OpenSpan) -> None:
         if seen.run is not None or seen.is_tool:
             return
         operation, around = seen.get(_OPERATION), seen.around()
@@ -131,7 +130,7 @@ class FirestateSpans(SpanProcessor):
         elif operation == "create_agent" and seen.span.end_time is None:
             self._recorder.check()
 
-    def _end(self, seen: _Seen, failure: Failure | None) -> None:
+    def _end(self, seen: _OpenSpan, failure: Failure | None) -> None:
         around, seconds = seen.around(), _seconds(seen.span)
         told = failure in seen.errors
         if seen.run is not None:
@@ -143,23 +142,23 @@ class FirestateSpans(SpanProcessor):
             around.end_tool(_call(seen), failure, told=told, seconds=seconds)
         elif failure is not None:  # as of a model
             if around is not None and not told:
-                around.trouble(failure)
+                around.record_error(failure)
         elif seen.get(_OPERATION) == "create_agent":
             parents = [around.name] if around is not None else []
             self._recorder.make(self._session(seen), _name(seen), parents)
         if seen.above is not None:
             seen.above.errors |= seen.errors | ({failure} if failure is not None else set())
 
-    def _session(self, seen: _Seen) -> Session:
+    def _session(self, seen: _OpenSpan) -> Session:
         names = (each.get("gen_ai.conversation.id") for each in seen.upwards())
         return self._recorder.session(next(filter(None, names), None), own=seen.own)
 
 
-def _name(seen: _Seen) -> str:
+def _name(seen: _OpenSpan) -> str:
     return seen.get("gen_ai.agent.name") or seen.get("gen_ai.agent.id") or seen.span.name
 
 
-def _call(seen: _Seen) -> str:
+def _call(seen: _OpenSpan) -> str:
     context = seen.span.get_span_context()
     return "" if context is None else format_span_id(context.span_id)
 
@@ -182,4 +181,4 @@ def _failure(span: ReadableSpan) -> Failure | None:
     kind = str(given or raised.get("exception.type") or "Error").rpartition(".")[2]
     text = raised.get("exception.message")
     message = span.status.description or kind if text is None else f"{kind}: {text}"
-    return Failure(kind, fit_text(message), cancelled=kind == "CancelledError")
+    return Failure(kind, sanitize_text(message), cancelled=kind == "CancelledError")

@@ -10,15 +10,15 @@ has ended its run or handed on, as a failure when it failed; its duration is tha
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from firestate.adapters.agent_handle import AgentHandle
+from firestate.adapters.agent_run import AgentRun, Session
+from firestate.adapters.error_guard import ErrorLog, log_errors
 from firestate.adapters.failures import Failure
-from firestate.adapters.held import Held
-from firestate.adapters.quiet import Troubles, quietly
-from firestate.adapters.run import Run
-from firestate.agents.partners import new_id
+from firestate.agents.state.clock_and_ids import new_id
 from firestate.errors import EmergencyStopError, UnknownSessionError
-from firestate.schema.names import fit_id, fit_type
+from firestate.schema.sanitize import sanitize_id, sanitize_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,13 +27,6 @@ if TYPE_CHECKING:
     from firestate.agents.manager import StateManager
 
 _MOST_HELD, _FEWER = 1_000, 100
-
-
-class Session(NamedTuple):
-    """Where agents run together; `lasts` where it can be gone on with, because others name it."""
-
-    id: str
-    lasts: bool
 
 
 class Recorder:
@@ -47,12 +40,12 @@ class Recorder:
         self, manager: StateManager, session_id: str | None = None, *, framework: str = ""
     ) -> None:
         """Record through `manager`; a session that is named here takes the place of all others."""
-        self.troubles = Troubles()
+        self.error_log = ErrorLog()
         self.lock = threading.RLock()
         self._manager = manager
         self._framework = framework
-        self._named = None if session_id is None else Session(fit_id(session_id), lasts=True)
-        self._held: dict[tuple[Session, str], Held] = {}
+        self._named = None if session_id is None else Session(sanitize_id(session_id), lasts=True)
+        self._held: dict[tuple[Session, str], AgentHandle] = {}
 
     def session(self, name: str | None = None, *, own: str | None = None) -> Session:
         """Give the session that is named here, or `name` of the framework's, or a new one.
@@ -61,7 +54,7 @@ class Recorder:
         """
         if self._named is not None:
             return self._named
-        return Session(fit_id(name), True) if name else Session(own or new_id(), False)  # noqa: FBT003 - a named tuple
+        return Session(sanitize_id(name), True) if name else Session(own or new_id(), False)  # noqa: FBT003 - a named tuple
 
     def check(self) -> None:
         """Raise EmergencyStopError while all agents are to stop."""
@@ -74,13 +67,13 @@ class Recorder:
         *,
         parents: Sequence[str] = (),
         sources: Iterable[str] = (),
-    ) -> Run:
+    ) -> AgentRun:
         """Begin a run of the agent `name`, after `sources` have handed over to it.
 
         Where it is new in the session, the first of `parents` has made it, that one the next.
         Raises EmergencyStopError while all agents are to stop; then the hand-overs have failed.
         """
-        run = Run(self, session, name, [each for each in sources if each != name])
+        run = AgentRun(self, session, name, [each for each in sources if each != name])
         try:
             self.check()
             self._begin(run, parents)
@@ -90,13 +83,13 @@ class Recorder:
             raise
         return run
 
-    @quietly
+    @log_errors
     def make(self, session: Session, name: str, parents: Sequence[str] = ()) -> None:
         """See to it that an agent is there, without a run."""
         with self.lock:
             self._get(session, (name, *parents))
 
-    @quietly
+    @log_errors
     def hand_over(
         self,
         session: Session,
@@ -109,39 +102,39 @@ class Recorder:
         with self.lock:
             agent = self._get(session, (source,)).agent
         agent.handed_off(
-            (fit_type(target), fit_id(target)),
+            (sanitize_type(target), sanitize_id(target)),
             success=failure is None,
             error_message=failure and failure.message,
             context={"error_type": failure.kind} if failure else {},
             duration_seconds=seconds,
         )
 
-    @quietly
+    @log_errors
     def close(self, session: Session) -> None:
         """Say that a session is over: its agents end, unless it can be gone on with."""
         if session.lasts:
             return
         with self.lock:
             for key in [key for key in self._held if key[0] == session]:
-                self._held.pop(key).let_go()
+                self._held.pop(key).close()
 
-    @quietly
+    @log_errors
     def _look_at_controls(self) -> None:
         self._manager.controls.check()
 
-    @quietly
-    def _begin(self, run: Run, parents: Sequence[str]) -> None:
+    @log_errors
+    def _begin(self, run: AgentRun, parents: Sequence[str]) -> None:
         with self.lock:
             held = self._get(run.session, (run.name, *parents))
             held.begin()
             run.held = held
 
-    def _get(self, session: Session, names: Sequence[str]) -> Held:
+    def _get(self, session: Session, names: Sequence[str]) -> AgentHandle:
         """Give the agent of the first name, made by that of the second, and so on."""
         key = (session, names[0])
         held = self._held.get(key)
         if held is None or held.agent.fenced:
-            held = self._held[key] = Held(self._find(session, names))
+            held = self._held[key] = AgentHandle(self._find(session, names))
             self._release_idle()
         return held
 
@@ -152,7 +145,7 @@ class Recorder:
                 self._held.pop(key).agent.release()
 
     def _find(self, session: Session, names: Sequence[str]) -> Agent:
-        agent_type, agent_id = fit_type(names[0]), fit_id(names[0])
+        agent_type, agent_id = sanitize_type(names[0]), sanitize_id(names[0])
         if session.lasts:  # another process may have had it, or this one before
             try:
                 return self._manager.take_up(agent_type, agent_id, session.id)

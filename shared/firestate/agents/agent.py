@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Self, Unpack
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, Unpack
 
-from firestate.agents.carrying import merged
-from firestate.agents.changes import CHANGEABLE
-from firestate.agents.desk import now
-from firestate.agents.fields import Fields
-from firestate.agents.history import Former, is_short, trimmed
-from firestate.agents.keeping import Keeping
-from firestate.agents.messages import checked_event
-from firestate.agents.partners import Partners
-from firestate.agents.tasks import Tasks
-from firestate.agents.values import plain
+from firestate.agents.state.carry_over import merge_carried
+from firestate.agents.state.changes import CHANGEABLE
+from firestate.agents.state.clock_and_ids import new_id, now
+from firestate.agents.state.encoded_state import EncodedState
+from firestate.agents.state.history_trimming import Former, is_short, trimmed
+from firestate.agents.state.json_values import to_json_values
+from firestate.agents.state.message_encoding import checked_event
+from firestate.counters.task_history import ENDED
 from firestate.errors import (
     FencedError,
     FieldProblem,
@@ -22,34 +23,62 @@ from firestate.errors import (
     UnknownSessionError,
 )
 from firestate.forking import ForkSafe
-from firestate.schema.enums import AgentStatus, CoordinationEventType
+from firestate.schema.enums import AgentStatus, CoordinationEventType, TaskStatus
 from firestate.schema.ids import Identity
 from firestate.schema.messages import Order
 from firestate.schema.values import time_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from firestate.agents.changes import Changes
-    from firestate.agents.desk import Desk
-    from firestate.agents.roster import Roster
-    from firestate.schema.models import AgentState
+    from firestate.agents.state.changes import Changes
+    from firestate.agents.submitter import Submitter
+    from firestate.schema.models import AgentState, CoordinationEvent
+
+    Target: TypeAlias = "Agent | tuple[str, str]"
+    """The other agent of an event: an Agent, or its (type, id)."""
 
 
-class Agent(Keeping, Tasks, Partners, ForkSafe):
+class Registry(Protocol):
+    """Where a process keeps the agents that it runs: what an Agent needs of it."""
+
+    def new(self, agent_type: str, agent_id: str, session_id: str, **given: Any) -> Agent:  # noqa: ANN401 - fields of a state
+        """Hold a new session, and save it."""
+        ...
+
+    def hold(self, agent: Agent) -> None:
+        """Look after an agent that saves: learn whether it is fenced off."""
+        ...
+
+    def release(self, agent: Agent) -> None:
+        """Hold an agent no more."""
+        ...
+
+
+@dataclass(slots=True)
+class Handoff:
+    """A hand-over under way: what is put here goes into its event."""
+
+    context: dict[str, Any]
+    task_context: dict[str, Any]
+
+
+class Agent(ForkSafe):
     """Made by `StateManager.start`, `resume` and `take_up`. Any thread may call it.
 
     Each call that changes something saves the whole state: it is on the disk when the call returns,
     and goes out in the background. Where the call raises, nothing has changed.
     """
 
-    def __init__(self, desk: Desk, roster: Roster, state: AgentState, *, epoch: int) -> None:
+    def __init__(
+        self, submitter: Submitter, registry: Registry, state: AgentState, *, epoch: int
+    ) -> None:
         """Hold `state` from `epoch` on; nothing is saved yet."""
         super().__init__()
-        self._desk = desk
-        self._roster = roster
+        self._submitter = submitter
+        self._registry = registry
         self._lock = threading.RLock()
-        self._fields = Fields.of(state)
+        self._fields = EncodedState.of(state)
         self._order = Order(epoch, 0)
         self._fenced = False
         self._deleted = False
@@ -88,7 +117,7 @@ class Agent(Keeping, Tasks, Partners, ForkSafe):
             self._on_fenced.append(listener)
             already = self._fenced
         if already:
-            self._desk.callbacks.call(listener, self)
+            self._submitter.callbacks.call(listener, self)
 
     def update(self, **changes: Unpack[Changes]) -> Self:
         """Change fields of the state, and save it.
@@ -113,8 +142,187 @@ class Agent(Keeping, Tasks, Partners, ForkSafe):
     def terminate(self) -> Self:
         """Save that the agent has ended in this session; its memory stays."""
         self.update(status=AgentStatus.TERMINATED)
-        self._roster.let_go(self)
+        self._registry.release(self)
         return self
+
+    def remember(self, key: str, value: Any) -> Self:  # noqa: ANN401 - whatever the agent wants to keep
+        """Set one entry of the memory context; its `type` and `importance` are counted."""
+        taken = to_json_values({"memory_context": {key: value}})["memory_context"]
+        own = {name: self._own(entry) for name, entry in taken.items()}
+        with self._lock:
+            memory = {**self._fields["memory_context"], **own}
+            self._save({"memory_context": memory})
+        return self
+
+    def forget(self, key: str) -> Self:
+        """Remove one entry of the memory context, if it is there."""
+        with self._lock:
+            memory = {k: v for k, v in self._fields["memory_context"].items() if k != key}
+            self._save({"memory_context": memory})
+        return self
+
+    def measure(self, **metrics: float) -> Self:
+        """Set entries of the performance metrics."""
+        with self._lock:
+            self._save({"performance_metrics": self._fields["performance_metrics"] | metrics})
+        return self
+
+    def begin_task(self, task_id: str, kind: str, **details: Any) -> Self:  # noqa: ANN401 - the user's own
+        """Put a task into the history as in progress; the agent is busy with it."""
+        entry = {
+            **details,
+            "task_id": task_id,
+            "kind": kind,
+            "status": TaskStatus.IN_PROGRESS,
+            "session_id": self.identity.session_id,
+            "started_at": now(),
+        }
+        with self._lock:
+            self._save(
+                {
+                    "status": AgentStatus.BUSY.value,
+                    "current_task": task_id,
+                    "task_status": TaskStatus.IN_PROGRESS.value,
+                    "task_history": [*self._fields["task_history"], to_json_values(entry)],
+                }
+            )
+        return self
+
+    def end_task(self, task_id: str, status: str = "completed", **details: Any) -> Self:  # noqa: ANN401 - the user's own
+        """Say how a task ended: completed, failed or cancelled; once it has, it counts.
+
+        One that was never begun is put into the history as it is.
+        """
+        return self._end(task_id, status, details)
+
+    @contextmanager
+    def task(self, task_id: str, kind: str, **details: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - the user's own
+        """Time a task: it completes with the block, or fails with what the block raises.
+
+        What is put into the map that the block gets is kept in the history's entry.
+        """
+        self.begin_task(task_id, kind, **details)
+        more: dict[str, Any] = {}
+        started = time.monotonic()
+        try:
+            yield more
+        except BaseException as error:
+            more = {"error": f"{type(error).__name__}: {error}", **more}
+            self._end(task_id, "failed", {"duration_seconds": time.monotonic() - started, **more})
+            raise
+        self._end(task_id, "completed", {"duration_seconds": time.monotonic() - started, **more})
+
+    def record(
+        self,
+        event_type: str,
+        target: Target | None = None,
+        *,
+        success: bool = True,
+        context: Mapping[str, Any] | None = None,
+        task_context: Mapping[str, Any] | None = None,
+        error_message: str | None = None,
+        duration_seconds: float | None = None,
+    ) -> CoordinationEvent:
+        """Record an event; it is on the disk when the call returns, and never changes.
+
+        `target` is an Agent, or its (type, id). `context["error_type"]` is counted by its word.
+        Raises InvalidMessageError or OutboxError, and then nothing is recorded.
+        """
+        return self._submitter.put_event(
+            self._event(
+                event_type,
+                target,
+                context=context or {},
+                task_context=task_context or {},
+                success=success,
+                error_message=error_message,
+                duration_seconds=duration_seconds,
+            )
+        )
+
+    def handed_off(
+        self,
+        target: Target,
+        **details: Any,  # noqa: ANN401 - those of `record`
+    ) -> CoordinationEvent:
+        """Record that work was handed over; details as for `record`."""
+        return self.record(CoordinationEventType.HANDOFF, target, **details)
+
+    def collaborated(
+        self,
+        target: Target,
+        **details: Any,  # noqa: ANN401 - those of `record`
+    ) -> CoordinationEvent:
+        """Record that two agents worked together; details as for `record`."""
+        return self.record(CoordinationEventType.COLLABORATION, target, **details)
+
+    def spawned(
+        self,
+        target: Target,
+        **details: Any,  # noqa: ANN401 - those of `record`
+    ) -> CoordinationEvent:
+        """Record that this agent has made another; `spawn` does so by itself."""
+        return self.record(CoordinationEventType.SPAWN, target, **details)
+
+    def ended(
+        self,
+        target: Target | None = None,
+        **details: Any,  # noqa: ANN401 - those of `record`
+    ) -> CoordinationEvent:
+        """Record that an agent, this one if no other is named, has ended."""
+        return self.record(CoordinationEventType.TERMINATION, target or self, **details)
+
+    def failed(
+        self,
+        error: BaseException | str,
+        target: Target | None = None,
+        *,
+        context: Mapping[str, Any] | None = None,
+        **details: Any,  # noqa: ANN401 - those of `record`
+    ) -> CoordinationEvent:
+        """Record an error: an exception, whose type is counted, or a text."""
+        kind = {"error_type": type(error).__name__} if isinstance(error, BaseException) else {}
+        return self.record(
+            CoordinationEventType.ERROR,
+            target,
+            success=False,
+            error_message=_text(error),
+            context={**kind, **(context or {})},
+            **details,
+        )
+
+    @contextmanager
+    def handoff(
+        self,
+        target: Target,
+        *,
+        context: Mapping[str, Any] | None = None,
+        task_context: Mapping[str, Any] | None = None,
+    ) -> Iterator[Handoff]:
+        """Time a hand-over: recorded with the block's end, as failed if it raises.
+
+        The error goes on to the caller; its type is counted.
+        """
+        under_way = Handoff(dict(context or {}), dict(task_context or {}))
+        started = time.monotonic()
+        try:
+            yield under_way
+        except BaseException as error:
+            self.handed_off(
+                target,
+                success=False,
+                error_message=_text(error),
+                context={"error_type": type(error).__name__, **under_way.context},
+                task_context=under_way.task_context,
+                duration_seconds=time.monotonic() - started,
+            )
+            raise
+        self.handed_off(
+            target,
+            context=under_way.context,
+            task_context=under_way.task_context,
+            duration_seconds=time.monotonic() - started,
+        )
 
     def spawn(
         self,
@@ -129,11 +337,11 @@ class Agent(Keeping, Tasks, Partners, ForkSafe):
 
         Raises EmergencyStopError while all agents are to stop: then nothing is made.
         """
-        self._desk.controls.check()
+        self._submitter.controls.check()
         self._check()
         event = self._event(CoordinationEventType.SPAWN, (agent_type, agent_id))
-        checked_event(plain({**event, "context": context or {}}))
-        child = self._roster.new(
+        checked_event(to_json_values({**event, "context": context or {}}))
+        child = self._registry.new(
             agent_type,
             agent_id,
             session_id or self.identity.session_id,
@@ -148,28 +356,28 @@ class Agent(Keeping, Tasks, Partners, ForkSafe):
 
     def release(self) -> None:
         """Hold it no more, in a process that goes on: its state stays as it was saved."""
-        self._roster.let_go(self)
+        self._registry.release(self)
 
     def delete(self) -> None:
         """Delete the state of this session; that it was spawned stays counted."""
         with self._lock:
             self._check()
             order = Order(self._order.epoch, self._order.revision + 1)
-            self._desk.put_tombstone(self.identity, order)
+            self._submitter.put_tombstone(self.identity, order)
             self._order, self._deleted = order, True
-        self._roster.let_go(self)
+        self._registry.release(self)
 
     def carry_on(self, taken: Mapping[str, Any]) -> None:
         """Take along what a former session had, below what this one has by now, and save."""
         with self._lock:
-            self._save(merged(taken, self._fields), whole=True)
+            self._save(merge_carried(taken, self._fields), whole=True)
             self.fresh = True
 
     def replace(self, state: AgentState) -> Self:
         """Save a whole state, with the times that it names."""
         with self._lock:
             self._check()
-            self._put(self._trimmed(Fields.of(state)))
+            self._put(self._trimmed(EncodedState.of(state)))
         return self
 
     def fence(self) -> None:
@@ -178,12 +386,14 @@ class Agent(Keeping, Tasks, Partners, ForkSafe):
             listeners = [] if self._fenced else list(self._on_fenced)
             self._fenced = True
         for listener in listeners:
-            self._desk.callbacks.call(listener, self)
+            self._submitter.callbacks.call(listener, self)
 
     def rise_above(self, epoch: int) -> None:
         """Begin above `epoch`, which was stored before this process began, and save anew."""
         with self._lock:
-            self._order = Order(self._desk.new_epoch(self.identity, epoch), self._order.revision)
+            self._order = Order(
+                self._submitter.new_epoch(self.identity, epoch), self._order.revision
+            )
             self._put(self._fields)
             self.is_above = True
 
@@ -199,7 +409,7 @@ class Agent(Keeping, Tasks, Partners, ForkSafe):
             fields = self._trimmed(fields)
         self._put(fields)
 
-    def _trimmed(self, fields: Fields) -> Fields:
+    def _trimmed(self, fields: EncodedState) -> EncodedState:
         if fields.raw("task_totals") == b"null" and is_short(fields.raw("task_history")):
             return fields
         former = Former(self._fields["task_history"], self._fields["task_totals"])
@@ -207,19 +417,104 @@ class Agent(Keeping, Tasks, Partners, ForkSafe):
         changes = trimmed(history, fields["task_totals"], former, session_id)
         return fields.changed(changes, checked=changes)
 
-    def _put(self, fields: Fields) -> None:
+    def _put(self, fields: EncodedState) -> None:
         order = Order(self._order.epoch, self._order.revision + 1)
         try:
-            self._desk.put_state(self.identity, fields.body(), order)
+            self._submitter.put_state(self.identity, fields.body(), order)
         except FencedError:
             self.fence()
             raise
         self._order, self._fields = order, fields
         if not self.is_held:
-            self._roster.hold(self)
+            self._registry.hold(self)
 
     def _check(self) -> None:
         if self._fenced:
             raise FencedError(self.identity.state_path)
         if self._deleted:
             raise UnknownSessionError(f"{self.identity.state_path} was deleted")
+
+    def _own(self, value: Any) -> Any:  # noqa: ANN401 - as it came
+        """Name the session that made a memory, so that it counts there and nowhere else."""
+        if isinstance(value, dict):
+            return {"session_id": self.identity.session_id, **value}
+        return value
+
+    def _end(self, task_id: str, status: str, details: Mapping[str, Any]) -> Self:
+        if status not in ENDED:
+            message = f"a task ends as {', '.join(ENDED)}, not {status!r}"
+            raise ValueError(message)
+        with self._lock:
+            history = list(self._fields["task_history"])
+            places = range(len(history) - 1, -1, -1)
+            place = next((n for n in places if self._runs(history[n], task_id)), None)
+            begun = history[place] if place is not None else {"task_id": task_id}
+            ended = {
+                **begun,
+                **details,
+                "task_id": task_id,
+                "status": status,
+                "session_id": self.identity.session_id,
+                "ended_at": now(),
+            }
+            if place is None:
+                history.append(to_json_values(ended))
+            else:
+                history[place] = to_json_values(ended)
+            changes: dict[str, Any] = {"task_history": history}
+            if self._fields["current_task"] == task_id:
+                changes |= self._after(task_id, status, history)
+            self._save(changes)
+        return self
+
+    def _after(self, task_id: str, status: str, history: list[Any]) -> dict[str, Any]:
+        """Say what the agent does once its current task has ended: another that runs, if any."""
+        own = self.identity.session_id
+        for entry in reversed(history):
+            if entry.get("session_id") == own and self._runs(entry, entry.get("task_id", "")):
+                return {"current_task": entry["task_id"], "task_status": TaskStatus.IN_PROGRESS}
+        return {"status": AgentStatus.ACTIVE, "current_task": task_id, "task_status": status}
+
+    @staticmethod
+    def _runs(entry: Mapping[str, Any], task_id: str) -> bool:
+        return entry.get("task_id") == task_id and entry.get("status") == TaskStatus.IN_PROGRESS
+
+    def _event(
+        self,
+        event_type: str,
+        target: Target | None,
+        **details: Any,  # noqa: ANN401 - fields of an event
+    ) -> dict[str, Any]:
+        target_type, target_id = _name(target)
+        return {
+            "event_id": new_id(),
+            "event_type": event_type,
+            "timestamp": now(),
+            "source_agent_id": self.identity.agent_id,
+            "source_agent_type": self.identity.agent_type,
+            "session_id": self.identity.session_id,
+            "target_agent_id": target_id,
+            "target_agent_type": target_type,
+            "context": {},
+            "task_context": {},
+            "success": True,
+            **details,
+        }
+
+
+def _name(
+    target: Target | None,
+) -> tuple[str | None, str | None]:
+    if target is None:
+        return None, None
+    if isinstance(target, Agent):
+        return target.identity.agent_type, target.identity.agent_id
+    return target
+
+
+_MOST_TEXT = 10_000
+
+
+def _text(error: BaseException | str) -> str:
+    text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+    return text.encode("utf-8", "backslashreplace").decode()[:_MOST_TEXT]

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from firestate.agents.watch import Watch
+from firestate.agents.backends.document_watch import Watch
 from firestate.errors import EmergencyStopError
 from firestate.forking import ForkSafe
 from firestate.schema.ids import CONTROLS
@@ -15,9 +15,9 @@ from firestate.schema.ids import CONTROLS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from firestate.agents.backends.backend import Backend
+    from firestate.agents.backends.document_watch import Change
     from firestate.agents.callbacks import Callbacks
-    from firestate.agents.engines import Engine
-    from firestate.agents.watch import Change
 
 _LOG = logging.getLogger("firestate.controls")
 
@@ -25,7 +25,7 @@ _LOG = logging.getLogger("firestate.controls")
 class Controls(ForkSafe):
     """The controls as last seen; what has never been seen is as if nothing were set."""
 
-    def __init__(self, engine: Engine, callbacks: Callbacks, *, patience_seconds: float) -> None:
+    def __init__(self, engine: Backend, callbacks: Callbacks, *, patience_seconds: float) -> None:
         """Watch them from now on; the first look waits for them as long as the patience."""
         super().__init__()
         self._engine = engine

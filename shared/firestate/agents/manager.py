@@ -2,34 +2,62 @@
 
 from __future__ import annotations
 
-import logging
+import warnings
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from firestate.agents.lookups import LookUps
-from firestate.agents.office import LOCAL, Office, named_project
-from firestate.agents.sessions import Sessions
-from firestate.agents.watch import Watch
+from firestate.agents.backends.document_watch import Watch
+from firestate.agents.reading.answers import (
+    Answer,
+    Document,
+    Lookup,
+    ReadRequest,
+    read_method,
+    read_request,
+)
+from firestate.agents.reading.state_queries import (
+    active_states,
+    experience_in,
+    first_state,
+    former_states,
+    newest_states,
+    read_as,
+    recent_events,
+    system_state_in,
+)
+from firestate.agents.reading.success_rates import SuccessRates, success_rates_of
+from firestate.agents.runtime import LOCAL, Runtime, named_project
+from firestate.agents.state.carry_over import PENDING
+from firestate.agents.state.clock_and_ids import new_id, now
+from firestate.agents.state.json_values import to_json_values
+from firestate.errors import DamagedDocumentError, UnknownSessionError
 from firestate.limits import MAX_OUTBOX_BYTES, SNAPSHOT_INTERVAL_SECONDS
-from firestate.queries import BY_PARENT
-from firestate.schema.ids import Identity
+from firestate.queries import BY_PARENT, EVERY_STATUS, MEMORIES_OF_TYPE, STALE
+from firestate.schema.ids import GLOBAL_CONFIG, Identity, memory_path
+from firestate.schema.messages import Order
+from firestate.schema.models import AgentState, CoordinationEvent, SystemState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
-    from firestate.agents.desk import WhenFull
-    from firestate.agents.watch import Change
+    from firestate.agents.agent import Agent
+    from firestate.agents.backends.document_watch import Change
+    from firestate.agents.reading.experience import Experience
+    from firestate.agents.state.changes import Changes
+    from firestate.agents.submitter import WhenFull
     from firestate.outbox.connection import Connection
     from firestate.stores.protocol import Query
 
-_LOG = logging.getLogger("firestate.agents")
+_MOST_EVENTS = 10_000
 _MOST_FORMERS = 10
 FOLDER = Path(".firestate")
 """Where a process keeps its outbox and, without a project, the local engine's file."""
 
 
-class StateManager(Sessions, LookUps):
+class StateManager:
     """Keeps the state of agents: in a project of Google Cloud or, without one, on this machine.
 
     The project is the argument, or GOOGLE_CLOUD_PROJECT; FIRESTORE_EMULATOR_HOST and
@@ -55,7 +83,7 @@ class StateManager(Sessions, LookUps):
         bytes the outbox refuses, or a call waits (`when_full="wait"`), but nothing is dropped.
         Raises ConfigurationError where the local engine's file cannot be used.
         """
-        self._office = Office(
+        self._runtime = Runtime(
             named_project(project),
             None if folder is None else Path(folder).absolute(),
             snapshot_interval_seconds=snapshot_interval_seconds,
@@ -63,9 +91,9 @@ class StateManager(Sessions, LookUps):
             outbox_bytes=outbox_bytes,
             when_full=when_full,
         )
-        self._reader = self._office.reader
-        self._roster = self._office.roster
-        self.controls = self._office.controls
+        self._reader = self._runtime.reader
+        self._registry = self._runtime.registry
+        self.controls = self._runtime.controls
         """Feature flags and the emergency stop, as operators have set them."""
         self._watches: list[Watch] = []
 
@@ -87,6 +115,160 @@ class StateManager(Sessions, LookUps):
         """Close it."""
         self.close()
 
+    def start(
+        self,
+        agent_type: str,
+        agent_id: str,
+        session_id: str | None = None,
+        **given: Unpack[Changes],
+    ) -> Agent:
+        """Begin a session of an agent, with a new id if none is named, and save it.
+
+        What was stored of a session of that id is replaced: `take_up(..., or_start=True)` goes on.
+        """
+        return self._registry.new(agent_type, agent_id, session_id or new_id(), **given)
+
+    @read_method
+    def take_up(
+        self, agent_type: str, agent_id: str, session_id: str, *, or_start: bool = False
+    ) -> ReadRequest[Agent]:
+        """Go on with a session, as after a crash; whoever had it is fenced off.
+
+        Where there is none, it begins with `or_start`, else UnknownSessionError is raised. Where
+        that cannot be found out now, it goes on in a new session, which takes along what is stored
+        as soon as that can be read: then `agent.fresh` is False until it has.
+        """
+        identity = Identity(agent_type, agent_id, session_id)
+
+        def make(found: list[Document], fresh: bool) -> Agent:  # noqa: FBT001 - a ReadRequest's
+            if not fresh:
+                return self._later(agent_type, agent_id, identity.state_path)
+            if (agent := self._taken_up(found)) is not None:
+                return agent
+            if or_start:
+                return self._registry.new(*identity)
+            raise UnknownSessionError(f"there is no session {identity.state_path}")
+
+        return ReadRequest(identity.state_path, make)
+
+    @read_method
+    def resume(
+        self, agent_type: str, agent_id: str, session_id: str | None = None
+    ) -> ReadRequest[Agent]:
+        """Go on with an agent in a new session, which takes along what its newest one had.
+
+        History, metrics, memory context, settings. The former session ends as terminated,
+        `resumed_as` the new one, and whoever still runs it is fenced off. An agent that has never
+        been begins. Where its past cannot be read now, it begins in a session with an id of its
+        own, and takes its past along as soon as that can be read: until then `agent.fresh` is
+        False. A `session_id` that is there already is taken up.
+        """
+        find = newest_states(agent_type, agent_id, _MOST_FORMERS)
+
+        def make(found: list[Document], fresh: bool) -> Agent:  # noqa: FBT001 - a ReadRequest's
+            if not fresh:
+                return self._later(agent_type, agent_id, find)
+            own = session_id or new_id()
+            return self._registry.resume(former_states(found, own), agent_type, agent_id, own)
+
+        if session_id is None:
+            return ReadRequest(find, make)
+
+        def own_first(found: list[Document], fresh: bool) -> Agent:  # noqa: FBT001 - a ReadRequest's
+            agent = self._taken_up(found) if fresh else self._later(agent_type, agent_id, find)
+            return agent or self._reader.ask(ReadRequest(find, make))
+
+        return ReadRequest(Identity(agent_type, agent_id, session_id).state_path, own_first)
+
+    def save(self, state: AgentState | Mapping[str, Any]) -> Agent:
+        """Save a whole state, of an agent that this process has, or takes from whoever has it.
+
+        Raises InvalidMessageError with each field that is wrong; FencedError; OutboxError.
+        """
+        return self._registry.save(to_json_values(state))
+
+    @read_method
+    def delete(self, agent_type: str, agent_id: str, session_id: str) -> ReadRequest[None]:
+        """Delete a state; that the agent was spawned stays counted."""
+        identity = Identity(agent_type, agent_id, session_id)
+        return ReadRequest(identity.state_path, lambda found, _: self._delete(identity, found[:1]))
+
+    @read_method
+    def clean_up(self, days: float, *, limit: int = 1_000) -> ReadRequest[Answer[int]]:
+        """Delete the states of sessions that were last active more than `days` ago.
+
+        Gives how many; at most `limit` at once, those that ended last first.
+        """
+        until = now() - timedelta(days=days)
+        find = Lookup((STALE,), {"status": EVERY_STATUS}, until=until, limit=limit)
+
+        def make(found: list[Document], fresh: bool) -> Answer[int]:  # noqa: FBT001 - a ReadRequest's
+            gone = found if fresh else []  # what is only known may be active elsewhere
+            for each in gone:
+                self._delete(Identity(*(each[name] for name in Identity._fields)), [each])
+            return Answer(len(gone), fresh)
+
+        return ReadRequest(find, make)
+
+    @read_method
+    def load(
+        self, agent_type: str, agent_id: str, session_id: str | None = None
+    ) -> ReadRequest[Answer[AgentState | None]]:
+        """Give the state of an agent: in a session, or its newest; None where there is none."""
+        if session_id is None:
+            return read_request(newest_states(agent_type, agent_id, limit=1), first_state)
+        return read_request(Identity(agent_type, agent_id, session_id).state_path, first_state)
+
+    @read_method
+    def active(
+        self,
+        *,
+        session_id: str | None = None,
+        agent_type: str | None = None,
+        parent_agent_id: str | None = None,
+        limit: int = 100,
+    ) -> ReadRequest[Answer[list[AgentState]]]:
+        """List the states of agents that are not terminated: all, or of a session, type, parent."""
+        find = active_states(session_id, agent_type, parent_agent_id, limit)
+        return read_request(find, lambda found: read_as(AgentState, found))
+
+    @read_method
+    def events(
+        self,
+        *,
+        hours: float = 24,
+        event_type: str | None = None,
+        agent_id: str | None = None,
+        limit: int = 100,
+    ) -> ReadRequest[Answer[list[CoordinationEvent]]]:
+        """List what happened in the last hours, the newest first; `agent_id` is of the source."""
+        find = recent_events(hours, event_type, agent_id, limit=limit)
+        return read_request(find, lambda found: read_as(CoordinationEvent, found))
+
+    @read_method
+    def success_rates(
+        self, *, hours: float = 24, limit: int = _MOST_EVENTS
+    ) -> ReadRequest[Answer[SuccessRates]]:
+        """Give how well coordination went in the last hours; reads each event of them."""
+        find = recent_events(hours, limit=limit)
+        return read_request(find, lambda found: success_rates_of(read_as(CoordinationEvent, found)))
+
+    @read_method
+    def learned(self, agent_type: str, agent_id: str) -> ReadRequest[Answer[Experience]]:
+        """Give what an agent has learned, over all its sessions."""
+        return read_request(memory_path(agent_type, agent_id), experience_in)
+
+    @read_method
+    def learned_by_type(self, agent_type: str, limit: int = 50) -> ReadRequest[Answer[Experience]]:
+        """Give what the agents of a type have learned together, those that changed last."""
+        find = Lookup((MEMORIES_OF_TYPE,), {"agent_type": agent_type}, limit=limit)
+        return read_request(find, experience_in)
+
+    @read_method
+    def system(self) -> ReadRequest[Answer[SystemState]]:
+        """Give the system as a whole: counters, statistics, what operators have set."""
+        return read_request(GLOBAL_CONFIG, system_state_in)
+
     def watch(
         self, agent_type: str, agent_id: str, session_id: str, tell: Callable[[Change], None]
     ) -> Watch:
@@ -100,21 +282,21 @@ class StateManager(Sessions, LookUps):
     @property
     def connection(self) -> Connection:
         """How the ways to the cloud are, and what waits."""
-        return self._office.connection()
+        return self._runtime.connection()
 
     def on_connection(self, listener: Callable[[Connection], None]) -> None:
         """Call `listener` whenever a way opens or closes."""
-        call = self._office.callbacks.call
-        for line in self._office.lines:
-            line.on_change(lambda _: call(lambda: listener(self.connection)))
+        call = self._runtime.callbacks.call
+        for link in self._runtime.links:
+            link.on_change(lambda _: call(lambda: listener(self.connection)))
 
     def flush(self, timeout_seconds: float = 10.0) -> bool:
         """Wait until Pub/Sub has all that was saved; False if the time was up before."""
-        return self._office.flush(timeout_seconds)
+        return self._runtime.flush(timeout_seconds)
 
     def settle(self, timeout_seconds: float = 30.0) -> bool:
         """Flush and, on the local engine, wait until all is counted: for tests."""
-        return self._office.settle(timeout_seconds)
+        return self._runtime.settle(timeout_seconds)
 
     def close(self, timeout_seconds: float = 5.0) -> None:
         """Send what waits, as far as that goes in time, and end all threads.
@@ -123,10 +305,53 @@ class StateManager(Sessions, LookUps):
         """
         for watch in self._watches:
             watch.close()
-        self._office.close(timeout_seconds)
+        self._runtime.close(timeout_seconds)
+
+    def _taken_up(self, found: list[Document]) -> Agent | None:
+        """Take up the session of a document; one that cannot be read must not be written over."""
+        if not found or found[0].get("deleted"):
+            return None
+        state = first_state(found)
+        if state is None:
+            raise DamagedDocumentError("the session is stored in a form that cannot be read")
+        agent = self._registry.take_up(state, found[0])
+        if PENDING in state.collaboration_context:
+            self._complete(agent, newest_states(state.agent_type, state.agent_id, _MOST_FORMERS))
+        return agent
+
+    def _later(self, agent_type: str, agent_id: str, find: str | Lookup) -> Agent:
+        # What is only known may be older than what is stored: nothing is written over it.
+        context = {PENDING: True}
+        agent = self._registry.new(agent_type, agent_id, new_id(), collaboration_context=context)
+        self._complete(agent, find)
+        return agent
+
+    def _complete(self, agent: Agent, find: str | Lookup) -> None:
+        """Have an agent take along its past, as soon as that can be read."""
+        agent.fresh = False
+
+        def done(found: list[Document]) -> None:
+            self._registry.complete_resume(agent, former_states(found, agent.identity.session_id))
+            agent.fresh = True
+
+        self._runtime.background_reads.add(find, done)
+
+    def _delete(self, identity: Identity, found: list[Document]) -> None:
+        if (agent := self._registry.find(identity)) is not None:
+            agent.delete()
+            return
+        stored = found[0]["epoch"] if found else 0
+        desk = self._runtime.submitter
+        desk.put_tombstone(identity, Order(desk.new_epoch(identity, stored), 1))
 
     def _watched(self, target: str | Query, tell: Callable[[Change], None]) -> Watch:
-        watch = Watch(target, lambda change: self._office.callbacks.call(tell, change))
+        watch = Watch(target, lambda change: self._runtime.callbacks.call(tell, change))
         self._watches = [each for each in self._watches if not each.is_over] + [watch]
-        self._office.engine.watch(watch)
+        self._runtime.backend.watch(watch)
         return watch
+
+    @property
+    def _office(self) -> SimpleNamespace:
+        """The backend by its former name, for programs that look into the local engine's store."""
+        warnings.warn("_office was renamed: use _runtime", DeprecationWarning, stacklevel=2)
+        return SimpleNamespace(engine=self._runtime.backend)

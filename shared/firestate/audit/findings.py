@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-class Kind(StrEnum):
+class FindingKind(StrEnum):
     """What is wrong; each kind is repaired in its own way."""
 
     SHARDS = "shards"
@@ -24,7 +24,7 @@ class Kind(StrEnum):
 class Finding:
     """One difference between what is stored and what a recount gives."""
 
-    kind: Kind
+    kind: FindingKind
     path: str
     field: str
     expected: Any

@@ -11,8 +11,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from firestate.audit.comparing import add, differences, flattened, groups_that_differ
-from firestate.audit.findings import AuditReport, Finding, Kind
+from firestate.audit.differences import add, differences, flattened, groups_that_differ
+from firestate.audit.findings import AuditReport, Finding, FindingKind
 from firestate.audit.recount import recount_row, recount_state
 from firestate.audit.recount_agent import (
     WORD_DEPTH,
@@ -78,7 +78,7 @@ class FullAudit:
             row = rows.get(path)
             worth = recount_state(data)
             if data["contribution"] != worth:
-                self._find(Kind.ROW, state.path, "contribution", worth, data["contribution"])
+                self._find(FindingKind.ROW, state.path, "contribution", worth, data["contribution"])
             elif row is None or row.data["version"] != data["counted_version"]:
                 found = row.data["version"] if row else None
                 ahead = found is not None and _later(found, data["counted_version"])
@@ -86,12 +86,12 @@ class FullAudit:
                     self.report.in_flight += 1
                 else:
                     expected = data["counted_version"]
-                    self._find(Kind.ROW, state.path, "version", expected, found)
+                    self._find(FindingKind.ROW, state.path, "version", expected, found)
             elif (counted := row.data["contribution"]) != worth:
-                self._find(Kind.ROW, state.path, "row", worth, counted)
+                self._find(FindingKind.ROW, state.path, "row", worth, counted)
             elif row.data["counted_at"] != data["counted_at"]:
                 found_at, expected_at = row.data["counted_at"], data["counted_at"]
-                self._find(Kind.ROW, state.path, "counted_at", expected_at, found_at)
+                self._find(FindingKind.ROW, state.path, "counted_at", expected_at, found_at)
 
     def _check_events(self) -> dict[str, list[dict[str, Any]]]:
         by_agent: dict[str, list[dict[str, Any]]] = {}
@@ -103,7 +103,7 @@ class FullAudit:
             elif event.updated_at > self._ripe:
                 self.report.in_flight += 1
             else:
-                self._find(Kind.EVENT, event.path, "counted", expected=True, found=None)
+                self._find(FindingKind.EVENT, event.path, "counted", expected=True, found=None)
         return by_agent
 
     def _check_memories(
@@ -118,7 +118,7 @@ class FullAudit:
             seen.add(memory.path)
             self._check_memory(memory, by_agent.get(memory.path, []), events.get(memory.path, []))
         for path in (by_agent.keys() | events.keys()) - seen:
-            self._find(Kind.MEMORY, path, "document", "a document", None)
+            self._find(FindingKind.MEMORY, path, "document", "a document", None)
             self._expect(recount_events(events.get(path, [])))
 
     def _check_memory(
@@ -144,15 +144,15 @@ class FullAudit:
             for name in ("decision_history", "recent_activity", "last_memory_sync", "counted"):
                 expected.pop(name)
         for group, wanted, had in groups_that_differ(shown, found):
-            self._find(Kind.MEMORY, memory.path, f"learning_context.{group}", wanted, had)
+            self._find(FindingKind.MEMORY, memory.path, f"learning_context.{group}", wanted, had)
         self._expect(worth)
         for name in _OF_ROWS:
             if learning.get(name) != (value := expected.pop(name)):
                 field = f"learning_context.{name}"
-                self._find(Kind.MEMORY, memory.path, field, value, learning.get(name))
+                self._find(FindingKind.MEMORY, memory.path, field, value, learning.get(name))
         for name, value in expected.items():
             if memory.data.get(name) != value:
-                self._find(Kind.MEMORY, memory.path, name, value, memory.data.get(name))
+                self._find(FindingKind.MEMORY, memory.path, name, value, memory.data.get(name))
 
     def _may_have_expired(self, memory: Stored) -> bool:
         counted = memory.data.get("counted")
@@ -180,7 +180,9 @@ class FullAudit:
         }
         for path in sorted(self.shard_drift):
             expected = self._expected.get(path, 0)
-            self._find(Kind.SHARDS, SHARDS.collection, ".".join(path), expected, found.get(path, 0))
+            self._find(
+                FindingKind.SHARDS, SHARDS.collection, ".".join(path), expected, found.get(path, 0)
+            )
         self._check_global(shards)
 
     def _check_global(self, shards: list[Stored]) -> None:
@@ -204,12 +206,14 @@ class FullAudit:
             self.report.in_flight += 1
             return
         for name, value, actual in wrong:
-            self._find(Kind.GLOBAL, GLOBAL_CONFIG, name, value, actual)
+            self._find(FindingKind.GLOBAL, GLOBAL_CONFIG, name, value, actual)
 
     def _expect(self, flat: Flat) -> None:
         add(self._expected, flat)
 
-    def _find(self, kind: Kind, path: str, field: str, expected: object, found: object) -> None:
+    def _find(
+        self, kind: FindingKind, path: str, field: str, expected: object, found: object
+    ) -> None:
         self.report.findings.append(Finding(kind, path, field, expected, found))
 
 

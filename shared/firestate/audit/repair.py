@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from firestate.audit.findings import AuditReport, Kind
+from firestate.audit.findings import AuditReport, FindingKind
 from firestate.audit.full import DEFAULT_GRACE, FullAudit
+from firestate.operations.rederive import recount
 from firestate.pipeline.derive_event import derive_event
 from firestate.pipeline.fold_memory import fold_memory
-from firestate.pipeline.rederive import recount
 from firestate.pipeline.shard_audit import REPAIRS, repair_shards
 from firestate.pipeline.sweep import swept_figures
 
@@ -41,14 +41,14 @@ def audit_and_repair(
     if audit.shard_drift:
         repair_shards(store, _nested(audit.shard_drift), last_repair)
     # Memories first: a row or an event is counted into its agent's memory, which must be whole.
-    memories = {each.path for each in report.findings if each.kind is Kind.MEMORY}
+    memories = {each.path for each in report.findings if each.kind is FindingKind.MEMORY}
     for path in sorted(memories):
         agent_type, _, agent_id = path.partition("/")[2].partition("_")
         fold_memory(store, agent_type, agent_id)
     for finding in report.findings:
-        if finding.kind is Kind.ROW:
+        if finding.kind is FindingKind.ROW:
             recount(store, finding.path, force=True)
-        elif finding.kind is Kind.EVENT:
+        elif finding.kind is FindingKind.EVENT:
             event = store.read(finding.path)
             if event is not None and not event.data.get("counted"):
                 derive_event(store, event)

@@ -10,15 +10,15 @@ import typer
 from firestate.cli import (
     audit,
     demo,
-    emergency,
+    emergency_stop,
     flags,
     migrate,
     outbox,
-    quarantine,
+    quarantine_commands,
+    read_commands,
     replay,
     roles,
     system,
-    views,
     watch,
 )
 from firestate.cli.connect import close_engines
@@ -38,16 +38,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("system")(system.system)
-app.command("agents")(views.agents)
-app.command("events")(views.events)
-app.command("memory")(views.memory)
+app.command("agents")(read_commands.agents)
+app.command("events")(read_commands.events)
+app.command("memory")(read_commands.memory)
 app.command("watch")(watch.watch)
 app.command("outbox")(outbox.outbox)
 app.add_typer(flags.app, name="flags")
-app.command("emergency-stop")(emergency.emergency_stop)
+app.command("emergency-stop")(emergency_stop.emergency_stop)
 app.add_typer(migrate.app, name="migrate")
 app.command("replay")(replay.replay)
-app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(quarantine_commands.app, name="quarantine")
 app.add_typer(roles.app, name="roles")
 app.command("audit")(audit.audit)
 app.command("rederive")(audit.rederive_states)

@@ -12,7 +12,7 @@ from firestate.audit.full import DEFAULT_GRACE, FullAudit
 from firestate.audit.repair import audit_and_repair
 from firestate.cli.connect import FileOption, ProjectOption, open_store, writable_store
 from firestate.cli.output import JsonOption, console, print_json, table
-from firestate.pipeline.rederive import rederive
+from firestate.operations.rederive import rederive
 from firestate.pipeline.roll_up import RollUp
 
 if TYPE_CHECKING:

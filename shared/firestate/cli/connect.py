@@ -41,7 +41,7 @@ _ENGINES: dict[Path, LocalEngine] = {}
 """The command's own, one a file: closed when it ends."""
 
 
-class Publishing(Protocol):
+class PublishTarget(Protocol):
     """What messages are handed to: Pub/Sub, or the local engine itself."""
 
     def publish(self, message: Outgoing) -> object:
@@ -79,7 +79,7 @@ def fillable_store(project: str | None, file: Path | None) -> Store:
     return writable_store(project, file)
 
 
-def open_publisher(project: str | None, file: Path | None = None) -> Publishing:
+def open_publisher(project: str | None, file: Path | None = None) -> PublishTarget:
     """Open the way in; raise ConfigurationError where that cannot be done.
 
     A local file is made where there is none; its engine works until the command ends.

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from firestate.audit.fates import Fates
-from firestate.audit.findings import Finding, Kind
+from firestate.audit.findings import Finding, FindingKind
 from firestate.audit.full import FullAudit
+from firestate.audit.message_outcomes import MessageOutcomes
 from firestate.audit.repair import audit_and_repair
 from firestate.cli.audit import print_report
 from firestate.cli.connect import (
@@ -24,7 +24,6 @@ from firestate.cli.connect import (
     open_store,
     project_or_fail,
 )
-from firestate.cli.live import Show
 from firestate.cli.output import (
     JsonOption,
     console,
@@ -32,6 +31,7 @@ from firestate.cli.output import (
     print_json,
     table,
 )
+from firestate.cli.watch_view import Show
 from firestate.demo.scenario import scenario
 from firestate.errors import ConfigurationError
 from firestate.pipeline.roll_up import RollUp
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from firestate.audit.findings import AuditReport
-    from firestate.cli.connect import Publishing
+    from firestate.cli.connect import PublishTarget
     from firestate.client.outgoing import Outgoing
     from firestate.stores.protocol import Store
 
@@ -130,7 +130,9 @@ def _first_of_each_topic(messages: list[Outgoing]) -> tuple[list[Outgoing], list
     return first, rest
 
 
-def _wake_functions(store: Store, publisher: Publishing, first: list[Outgoing], show: Show) -> None:
+def _wake_functions(
+    store: Store, publisher: PublishTarget, first: list[Outgoing], show: Show
+) -> None:
     """Send the first state and the first event, and wait until both are counted.
 
     Each function has its cold start here. So what follows is seen as it happens.
@@ -153,7 +155,7 @@ def _counted_both(store: Store) -> bool:
 
 
 def _publish(
-    publisher: Publishing, messages: list[Outgoing], rate: float, show: Show, *, sent: int
+    publisher: PublishTarget, messages: list[Outgoing], rate: float, show: Show, *, sent: int
 ) -> None:
     started = shown = time.monotonic()
     for number, message in enumerate(messages):
@@ -173,7 +175,7 @@ def _settled(
     deadline = time.monotonic() + _PATIENCE_SECONDS
     before = None
     while True:
-        fates = Fates(store).sort(messages)
+        fates = MessageOutcomes(store).sort(messages)
         report = FullAudit(store, timedelta(hours=1)).run()
         missing = len(fates["missing"])
         now = (missing, report.in_flight, report.drift)
@@ -187,7 +189,7 @@ def _settled(
         time.sleep(_SHOW_EVERY_SECONDS)
 
 
-def _send_again(publisher: Publishing, missing: list[Outgoing], out: Console) -> None:
+def _send_again(publisher: PublishTarget, missing: list[Outgoing], out: Console) -> None:
     out.print(
         f"The emulator suite lost {len(missing)} messages. It never delivers them again, as "
         "Pub/Sub does: they are sent once more.",
@@ -199,8 +201,8 @@ def _send_again(publisher: Publishing, missing: list[Outgoing], out: Console) ->
 
 
 def _is_lost_trigger(finding: Finding) -> bool:
-    behind = finding.kind is Kind.ROW and finding.field == "version"
-    return behind or finding.kind in (Kind.EVENT, Kind.GLOBAL)
+    behind = finding.kind is FindingKind.ROW and finding.field == "version"
+    return behind or finding.kind in (FindingKind.EVENT, FindingKind.GLOBAL)
 
 
 def _heal(store: Store, out: Console, lost: int) -> AuditReport:

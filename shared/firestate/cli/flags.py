@@ -9,9 +9,9 @@ import typer
 
 from firestate.cli.connect import FileOption, ProjectOption, open_store, writable_store
 from firestate.cli.output import JsonOption, console, fail, print_json, table
-from firestate.cli.safe_text import safe
+from firestate.cli.terminal_text import safe_text
 from firestate.errors import ConfigurationError, DamagedDocumentError
-from firestate.pipeline.controls import change_controls, with_flag
+from firestate.operations.operator_controls import change_controls, with_flag
 from firestate.schema.ids import CONTROLS
 
 if TYPE_CHECKING:
@@ -81,7 +81,9 @@ def set_flag(
         return
     is_now = "is" if changed else "was"
     end = "" if changed else " already"
-    console().print(safe(f"{name} {is_now} {switch.value}{end}."), markup=False, soft_wrap=True)
+    console().print(
+        safe_text(f"{name} {is_now} {switch.value}{end}."), markup=False, soft_wrap=True
+    )
 
 
 @app.command("unset")
@@ -103,7 +105,7 @@ def unset_flag(
         raise typer.Exit(0 if changed else 1)
     if not changed:
         fail(f"there is no flag {name}: `firestate flags` lists them")
-    console().print(safe(f"{name} is not set any more."), markup=False, soft_wrap=True)
+    console().print(safe_text(f"{name} is not set any more."), markup=False, soft_wrap=True)
 
 
 def _flags(project: str | None, file: Path | None) -> dict[str, Any]:

@@ -16,29 +16,29 @@ from firestate.cli.connect import (
     local_file,
     project_or_fail,
 )
-from firestate.cli.migration_view import applied, undone, verified
-from firestate.cli.migration_view import report as show_report
+from firestate.cli.migrate_view import applied_text, undone_text, verified_text
+from firestate.cli.migrate_view import plan_text as show_report
 from firestate.cli.output import JsonOption, notes, print_json, progress
-from firestate.migration.applying import apply_plan
-from firestate.migration.controls import forget
-from firestate.migration.migration import planned_anew, planned_before
-from firestate.migration.plan import read_head
-from firestate.migration.planning import PLAN, listing_of
-from firestate.migration.report import report_of
-from firestate.migration.sources import open_source
-from firestate.migration.tally import outcomes_shown, progress_of, scope_of
-from firestate.migration.target import Target, firestore_label
-from firestate.migration.throttle import NoThrottle, Throttle
-from firestate.migration.undoing import undo
-from firestate.migration.verifying import verify_plan
-from firestate.migration.work import FolderWork
+from firestate.migration.apply.apply_plan import apply_plan
+from firestate.migration.apply.merge_controls import forget
+from firestate.migration.apply.progress import outcomes_shown, progress_of, scope_of
+from firestate.migration.apply.target import Target, firestore_label
+from firestate.migration.apply.throttle import NoThrottle, Throttle
+from firestate.migration.plan.make_plan import PLAN, listing_of
+from firestate.migration.plan.plan_file import read_head
+from firestate.migration.plan.plan_report import report_of
+from firestate.migration.plan_store import find_earlier_plan, make_new_plan
+from firestate.migration.sources.open_source import open_source
+from firestate.migration.verify.undo import undo
+from firestate.migration.verify.verify_plan import verify_plan
+from firestate.migration.workdir import FolderWorkdir
 
 if TYPE_CHECKING:
-    from firestate.migration.receipts import Verified
-    from firestate.migration.sources import Source
-    from firestate.migration.tally import Tally
-    from firestate.migration.undoing import Undone
-    from firestate.migration.work import Work
+    from firestate.migration.apply.progress import Progress
+    from firestate.migration.sources.source import Source
+    from firestate.migration.verify.receipts import Verified
+    from firestate.migration.verify.undo import Undone
+    from firestate.migration.workdir import Workdir
 
 DEFAULT_WORK = Path(".firestate/migration")
 
@@ -104,7 +104,7 @@ def files(
 
     Exits 1 where anything was refused, is missing or differs.
     """
-    kept = FolderWork(work)
+    kept = FolderWorkdir(work)
     found = open_source(source, work)
     result: dict[str, Any] = {}
     with kept.alone():
@@ -116,14 +116,14 @@ def files(
             well = well and not tally.counts["refused"]
             result["applied"] = outcomes_shown(tally) | {"reasons": tally.reasons}
             if not as_json:
-                applied(tally)
+                applied_text(tally)
         if verify:
             check = _verify(found, kept, target)
             well = well and check.well
             result["verified"] = dict(check.counts) | {"reasons": check.reasons}
             result["receipt"] = kept.shown(check.receipt)
             if not as_json:
-                verified(check, kept.shown(check.receipt))
+                verified_text(check, kept.shown(check.receipt))
     if as_json:
         print_json(result)
     elif not (apply or verify):
@@ -154,7 +154,7 @@ def undo_command(
     was left as it is.
     """
     target = _target(project, file, rate)
-    work = FolderWork(receipt.parent)
+    work = FolderWorkdir(receipt.parent)
     with work.alone(), progress() as bar:
         task = bar.add_task("Undoing", total=None)
 
@@ -166,13 +166,15 @@ def undo_command(
     if as_json:
         print_json(dict(found.counts) | {"reasons": found.reasons})
     else:
-        undone(found)
+        undone_text(found)
     raise typer.Exit(1 if found.counts["left"] else 0)
 
 
-def _plan(source: Source, work: Work, result: dict[str, Any], *, anew: bool, as_json: bool) -> bool:
+def _plan(
+    source: Source, work: Workdir, result: dict[str, Any], *, anew: bool, as_json: bool
+) -> bool:
     """Make the plan, or take the one that is there; tell whether nothing was refused."""
-    path = None if anew else planned_before(source, work)
+    path = None if anew else find_earlier_plan(source, work)
     seen = path is not None
     if path is not None and read_head(path).listing != listing_of(source):
         result["files_changed"] = True
@@ -184,7 +186,7 @@ def _plan(source: Source, work: Work, result: dict[str, Any], *, anew: bool, as_
     if path is None:
         with progress() as bar:
             task = bar.add_task("Reading", total=None)
-            path = planned_anew(source, work, lambda _name, _size: bar.advance(task))
+            path = make_new_plan(source, work, lambda _name, _size: bar.advance(task))
     found = report_of(path)
     result["report"] = found.as_json() | {"plan_file": work.shown(path.name)}
     if not as_json:
@@ -200,7 +202,7 @@ def _target(project: str | None, file: Path | None, rate: float | None) -> Targe
     return Target(store, Throttle(most=rate), firestore_label(project_or_fail(project)))
 
 
-def _apply(source: Source, work: Work, target: Target) -> Tally:
+def _apply(source: Source, work: Workdir, target: Target) -> Progress:
     head = read_head(work.folder / PLAN)
     begun = progress_of(work, scope_of(head.id, target))
     if begun.done:
@@ -212,7 +214,7 @@ def _apply(source: Source, work: Work, target: Target) -> Tally:
         )
 
 
-def _verify(source: Source, work: Work, target: Target) -> Verified:
+def _verify(source: Source, work: Workdir, target: Target) -> Verified:
     with progress() as bar:
         task = bar.add_task("Comparing", total=read_head(work.folder / PLAN).lines)
 

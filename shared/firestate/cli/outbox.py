@@ -10,9 +10,9 @@ import typer
 
 from firestate.cli.connect import DEFAULT_FILE
 from firestate.cli.output import JsonOption, ago, console, print_json, table
-from firestate.cli.safe_text import safe
+from firestate.cli.terminal_text import safe_text
 from firestate.errors import ConfigurationError
-from firestate.outbox.standing import Standing, outboxes_in, standing_of
+from firestate.outbox.status import OutboxStatus, find_outboxes, read_status
 
 _OLDEST = 5
 
@@ -41,7 +41,7 @@ def outbox(
 
     Example: `firestate outbox --folder /srv/agents/.firestate`
     """
-    found = [standing_of(path, oldest=_OLDEST) for path in _chosen(folder, project, file)]
+    found = [read_status(path, oldest=_OLDEST) for path in _chosen(folder, project, file)]
     now = datetime.now(UTC)
     if as_json:
         print_json([_as_json(each, now) for each in found])
@@ -62,14 +62,14 @@ def _chosen(folder: Path, project: str | None, file: Path | None) -> list[Path]:
         if not folder.is_dir():
             message = f"there is no folder {folder}: name that of your agents with --folder"
             raise ConfigurationError(message)
-        return outboxes_in(folder)
+        return find_outboxes(folder)
     if not one.exists():
         message = f"there is no outbox {one}"
         raise ConfigurationError(message)
     return [one]
 
 
-def _print(found: list[Standing], folder: Path, now: datetime) -> None:
+def _print(found: list[OutboxStatus], folder: Path, now: datetime) -> None:
     out = console()
     if not found:
         out.print(f"No outbox in {folder}: no agent has run with it.", markup=False)
@@ -91,14 +91,14 @@ def _print(found: list[Standing], folder: Path, now: datetime) -> None:
     for each in found:
         style = "red" if each.is_stuck(now) else None
         out.print()
-        text = safe(f"{each.path.name}: {_why(each)}")
+        text = safe_text(f"{each.path.name}: {_why(each)}")
         out.print(text, style=style, markup=False, soft_wrap=True)
         if each.oldest:
             oldest = [(one.document, one.topic, one.since, one.size) for one in each.oldest]
             out.print(table("The oldest", ["document", "topic", "since", "bytes"], oldest))
 
 
-def _why(each: Standing) -> str:
+def _why(each: OutboxStatus) -> str:
     failed = f"first {ago(each.failing_since)}" if each.failing_since else ""
     if not each.messages:
         return "nothing waits."
@@ -110,7 +110,7 @@ def _why(each: Standing) -> str:
     return "a process is sending it."
 
 
-def _as_json(each: Standing, now: datetime) -> dict[str, Any]:
+def _as_json(each: OutboxStatus, now: datetime) -> dict[str, Any]:
     return {
         "file": str(each.path),
         "project": each.project,

@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from firestate.cli.safe_text import safe, safe_lines
+from firestate.cli.terminal_text import safe_lines, safe_text
 from firestate.schema.values import time_text
 
 if TYPE_CHECKING:
@@ -79,14 +79,14 @@ def print_json(value: Any) -> None:  # noqa: ANN401 - anything stored
 def print_json_line(value: Any) -> None:  # noqa: ANN401 - anything stored
     """Print JSON on one line, at once: whoever reads it may be waiting."""
     text = json.dumps(value, ensure_ascii=False, default=_json_value, sort_keys=True)
-    sys.stdout.write(safe(text) + os.linesep)
+    sys.stdout.write(safe_text(text) + os.linesep)
     sys.stdout.flush()
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
     """Build a table; numbers stand to the right, times are shown as how long ago."""
     built = Table(
-        title=Text(safe(title), style="italic") if title else None,
+        title=Text(safe_text(title), style="italic") if title else None,
         title_justify="left",
         box=None,
         pad_edge=False,
@@ -118,12 +118,12 @@ def shown(value: Any) -> str:  # noqa: ANN401 - anything stored
         return f"{value:,.2f}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return safe(str(value))
+    return safe_text(str(value))
 
 
 def counts_text(counts: Mapping[str, Any]) -> str:
     """Give counts by name as one cell: `busy 2, idle 1`."""
-    return safe(", ".join(f"{name} {count}" for name, count in sorted(counts.items()))) or "-"
+    return safe_text(", ".join(f"{name} {count}" for name, count in sorted(counts.items()))) or "-"
 
 
 def ago(time: datetime, now: datetime | None = None) -> str:

@@ -12,16 +12,16 @@ import typer
 from rich.text import Text
 
 from firestate.cli.connect import FileOption, ProjectOption, open_store
-from firestate.cli.message_view import view
 from firestate.cli.output import JsonOption, console, fail, notes, table
-from firestate.cli.quarantine_choice import find_id
-from firestate.cli.safe_text import safe, safe_json
+from firestate.cli.quarantine_message_view import view
+from firestate.cli.quarantine_selection import find_id
+from firestate.cli.terminal_text import safe_json, safe_text
 from firestate.errors import ConfigurationError
-from firestate.pipeline.quarantined import Kept, read_kept
-from firestate.schema.documents import to_json
+from firestate.operations.quarantined_messages import QuarantinedMessage, read_quarantined
+from firestate.schema.serialization import to_json
 
 if TYPE_CHECKING:
-    from firestate.schema.quarantined import Quarantined
+    from firestate.schema.quarantine_document import QuarantineDocument
 
 
 def show(
@@ -46,7 +46,7 @@ def show(
         raise ConfigurationError(message)
     store = open_store(project, file)
     whole_id = find_id(store, quarantine_id)
-    kept = read_kept(store, whole_id)
+    kept = read_quarantined(store, whole_id)
     if kept is None:
         fail(f"{whole_id} has been dropped")
     if output is not None:
@@ -71,7 +71,7 @@ def _write(data: bytes, path: Path) -> None:
     notes().print(f"{len(data):,} bytes written to {path}", markup=False, soft_wrap=True)
 
 
-def _text_or_fail(kept: Kept) -> str:
+def _text_or_fail(kept: QuarantinedMessage) -> str:
     try:
         return kept.data.decode()
     except UnicodeDecodeError:
@@ -85,10 +85,10 @@ def _raw(data: bytes) -> dict[str, Any]:
         return {"raw_base64": base64.b64encode(data).decode()}
 
 
-def _print(kept: Kept) -> None:
+def _print(kept: QuarantinedMessage) -> None:
     out, document = console(), kept.document
     out.print(table("", ["", "value"], _header(document)), end="\n\n")
-    problems = [(safe(each.field), safe(each.reason)) for each in document.errors]
+    problems = [(safe_text(each.field), safe_text(each.reason)) for each in document.errors]
     out.print(table("What is wrong", ["field", "reason"], problems), end="\n\n")
     for line in view(kept.data, document.errors):
         shown = Text(line.gutter, style="dim")
@@ -98,7 +98,7 @@ def _print(kept: Kept) -> None:
         out.print(shown, soft_wrap=True)
 
 
-def _header(document: Quarantined) -> list[tuple[str, Any]]:
+def _header(document: QuarantineDocument) -> list[tuple[str, Any]]:
     rows: list[tuple[str, Any]] = [
         ("id", document.id),
         ("topic", document.topic),
@@ -115,4 +115,6 @@ def _header(document: Quarantined) -> list[tuple[str, Any]]:
     if not document.replays:
         rows = [row for row in rows if row[0] not in ("replayed", "last replay")]
     rows += [(f"attribute {each.name}", each.value) for each in document.attributes]
-    return [(safe(name), safe(each) if isinstance(each, str) else each) for name, each in rows]
+    return [
+        (safe_text(name), safe_text(each) if isinstance(each, str) else each) for name, each in rows
+    ]

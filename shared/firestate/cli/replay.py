@@ -11,7 +11,7 @@ import typer
 
 from firestate.cli.connect import FileOption, ProjectOption, open_publisher
 from firestate.cli.output import JsonOption, console, print_json, progress
-from firestate.replay.sources import made_bad, read_messages
+from firestate.replay.message_files import made_bad, read_messages
 
 
 def replay(

@@ -16,7 +16,7 @@ from firestate.schema.enums import Role
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from firestate.people.roles import Account, Accounts
+    from firestate.auth.role_claims import Account, Accounts
 
 app = typer.Typer(
     help="Say who of the people who sign in may look (viewer), and who may operate (operator).\n\n"
@@ -115,7 +115,7 @@ def _accounts(project: str | None) -> Iterator[Accounts]:
     name = project_or_fail(project, "name one with --project or GOOGLE_CLOUD_PROJECT")
     check_emulator("FIREBASE_AUTH_EMULATOR_HOST")
     try:
-        from firestate.people.roles import Accounts
+        from firestate.auth.role_claims import Accounts
     except ModuleNotFoundError as error:
         message = "this needs the package firebase-admin: pip install 'firestate[roles]'"
         raise ConfigurationError(message) from error

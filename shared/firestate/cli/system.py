@@ -8,12 +8,12 @@ from rich.text import Text
 
 from firestate.cli.connect import FileOption, ProjectOption, open_store
 from firestate.cli.output import JsonOption, console, counts_text, fail, print_json, table
-from firestate.cli.safe_text import safe
-from firestate.cli.stored import read_one
+from firestate.cli.read_documents import read_document
+from firestate.cli.terminal_text import safe_text
 from firestate.pipeline.sweep import swept_figures
-from firestate.schema.documents import to_json
 from firestate.schema.ids import GLOBAL_CONFIG
 from firestate.schema.models import SystemState
+from firestate.schema.serialization import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ def system(
         fail("nothing is stored yet: publish a message, or run `firestate demo`")
     # What the sweep counts every 15 minutes is counted here and now.
     stored.data["system_metrics"] |= swept_figures(store, store.now())
-    state = read_one(SystemState, stored)
+    state = read_document(SystemState, stored)
     if as_json:
         print_json(to_json(state))
         return
@@ -42,7 +42,7 @@ def system(
 def emergency_text(data: Mapping[str, Any]) -> Text:
     """Give the line that says that all agents are to stop, and why."""
     reason = data.get("emergency_reason") or "no reason given"
-    return Text(safe(f"EMERGENCY STOP: {reason}"), style="bold red")
+    return Text(safe_text(f"EMERGENCY STOP: {reason}"), style="bold red")
 
 
 def system_table(data: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a rich table

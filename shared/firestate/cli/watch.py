@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from firestate.cli.connect import FileOption, ProjectOption, open_store
-from firestate.cli.live import Show, picture
-from firestate.cli.looks import Look, Looks, changes
 from firestate.cli.output import console, fail, notes, print_json_line
-from firestate.cli.safe_text import safe_lines
+from firestate.cli.terminal_text import safe_lines
+from firestate.cli.watch_polling import PolledSystem, SystemPoller, changes
+from firestate.cli.watch_view import Show, watch_view
 from firestate.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def watch(
         if once:
             _once(store, limit, as_json=as_json)
         elif as_json:
-            _lines(Looks(store, agents=limit, events=limit))
+            _lines(SystemPoller(store, agents=limit, events=limit))
         else:
             _live(store, limit)
     except KeyboardInterrupt:
@@ -60,14 +60,14 @@ def watch(
 
 
 def _once(store: Store, limit: int, *, as_json: bool) -> None:
-    look = Looks(store, agents=limit, events=limit).look()
+    look = SystemPoller(store, agents=limit, events=limit).look()
     if look.system is None:
         fail("nothing is stored yet: publish a message, or run `firestate demo`")
     if as_json:
-        for each in changes(Look(), look):
+        for each in changes(PolledSystem(), look):
             print_json_line(each)
         return
-    console().print(picture(look, "", console()))
+    console().print(watch_view(look, "", console()))
 
 
 def _live(store: Store, limit: int) -> None:
@@ -82,7 +82,7 @@ def _live(store: Store, limit: int) -> None:
                 _note(failure)
 
 
-def _lines(looks: Looks) -> None:
+def _lines(looks: SystemPoller) -> None:
     def look() -> None:
         before = looks.last
         for each in changes(before, looks.look()):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 V = TypeVar("V")
 
 OTHER = "other"
+UNSPECIFIED = "unspecified"
 _RESERVED = re.compile(r"__.*__", re.DOTALL)
 
 

@@ -30,3 +30,8 @@ def _combined(one: Mapping[str, Any], other: Mapping[str, Any], sign: int) -> Co
         elif total := (left or 0) + sign * (right or 0):
             result[key] = total
     return result
+
+
+def milliseconds(seconds: float) -> int:
+    """Return whole milliseconds, so that sums do not depend on the order of adding."""
+    return round(seconds * 1000)

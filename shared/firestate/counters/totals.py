@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from firestate.counters.labels import bounded
 from firestate.counters.sums import Counts, added
-from firestate.counters.tasks import ENDED
+from firestate.counters.task_history import ENDED
 from firestate.limits import MAX_ACTIVE_SESSIONS
 
 if TYPE_CHECKING:

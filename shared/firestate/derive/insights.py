@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from firestate.derive.rows import COUNTED, RowsPart
+from firestate.derive.memory_rows import COUNTED, RowsPart
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from firestate.counters.sums import Counts, added
 from firestate.counters.totals import shown_events, shown_tasks
-from firestate.derive.agent_events import EventsPart
 from firestate.derive.insights import performance_insights, rate_and_duration
-from firestate.derive.newest import newest
-from firestate.derive.rows import COUNTED, PATTERNS, RowsPart
+from firestate.derive.memory_events import EventsPart
+from firestate.derive.memory_rows import COUNTED, PATTERNS, RowsPart
+from firestate.derive.newest_entries import newest
 from firestate.limits import MAX_ACTIVITIES, MAX_DECISIONS
 
 if TYPE_CHECKING:

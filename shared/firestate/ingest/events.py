@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from firestate.errors import FieldProblem, InvalidMessageError
 from firestate.ingest.outcomes import Outcome
 from firestate.limits import EARLIEST_ARRIVAL, EVENT_LIFETIME, LATEST_ARRIVAL
-from firestate.schema.documents import to_document
+from firestate.schema.serialization import to_document
 from firestate.stores.protocol import Create
 
 if TYPE_CHECKING:

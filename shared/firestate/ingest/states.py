@@ -21,9 +21,9 @@ from firestate.counters.contribution import CODE, Version, contribution_of
 from firestate.errors import FieldProblem, InvalidMessageError
 from firestate.ingest.outcomes import Outcome
 from firestate.limits import EARLIEST_ARRIVAL, LATEST_ARRIVAL, STATE_LIFETIME
-from firestate.schema.documents import to_document
 from firestate.schema.ids import Identity
 from firestate.schema.messages import Order, StateMessage, TombstoneMessage
+from firestate.schema.serialization import to_document
 from firestate.schema.values import digest
 from firestate.stores.protocol import Create, Update, Write
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 from firestate.errors import ConfigurationError, UnavailableError
 from firestate.limits import FOLD_INTERVAL_SECONDS
 from firestate.local.triggers import DERIVE, DERIVE_EVENT, DERIVE_STATE, ROLL_UP, RULES
-from firestate.pipeline.deliveries import Delivery, Report, printable
+from firestate.pipeline.deliveries import Delivery, StepReport, printable
 from firestate.pipeline.derive_event import derive_event
 from firestate.pipeline.derive_state import derive_state
 from firestate.pipeline.ingest_event import ingest_event
@@ -82,7 +82,7 @@ class LocalEngine:
         """Stop, and close the file."""
         self.close()
 
-    def publish(self, message: Outgoing) -> Report:
+    def publish(self, message: Outgoing) -> StepReport:
         """Ingest a message: stored, superseded, a duplicate, or in quarantine.
 
         Raises ConfigurationError for a topic that is none of Firestate's, StoreError where the
@@ -100,7 +100,7 @@ class LocalEngine:
     def flush(self) -> None:
         """Wait for nothing: what was published is stored. `settle` waits until it is counted."""
 
-    def run(self, trigger: Trigger) -> Report:
+    def run(self, trigger: Trigger) -> StepReport:
         """Call the function of a trigger. It stays in the queue until that is told it is done."""
         if trigger.function == DERIVE_STATE:
             return derive_state(self.store, trigger.document)
@@ -138,7 +138,7 @@ class LocalEngine:
         for thread in self._threads:
             thread.start()
 
-    def sweep(self) -> Report:
+    def sweep(self) -> StepReport:
         """Do what the schedule does every 15 minutes."""
         return sweep(self.store, self.roll_up, self._clock())
 

@@ -17,7 +17,7 @@ _LOG = logging.getLogger("firestate.connection")
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class LinkState:
     """How one way is: `open` is None where nothing has been tried yet."""
 
     open: bool | None = None
@@ -33,8 +33,8 @@ class Connection:
     `waiting_since`.
     """
 
-    publishing: Way
-    reading: Way
+    publishing: LinkState
+    reading: LinkState
     waiting: int
     waiting_since: datetime | None
 
@@ -44,41 +44,41 @@ class Connection:
         return self.publishing.open is not False and self.reading.open is not False
 
 
-class Line(ForkSafe):
+class Link(ForkSafe):
     """One way, as those who use it find it."""
 
     def __init__(self, what: str) -> None:
         """Say `what` it is, for the log."""
         super().__init__()
         self._what = what
-        self._listeners: list[Callable[[Way], None]] = []
+        self._listeners: list[Callable[[LinkState], None]] = []
         self.after_fork()
 
-    def on_change(self, listener: Callable[[Way], None]) -> None:
+    def on_change(self, listener: Callable[[LinkState], None]) -> None:
         """Call `listener` when it opens or closes, on the thread that has found out."""
         self._listeners.append(listener)
 
     def after_fork(self) -> None:
         """Forget: the child has tried nothing yet."""
         self._lock = threading.Lock()
-        self._way = Way()
+        self._state = LinkState()
 
     @property
-    def way(self) -> Way:
+    def state(self) -> LinkState:
         """How it is."""
-        return self._way
+        return self._state
 
     @property
     def is_lost(self) -> bool:
         """Whether it is known to be closed."""
-        return self._way.open is False
+        return self._state.open is False
 
     def back(self) -> None:
         """Say that it works."""
-        if self._way.open is True:
+        if self._state.open is True:
             return
         with self._lock:
-            before, self._way = self._way, Way(open=True, since=datetime.now(UTC))
+            before, self._state = self._state, LinkState(open=True, since=datetime.now(UTC))
         if before.open is True:
             return  # another thread has found out at the same time
         if before.open is False:
@@ -88,9 +88,9 @@ class Line(ForkSafe):
     def lost(self, reason: str) -> None:
         """Say that it does not, and why."""
         with self._lock:
-            before = self._way
+            before = self._state
             since = before.since if before.open is False else datetime.now(UTC)
-            self._way = Way(open=False, since=since, reason=reason)
+            self._state = LinkState(open=False, since=since, reason=reason)
         if before.open is False:
             return
         _LOG.warning("%s is away, the agents go on without it: %s", self._what, reason)
@@ -99,11 +99,11 @@ class Line(ForkSafe):
     def unknown(self) -> None:
         """Say that another process looks after it."""
         with self._lock:
-            self._way = Way()
+            self._state = LinkState()
 
     def _tell(self) -> None:
         for listener in self._listeners:
             try:
-                listener(self._way)
+                listener(self._state)
             except Exception:  # noqa: BLE001 - the user's own
                 _LOG.exception("a callback on the connection failed")

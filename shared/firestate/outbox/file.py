@@ -17,9 +17,9 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from firestate.forking import ForkSafe
-from firestate.outbox.messages import Depth, Put, Waiting
-from firestate.outbox.sqlite import (
+from firestate.fork_safe_sqlite import ForkSafeSqlite
+from firestate.outbox.entries import NewEntry, OutboxDepth, PendingEntry
+from firestate.outbox.sql import (
     DEPTH,
     EVENTS,
     FORGET_EVENTS,
@@ -33,7 +33,7 @@ from firestate.outbox.sqlite import (
     SNAPSHOTS,
     WAITING,
     connect,
-    translated,
+    translated_outbox,
 )
 
 if TYPE_CHECKING:
@@ -47,67 +47,45 @@ _SHOWN = 2_000
 _MOST_REASON = 1_000  # characters: with them the note stays within its page, also in a full file
 
 
-class Outbox(ForkSafe):
+class Outbox(ForkSafeSqlite):
     """A file, or with the path None memory. Any number of threads, processes, and forks."""
 
     def __init__(self, path: Path | None, *, most_bytes: int) -> None:
         """Open the file, or make it; raise OutboxError where that cannot be done."""
-        super().__init__()
-        self.path = path
         self._name = str(path or "in memory")
         self._most_pages = max(most_bytes // PAGE_BYTES, 16)
-        self._begin()
-        with self._lock, translated(f"the outbox {self._name}"):
-            self._open()
+        super().__init__(path)
+        with self._lock, translated_outbox(f"the outbox {self._name}"):
+            self._opened = self._open()
 
-    def _begin(self) -> None:
+    def _new_locks(self) -> None:
         self._last = 0
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._tidying = threading.Lock()
-        self._opened: sqlite3.Connection | None = None
-        self._closed = False
 
     def _open(self) -> sqlite3.Connection:
         connection = connect(self.path)
         connection.executescript(SCHEMA)
         connection.execute(f"PRAGMA max_page_count = {self._most_pages}")
-        self._opened = connection
         return connection
 
-    @property
-    def _connection(self) -> sqlite3.Connection:
-        """What is open; only with the lock. In a child it is opened when it is first used."""
-        if self._opened is None and self._closed:
-            raise sqlite3.ProgrammingError("it was closed")
-        return self._opened or self._open()
-
     def before_fork(self) -> None:
-        """Close the file, with nobody inside."""
+        """Close the file, with nobody inside, nor tidying it by a connection of its own."""
         self._tidying.acquire()
-        self._lock.acquire()
-        if self.path is not None and self._opened is not None:
-            self._opened.close()
-            self._opened = None
+        super().before_fork()
 
     def after_fork_in_parent(self) -> None:
         """Let others in again; the first of them opens the file."""
-        self._lock.release()
+        super().after_fork_in_parent()
         self._tidying.release()
 
-    def after_fork(self) -> None:
-        """Begin anew; what was in memory is the parent's."""
-        self.leak(self._opened)
-        closed = self._closed
-        self._begin()
-        self._closed = closed
-
-    def put(self, message: Put) -> bool:
+    def put(self, message: NewEntry) -> bool:
         """Keep a message; False where a later snapshot of its session is there, and stays.
 
         Raises OutboxFullError where the bound is reached or the disk is full: nothing is kept.
         """
-        with self._lock, translated("the outbox", self._name):
+        with self._lock, translated_outbox("the outbox", self._name):
             # In the order of the calls also where the clock is set back.
             self._last = max(time.time_ns(), self._last + 1)
             try:
@@ -117,7 +95,7 @@ class Outbox(ForkSafe):
                     raise
                 return self._put(message)
 
-    def _put(self, message: Put) -> bool:
+    def _put(self, message: NewEntry) -> bool:
         if message.order is not None:
             values = (message.document, *message.order, self._last, message.agent, message.topic)
             return self._connection.execute(PUT_SNAPSHOT, (*values, message.data)).rowcount > 0
@@ -133,14 +111,14 @@ class Outbox(ForkSafe):
     def _forget_sent(self) -> int:
         return sum(self._connection.execute(each).rowcount for each in FORGET_SENT)
 
-    def waiting(self, limit: int) -> list[Waiting]:
+    def waiting(self, limit: int) -> list[PendingEntry]:
         """Give what waits, the oldest first."""
         return [
-            Waiting(seq, document, bool(snapshot), *rest)
+            PendingEntry(seq, document, bool(snapshot), *rest)
             for seq, document, snapshot, *rest in self._rows(WAITING, (limit,))
         ]
 
-    def data(self, wanted: Iterable[Waiting]) -> dict[int, bytes]:
+    def data(self, wanted: Iterable[PendingEntry]) -> dict[int, bytes]:
         """Give the bytes of messages by their `seq`; those replaced meanwhile are left out."""
         found = {}
         for each in wanted:
@@ -152,13 +130,18 @@ class Outbox(ForkSafe):
                 found[each.seq] = data
         return found
 
-    def confirm(self, sent: Iterable[Waiting]) -> None:
+    def confirm(self, sent: Iterable[PendingEntry]) -> None:
         """Note that messages have been sent. One that was replaced meanwhile waits on."""
         now = time.time()
         listed = list(sent)
         snapshots = [(now, each.document, each.seq) for each in listed if each.is_snapshot]
         events = [(now, each.seq) for each in listed if not each.is_snapshot]
-        with self._lock, translated("the outbox"), self._beyond_the_bound(), self._connection:
+        with (
+            self._lock,
+            translated_outbox("the outbox"),
+            self._beyond_the_bound(),
+            self._connection,
+        ):
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany(
                 "UPDATE snapshots SET sent_at = ? WHERE document = ? AND seq = ?", snapshots
@@ -192,10 +175,10 @@ class Outbox(ForkSafe):
         rows = self._rows(f"{SNAPSHOTS} AND document = ?", (document,))
         return rows[0][1] if rows else None
 
-    def depth(self) -> Depth:
+    def depth(self) -> OutboxDepth:
         """Give how much waits."""
         ((count, since),) = self._rows(DEPTH)
-        return Depth(count, since and since / 1e9, self.size())
+        return OutboxDepth(count, since and since / 1e9, self.size())
 
     def size(self) -> int:
         """Bytes in use, as the bound counts them."""
@@ -222,21 +205,13 @@ class Outbox(ForkSafe):
         self._rows(FORGET_EVENTS, (oldest, _KEPT_SENT))
         if self.path is None:
             return
-        with self._tidying, translated("the outbox"):
+        with self._tidying, translated_outbox("the outbox"):
             connection = connect(self.path)
             try:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             finally:
                 connection.close()
 
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._closed = True
-            if self._opened is not None:
-                self._opened.close()
-                self._opened = None
-
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with self._lock, translated("the outbox"):
+        with self._lock, translated_outbox("the outbox"):
             return self._connection.execute(statement, values).fetchall()

@@ -13,15 +13,15 @@ from pydantic_core import from_json, to_json
 
 from firestate.errors import FirestateError
 from firestate.forking import ForkSafe
-from firestate.outbox.lock import SendersLock
-from firestate.outbox.rounds import choose, rounds
+from firestate.outbox.batching import batches, next_batch
+from firestate.outbox.sender_lock import SenderLock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from firestate.outbox.connection import Line
+    from firestate.outbox.connection import Link
+    from firestate.outbox.entries import PendingEntry
     from firestate.outbox.file import Outbox
-    from firestate.outbox.messages import Waiting
 
 _LOG = logging.getLogger("firestate.outbox")
 _MOST_WAITING = 1_000
@@ -57,17 +57,17 @@ class Sender(ForkSafe):
         self,
         outbox: Outbox,
         destination: Destination,
-        line: Line,
+        link: Link,
         *,
         interval_seconds: float,
     ) -> None:
-        """Take where from and where to; `line` is told how it goes."""
+        """Take where from and where to; `link` is told how it goes."""
         super().__init__()
         self._outbox = outbox
         self._destination = destination
-        self._line = line
+        self._link = link
         self._interval_seconds = interval_seconds
-        self._lock = SendersLock(outbox.path)
+        self._lock = SenderLock(outbox.path)
         self._begin()
 
     def _begin(self) -> None:
@@ -134,7 +134,7 @@ class Sender(ForkSafe):
                 self._closing.wait(min(pause, _GATHER_SECONDS))
 
     def _failed(self, reason: str) -> float:
-        self._line.lost(reason)
+        self._link.lost(reason)
         self._note(reason)
         # What is wrong may be the outbox itself: this thread goes on all the same.
         with contextlib.suppress(FirestateError):
@@ -146,10 +146,10 @@ class Sender(ForkSafe):
         """Send what is due; give the seconds after which to look again."""
         self._appended.clear()
         if not self._lock.acquire():
-            self._line.unknown()
+            self._link.unknown()
             self._noted = _UNKNOWN
             return _LOOK_SECONDS
-        choice = choose(
+        choice = next_batch(
             self._outbox.waiting(_FIRST_AGAIN if self._pause else _MOST_WAITING),
             self._sent_at,
             time.monotonic(),
@@ -160,14 +160,14 @@ class Sender(ForkSafe):
         if choice.chosen:
             self._send(choice.chosen)
             self._pause = 0.0
-            self._line.back()
+            self._link.back()
             self._note(None)
             return 0.0
         return _LOOK_SECONDS if choice.again_in is None else min(choice.again_in, _LOOK_SECONDS)
 
-    def _send(self, chosen: list[Waiting]) -> None:
+    def _send(self, chosen: list[PendingEntry]) -> None:
         data = self._outbox.data(chosen)
-        for each_round in rounds(chosen):
+        for each_round in batches(chosen):
             for topic, listed in each_round.items():
                 # One that was replaced since then goes as its successor, which waits its second.
                 there = [each for each in listed if each.seq in data]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from firestate.ingest.quarantine import dead_letter
+from firestate.ingest.refusal import dead_letter
 from firestate.pipeline.quarantine import quarantine
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from firestate.pipeline.deliveries import Delivery, Report
+    from firestate.pipeline.deliveries import Delivery, StepReport
     from firestate.stores.protocol import Store
 
 
-def keep_dead_letter(store: Store, delivery: Delivery, now: datetime) -> Report:
+def keep_dead_letter(store: Store, delivery: Delivery, now: datetime) -> StepReport:
     """Keep the message under the topic that it was published to: `delivery` names that one.
 
     Its bytes may be perfectly good, and may even have been stored before the function failed:

@@ -32,7 +32,7 @@ def printable(value: object) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class StepReport:
     """What one call of a function did, for its log line. Never a payload."""
 
     outcome: Outcome

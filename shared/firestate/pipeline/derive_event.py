@@ -11,15 +11,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from firestate.counters.events import event_counts
+from firestate.counters.event_counts import event_counts
 from firestate.counters.ledger import shard_of
-from firestate.derive.agent_events import add_event
 from firestate.derive.memory import memory_document, parts_of
+from firestate.derive.memory_events import add_event
 from firestate.errors import ConflictError
 from firestate.ingest.outcomes import Outcome
-from firestate.pipeline.deliveries import Report
+from firestate.pipeline.deliveries import StepReport
 from firestate.pipeline.fold_memory import until_counted
-from firestate.pipeline.full_shards import where_it_fits
+from firestate.pipeline.shard_overflow import shard_with_room
 from firestate.schema.ids import memory_path, shard_path
 from firestate.stores.protocol import Add, Stored, Update, replacing
 
@@ -42,12 +42,12 @@ FIELDS = (
 """All of an event that deriving needs."""
 
 
-def derive_event(store: Store, event: Stored) -> Report:
+def derive_event(store: Store, event: Stored) -> StepReport:
     """Count `event`, read or brought by its trigger as it was created, unless it is counted."""
     source = (event.data["source_agent_type"], event.data["source_agent_id"])
     path = memory_path(*source)
 
-    def attempt() -> Report:
+    def attempt() -> StepReport:
         memory = store.read(path)
         rows, events = parts_of(memory.data if memory else None)
         if any(
@@ -55,7 +55,7 @@ def derive_event(store: Store, event: Stored) -> Report:
             for entry in events.recent
         ):
             # Among the newest that this memory has counted: no need to let a commit be refused.
-            return Report(Outcome.UNCHANGED, event.path)
+            return StepReport(Outcome.UNCHANGED, event.path)
         document = memory_document(*source, rows, add_event(events, event.data))
         counted = [
             Update(event.path, event.token, {"counted": True}),
@@ -63,15 +63,15 @@ def derive_event(store: Store, event: Stored) -> Report:
         ]
         counts = event_counts(event.data)
         try:
-            where_it_fits(
+            shard_with_room(
                 shard_of(event.path),
                 lambda shard: store.commit([*counted, Add(shard_path(shard), counts)]),
             )
         except ConflictError:
             current = store.read(event.path, ["counted"])
             if current is None or current.data.get("counted"):
-                return Report(Outcome.UNCHANGED, event.path)
+                return StepReport(Outcome.UNCHANGED, event.path)
             raise
-        return Report(Outcome.COUNTED, event.path)
+        return StepReport(Outcome.COUNTED, event.path)
 
     return until_counted(store, *source, attempt)

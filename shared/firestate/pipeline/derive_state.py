@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from firestate.counters.ledger import difference, is_newer, new_row, shard_of
 from firestate.derive.memory import memory_document, parts_of
-from firestate.derive.rows import RowsPart, fold_rows, replace_row
+from firestate.derive.memory_rows import RowsPart, fold_rows, replace_row
 from firestate.ingest.outcomes import Outcome
-from firestate.pipeline.deliveries import Report
+from firestate.pipeline.deliveries import StepReport
 from firestate.pipeline.fold_memory import next_change, until_counted
-from firestate.pipeline.full_shards import where_it_fits
+from firestate.pipeline.shard_overflow import shard_with_room
 from firestate.queries import ROWS_OF_AGENT
 from firestate.schema.ids import Identity, shard_path
 from firestate.stores.protocol import Add, Stored, Write, replacing
@@ -29,20 +29,20 @@ FIELDS = (*Identity._fields, "counted_version", "counted_at", "contribution")
 """All of a state that deriving needs."""
 
 
-def derive_state(store: Store, state: Stored) -> Report:
+def derive_state(store: Store, state: Stored) -> StepReport:
     """Count the contribution that `state` brings, unless its row has it, or a later one."""
     identity = Identity(*(state.data[name] for name in Identity._fields))
     version = tuple(state.data["counted_version"])
 
-    def attempt() -> Report:
+    def attempt() -> StepReport:
         row = store.read(identity.row_path)
         shown = ".".join(map(str, version))
         if not is_newer(row.data if row else None, version):
-            return Report(Outcome.UNCHANGED, identity.row_path, shown)
+            return StepReport(Outcome.UNCHANGED, identity.row_path, shown)
         writes = _replacement(store, identity, state, row)
         home = row.data["shard"] if row else shard_of(identity.session_id)
-        where_it_fits(home, lambda shard: store.commit(writes(shard)))
-        return Report(Outcome.COUNTED, identity.row_path, shown)
+        shard_with_room(home, lambda shard: store.commit(writes(shard)))
+        return StepReport(Outcome.COUNTED, identity.row_path, shown)
 
     return until_counted(store, identity.agent_type, identity.agent_id, attempt)
 

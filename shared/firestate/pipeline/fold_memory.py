@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from firestate.derive.agent_events import EventsPart, add_event
 from firestate.derive.memory import memory_document, parts_of
-from firestate.derive.rows import fold_rows
+from firestate.derive.memory_events import EventsPart, add_event
+from firestate.derive.memory_rows import fold_rows
 from firestate.errors import DamagedDocumentError
-from firestate.pipeline.contention import until_settled
+from firestate.pipeline.retry import retry_on_conflict
 from firestate.queries import BY_SOURCE, ROWS_OF_AGENT
 from firestate.schema.ids import memory_path
 from firestate.stores.protocol import Stored, replacing
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from firestate.counters.sums import Counts
-    from firestate.pipeline.deliveries import Report
+    from firestate.pipeline.deliveries import StepReport
     from firestate.stores.protocol import Store
 
 
 def until_counted(
-    store: Store, agent_type: str, agent_id: str, attempt: Callable[[], Report]
-) -> Report:
+    store: Store, agent_type: str, agent_id: str, attempt: Callable[[], StepReport]
+) -> StepReport:
     """Call `attempt` until it is settled; where it finds the agent's memory damaged, mend that.
 
     The report then says so. Raises DamagedDocumentError where folding anew does not help.
     """
     path = memory_path(agent_type, agent_id)
 
-    def guarded() -> Report:
+    def guarded() -> StepReport:
         with damage_named(path):
             return attempt()
 
     try:
-        return until_settled(path, guarded)
+        return retry_on_conflict(path, guarded)
     except DamagedDocumentError as error:
         fold_memory(store, agent_type, agent_id)
-        report = until_settled(path, guarded)
+        report = retry_on_conflict(path, guarded)
         return replace(report, detail=f"after a fold of all: {error}")
 
 
@@ -86,7 +86,7 @@ def fold_memory(store: Store, agent_type: str, agent_id: str) -> None:
             document["changes"] = next_change(memory)
             store.commit(replacing(memory, path, document))
 
-    until_settled(path, attempt)
+    retry_on_conflict(path, attempt)
 
 
 def next_change(memory: Stored | None) -> int:

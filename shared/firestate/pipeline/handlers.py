@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from firestate.errors import FieldProblem, InvalidMessageError
-from firestate.pipeline.deliveries import Delivery, Report, printable
+from firestate.pipeline.deliveries import Delivery, StepReport, printable
 from firestate.pipeline.logs import logged
 from firestate.pipeline.wiring import project, roll_up, store
 
@@ -54,7 +54,7 @@ def on_state_written(event: CloudEvent) -> None:
     from firestate.pipeline.derive_state import FIELDS, derive_state
     from firestate.stores.firestore_event import changed_document
 
-    def work() -> Report:
+    def work() -> StepReport:
         state = changed_document(_protobuf(event), FIELDS)
         return derive_state(store(), state) if state else _removed()
 
@@ -66,7 +66,7 @@ def on_event_created(event: CloudEvent) -> None:
     from firestate.pipeline.derive_event import FIELDS, derive_event
     from firestate.stores.firestore_event import changed_document
 
-    def work() -> Report:
+    def work() -> StepReport:
         created = changed_document(_protobuf(event), FIELDS)
         return derive_event(store(), created) if created else _removed()
 
@@ -77,7 +77,7 @@ def on_counters_changed(event: CloudEvent) -> None:
     """Roll up after a shard or the controls were written."""
     from firestate.stores.firestore_event import changed_document
 
-    def work() -> Report:
+    def work() -> StepReport:
         changed = changed_document(_protobuf(event), ())
         return roll_up().wake(changed.updated_at if changed else None)
 
@@ -144,7 +144,7 @@ def _raw(data: Any) -> bytes:  # noqa: ANN401 - whatever the request's body held
 
 
 def _log(
-    function: str, event: CloudEvent, delivery: Delivery | None, work: Callable[[], Report]
+    function: str, event: CloudEvent, delivery: Delivery | None, work: Callable[[], StepReport]
 ) -> None:
     try:
         logged(
@@ -165,10 +165,10 @@ def _loaded() -> None:
         gc.enable()
 
 
-def _removed() -> Report:
+def _removed() -> StepReport:
     from firestate.ingest.outcomes import Outcome
 
-    return Report(Outcome.IGNORED)
+    return StepReport(Outcome.IGNORED)
 
 
 def _now() -> datetime:

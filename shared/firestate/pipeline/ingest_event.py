@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from firestate.errors import ExistsError, FieldProblem, InvalidMessageError, RefusedError
 from firestate.ingest.events import HEAD, decide_known_event, event_creation, may_be_expired
 from firestate.ingest.outcomes import Outcome
-from firestate.pipeline.contention import until_settled
-from firestate.pipeline.deliveries import Delivery, Report
+from firestate.pipeline.deliveries import Delivery, StepReport
 from firestate.pipeline.quarantine import quarantine
+from firestate.pipeline.retry import retry_on_conflict
 from firestate.schema.messages import EventMessage, parse_event_message
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from firestate.stores.protocol import Store
 
 
-def ingest_event(store: Store, delivery: Delivery, now: datetime) -> Report:
+def ingest_event(store: Store, delivery: Delivery, now: datetime) -> StepReport:
     """Store the event, unless it is there already.
 
     It is created without looking first, which costs one write; only a refusal is looked into.
@@ -26,7 +26,7 @@ def ingest_event(store: Store, delivery: Delivery, now: datetime) -> Report:
     try:
         message = parse_event_message(delivery.data)
         try:
-            return Report(_store_event(store, message, now), message.path)
+            return StepReport(_store_event(store, message, now), message.path)
         except RefusedError as error:
             raise InvalidMessageError("store", [FieldProblem("event", str(error))]) from error
     except InvalidMessageError as error:
@@ -47,4 +47,4 @@ def _store_event(store: Store, message: EventMessage, now: datetime) -> Outcome:
             return decide_known_event(known, message)
         return Outcome.STORED
 
-    return until_settled(message.path, attempt)
+    return retry_on_conflict(message.path, attempt)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from firestate.errors import FieldProblem, InvalidMessageError, RefusedError
 from firestate.ingest.states import HEAD, decide_state, may_be_removed
-from firestate.pipeline.contention import until_settled
-from firestate.pipeline.deliveries import Delivery, Report
+from firestate.pipeline.deliveries import Delivery, StepReport
 from firestate.pipeline.quarantine import quarantine
+from firestate.pipeline.retry import retry_on_conflict
 from firestate.schema.messages import parse_state_message
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from firestate.stores.protocol import Store
 
 
-def ingest_state(store: Store, delivery: Delivery, now: datetime) -> Report:
+def ingest_state(store: Store, delivery: Delivery, now: datetime) -> StepReport:
     """Store the state, or find that it need not or must not be stored.
 
     A crash before the commit leaves nothing, one after it is followed by a redelivery that finds
@@ -27,7 +27,7 @@ def ingest_state(store: Store, delivery: Delivery, now: datetime) -> Report:
         message = parse_state_message(delivery.data)
         path = message.identity.state_path
 
-        def attempt() -> Report:
+        def attempt() -> StepReport:
             head = store.read(path, HEAD)
             row = None
             if head is None and may_be_removed(message, now):
@@ -36,10 +36,10 @@ def ingest_state(store: Store, delivery: Delivery, now: datetime) -> Report:
             if decision.write is not None:
                 store.commit([decision.write])
             version = f"{message.epoch}.{message.revision}"
-            return Report(decision.outcome, path, version)
+            return StepReport(decision.outcome, path, version)
 
         try:
-            return until_settled(path, attempt)
+            return retry_on_conflict(path, attempt)
         except RefusedError as error:
             # Never to be seen, since the schema refuses it first; but it must not loop either.
             raise InvalidMessageError("store", [FieldProblem("state", str(error))]) from error

@@ -19,7 +19,7 @@ from firestate.ingest.outcomes import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from firestate.pipeline.deliveries import Report
+    from firestate.pipeline.deliveries import StepReport
 
 _MOST_FRAMES = 8
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
@@ -27,12 +27,12 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2
 
 def logged(
     function: str,
-    work: Callable[[], Report],
+    work: Callable[[], StepReport],
     *,
     project: str | None = None,
     traceparent: str | None = None,
     message_id: str = "",
-) -> Report:
+) -> StepReport:
     """Do `work` and log one line about it, whether it succeeds or raises."""
     started = time.monotonic()
     line: dict[str, object] = {"function": function, "message_id": message_id}

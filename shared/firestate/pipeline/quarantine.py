@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from firestate.errors import ConflictError
 from firestate.ingest.outcomes import Outcome
-from firestate.ingest.quarantine import ON_REFUSAL, parts, quarantine_creation, refused_again
+from firestate.ingest.refusal import ON_REFUSAL, parts, quarantine_creation, refused_again
 from firestate.limits import QUARANTINE_COMMIT_PARTS
-from firestate.pipeline.contention import until_settled
-from firestate.pipeline.deliveries import Delivery, Report
+from firestate.pipeline.deliveries import Delivery, StepReport
+from firestate.pipeline.retry import retry_on_conflict
 from firestate.queries import PARTS_OF_KEPT
 from firestate.stores.protocol import Create, Stored, Update
 
@@ -30,7 +30,7 @@ _MARK = "whole"
 
 def quarantine(
     store: Store, delivery: Delivery, error: InvalidMessageError, now: datetime
-) -> Report:
+) -> StepReport:
     """Keep the message with its errors; the same message again only raises its count."""
     topic, data = delivery.topic, delivery.data
     creation = quarantine_creation(topic, data, delivery.attributes, error, now)
@@ -41,14 +41,14 @@ def quarantine(
             store.commit([refused_again(known, error, now)])
             return
         # Those that are there are left by a crash, or by somebody who removed the document alone.
-        there = parts_of(store, creation.path)
+        there = quarantine_parts(store, creation.path)
         paths = {part.path for part in there}
         new = [Create(p, {"data": each}) for p, each in parts(topic, data) if p not in paths]
         last = len(new) - QUARANTINE_COMMIT_PARTS
         if last > 0:
             for start in range(0, last, QUARANTINE_COMMIT_PARTS):
                 store.commit(new[start : min(start + QUARANTINE_COMMIT_PARTS, last)])
-            there = parts_of(store, creation.path)
+            there = quarantine_parts(store, creation.path)
             new = new[last:]
             whole = {path for path, _ in parts(topic, data)}
             if {part.path for part in there} | {part.path for part in new} < whole:
@@ -57,10 +57,10 @@ def quarantine(
         held = [Update(part.path, part.token, {_MARK: True}) for part in there]
         store.commit([creation, *new, *held])
 
-    until_settled(creation.path, attempt)
-    return Report(Outcome.QUARANTINED, creation.path, detail=error.code)
+    retry_on_conflict(creation.path, attempt)
+    return StepReport(Outcome.QUARANTINED, creation.path, detail=error.code)
 
 
-def parts_of(store: Store, path: str) -> list[Stored]:
+def quarantine_parts(store: Store, path: str) -> list[Stored]:
     """Give the parts that are there of a document of the quarantine, without their bytes."""
     return list(store.query(PARTS_OF_KEPT.query(under=path, fields=[_MARK])))

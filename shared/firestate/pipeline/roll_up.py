@@ -32,8 +32,8 @@ from firestate.counters.totals import global_document
 from firestate.errors import ConflictError
 from firestate.ingest.outcomes import Outcome
 from firestate.limits import FOLD_INTERVAL_SECONDS
-from firestate.pipeline.contention import until_settled
-from firestate.pipeline.deliveries import Report
+from firestate.pipeline.deliveries import StepReport
+from firestate.pipeline.retry import retry_on_conflict
 from firestate.queries import SHARDS
 from firestate.schema.ids import CONTROLS, GLOBAL_CONFIG
 from firestate.stores.protocol import Stored, changed_fields, replacing
@@ -72,7 +72,7 @@ class RollUp:
         self.shards: list[Stored] = []
         """The shards as the last fold has read them."""
 
-    def wake(self, changed_at: datetime | None = None) -> Report:
+    def wake(self, changed_at: datetime | None = None) -> StepReport:
         """Fold, unless a wake for a later change is about to, or this change has been folded.
 
         `changed_at` is when the change was committed, by the store's clock; a change without one
@@ -87,14 +87,14 @@ class RollUp:
                 if not self._take_turn(
                     lambda: self._folded_until < changed_at >= self._latest_waiting
                 ):
-                    return Report(Outcome.MERGED, GLOBAL_CONFIG)
+                    return StepReport(Outcome.MERGED, GLOBAL_CONFIG)
             finally:
                 # Before the shards are read: who comes from here on must fold for himself.
                 if self._latest_waiting == changed_at:
                     self._latest_waiting = _LONG_AGO
         return self._fold({}, changed_at)
 
-    def fold(self, metrics: Mapping[str, Any] | None = None) -> Report:
+    def fold(self, metrics: Mapping[str, Any] | None = None) -> StepReport:
         """Fold now, with `metrics` set in `system_metrics` beside: what the sweep has counted."""
         with self._turn:
             self._take_turn(lambda: True)
@@ -115,19 +115,19 @@ class RollUp:
                 return True
         return False
 
-    def _fold(self, metrics: Mapping[str, Any], until: datetime | None) -> Report:
+    def _fold(self, metrics: Mapping[str, Any], until: datetime | None) -> StepReport:
         try:
-            return until_settled(GLOBAL_CONFIG, lambda: self._attempt(metrics, until))
+            return retry_on_conflict(GLOBAL_CONFIG, lambda: self._attempt(metrics, until))
         finally:
             with self._turn:
                 self._folding = False
                 self._turn.notify_all()
 
-    def _attempt(self, metrics: Mapping[str, Any], until: datetime | None) -> Report:
+    def _attempt(self, metrics: Mapping[str, Any], until: datetime | None) -> StepReport:
         if not self._recalled:
             self._recall()
             if until is not None and until <= self._folded_until:
-                return Report(Outcome.MERGED, GLOBAL_CONFIG)
+                return StepReport(Outcome.MERGED, GLOBAL_CONFIG)
             time.sleep(max(self._next_at - time.monotonic(), 0))
         # Also a fold that finds nothing to write reads all shards: a second from here on.
         self._next_at = time.monotonic() + self._interval_seconds
@@ -168,14 +168,14 @@ class RollUp:
 
     def _write(
         self, stored: Mapping[str, Any], document: dict[str, Any], read_at: datetime
-    ) -> Report:
+    ) -> StepReport:
         if not changed_fields(stored, document):
             # As it was when this process wrote it. Another one may have written since, and what
             # that had counted may be taken back by now: only the token tells.
             latest = self._store.read(GLOBAL_CONFIG, ["system_version"])
             if latest is None or latest.token != (self._written and self._written.token):
                 raise ConflictError(f"{GLOBAL_CONFIG}: was folded by another process")
-            return Report(Outcome.UNCHANGED, GLOBAL_CONFIG)
+            return StepReport(Outcome.UNCHANGED, GLOBAL_CONFIG)
         document["last_updated"] = self._now()
         document["system_metrics"]["folded_at"] = read_at
         written_at = self._store.commit(replacing(self._written, GLOBAL_CONFIG, document))
@@ -184,4 +184,4 @@ class RollUp:
         # would lose each race against one that is woken all the time.
         jitter = random.uniform(1, _MOST_JITTER)  # noqa: S311 - a wait, no secret
         self._next_at = time.monotonic() + self._interval_seconds * jitter
-        return Report(Outcome.FOLDED, GLOBAL_CONFIG)
+        return StepReport(Outcome.FOLDED, GLOBAL_CONFIG)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from firestate.counters.sums import Counts, subtracted
 from firestate.counters.totals import sum_of_shards
-from firestate.pipeline.full_shards import where_it_fits
+from firestate.pipeline.shard_overflow import shard_with_room
 from firestate.queries import ALL_MEMORIES, ALL_ROWS, SHARDS
 from firestate.schema.ids import SYSTEM, shard_path
 from firestate.stores.protocol import Add, Create, Update
@@ -57,7 +57,7 @@ def repair_shards(store: Store, drift: Counts, last_repair: Stored | None) -> No
         else Update(REPAIRS, last_repair.token, note | {"number": _next(last_repair)})
     )
     stamped = [("sessions", name) for name in drift.get("sessions", {})]
-    where_it_fits(0, lambda shard: store.commit([claim, Add(shard_path(shard), drift, stamped)]))
+    shard_with_room(0, lambda shard: store.commit([claim, Add(shard_path(shard), drift, stamped)]))
 
 
 def _next(last_repair: Stored) -> int:

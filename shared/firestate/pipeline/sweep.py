@@ -14,7 +14,7 @@ from firestate.counters.totals import ended_sessions
 from firestate.errors import ConflictError, StoreError
 from firestate.ingest.outcomes import Outcome
 from firestate.limits import STALE_AFTER
-from firestate.pipeline.deliveries import Report
+from firestate.pipeline.deliveries import StepReport
 from firestate.pipeline.shard_audit import cheap_audit
 from firestate.queries import CURRENT_STATUSES, KEPT, STALE
 from firestate.stores.protocol import Remove
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _EVERY_MINUTES = 15
 
 
-def sweep(store: Store, roll_up: RollUp, now: datetime) -> Report:
+def sweep(store: Store, roll_up: RollUp, now: datetime) -> StepReport:
     """Do all of the above; each part can be run twice, or not at all, without harm."""
     swept_at = store.now()
     try:
@@ -44,7 +44,7 @@ def sweep(store: Store, roll_up: RollUp, now: datetime) -> Report:
     detail += f", compacted {_compact(store, roll_up.shards)}"
     if now.minute < _EVERY_MINUTES:
         detail += f", audit: {cheap_audit(store)}"
-    return Report(Outcome.SWEPT, detail=detail)
+    return StepReport(Outcome.SWEPT, detail=detail)
 
 
 def swept_figures(store: Store, at: datetime) -> dict[str, int]:

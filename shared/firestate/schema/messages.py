@@ -21,10 +21,10 @@ from firestate.limits import (
     MAX_STATE_BYTES,
     MAX_VALUES,
 )
-from firestate.schema.fields import AgentType, Flag, Id, MapProblemsError, UtcTime
+from firestate.schema.field_types import AgentType, Flag, Id, MapProblemsError, UtcTime
 from firestate.schema.ids import Identity, event_path
 from firestate.schema.models import AgentState, CoordinationEvent, Model
-from firestate.schema.reading import bounds_problem, half_pairs_in, parse_json
+from firestate.schema.strict_json import bounds_problem, half_pairs_in, parse_json
 from firestate.schema.upgrades import MESSAGE_VERSION, upgrade_message
 from firestate.schema.values import digest, extent, stored_size
 

@@ -22,7 +22,7 @@ from pydantic import (
 
 from firestate.limits import MAX_DURATION_SECONDS, MAX_FIELDS
 from firestate.schema.enums import AgentStatus, CoordinationEventType, TaskStatus
-from firestate.schema.fields import (
+from firestate.schema.field_types import (
     AgentType,
     Count,
     Flag,

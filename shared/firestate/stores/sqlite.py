@@ -7,19 +7,17 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from firestate.errors import DamagedDocumentError
+from firestate.stores.ordering import matches, number_in, sort_key
 from firestate.stores.protocol import Create, Query, Snapshot, Stored, Update, Write
 from firestate.stores.sqlite_file import SqliteFile
 from firestate.stores.sqlite_triggers import Rule, TriggerQueue
 from firestate.stores.sqlite_values import (
     check,
-    check_size,
+    check_document_size,
     decode,
     encode,
-    matches,
     microseconds,
-    number_in,
-    sort_key,
-    time_of,
+    time_from_microseconds,
 )
 from firestate.stores.sqlite_writes import applied
 
@@ -92,7 +90,7 @@ class SqliteStore:
         with self._file.transaction(", ".join(write.path for write in writes)) as at:
             for write in writes:
                 self._write(write, at)
-        return time_of(at)
+        return time_from_microseconds(at)
 
     def query(self, query: Query, *, at: datetime | None = None) -> Iterator[Stored]:
         """Give the documents found one by one, in bounded memory, all as of one time."""
@@ -106,7 +104,7 @@ class SqliteStore:
 
     def snapshot(self, query: Query) -> Snapshot:
         """Give the documents found and the time as of which they were so."""
-        at = time_of(self._file.last())
+        at = time_from_microseconds(self._file.last())
         return Snapshot(list(self.query(query, at=at)), at)
 
     def total(self, query: Query, *, at: datetime | None = None) -> dict[str, int]:
@@ -122,7 +120,7 @@ class SqliteStore:
     def now(self) -> datetime:
         """Give the store's own present; every later commit has a later time."""
         with self._file.transaction("the clock") as at:
-            return time_of(at)
+            return time_from_microseconds(at)
 
     def _all(self, query: Query, at: int) -> Iterator[Stored]:
         kind = query.collection.rpartition("/")[2]
@@ -146,7 +144,7 @@ class SqliteStore:
             return
         rows = self._file.execute(_ONE, (write.path,))
         known = _stored(rows[0]) if rows else None
-        after = applied(write, known, time_of(at))
+        after = applied(write, known, time_from_microseconds(at))
         if after is None:
             self._keep_past(write.path, at, rows[0][2])
             self._file.execute("DELETE FROM documents WHERE path = ?", (write.path,))
@@ -157,7 +155,7 @@ class SqliteStore:
         text = encode(data)
         if text == before:
             return  # what changes nothing keeps the document's time, and sets nothing off
-        check_size(path, data, text)
+        check_document_size(path, data, text)
         if before is None:
             self._file.execute(
                 "INSERT INTO documents (path, kind, updated_at, data) VALUES (?, ?, ?, ?)",
@@ -195,7 +193,7 @@ def _stored(row: tuple[Any, ...], fields: Sequence[str] | None = None) -> Stored
     except ValueError as error:
         message = f"{path} is damaged: {error}"
         raise DamagedDocumentError(message) from error
-    time = time_of(updated_at)
+    time = time_from_microseconds(updated_at)
     return _masked(Stored(path, data, time, time), fields)
 
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from firestate.errors import ConfigurationError, UnavailableError
-from firestate.forking import ForkSafe
-from firestate.stores.sqlite_schema import prepare, translated
+from firestate.fork_safe_sqlite import ForkSafeSqlite
+from firestate.stores.sqlite_schema import prepare, translated_sqlite
 from firestate.stores.sqlite_values import microseconds
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _FORGET_EVERY = 500
 _FORGET_AFTER = 16_000_000
 
 
-class SqliteFile(ForkSafe):
+class SqliteFile(ForkSafeSqlite):
     """One connection, used by one thread at a time."""
 
     def __init__(self, path: Path | None, clock: Callable[[], datetime] | None = None) -> None:
@@ -32,23 +32,19 @@ class SqliteFile(ForkSafe):
 
         Raises ConfigurationError for a file that is none of Firestate's, or cannot be opened.
         """
-        super().__init__()
+        super().__init__(path)
         self._clock = clock or (lambda: datetime.now(UTC))
-        self._lock = threading.RLock()
-        self._closed = False
         self.remembered = 0  # characters that went into the past since some of it was forgotten
         self._commits = 0
-        self._path = path
-        self._opened: sqlite3.Connection | None = None
         try:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-            self._open()
+            connection = self._connection
         except (OSError, sqlite3.Error) as error:
             message = f"{path} cannot be opened: {error}"
             raise ConfigurationError(message) from error
         try:
-            prepare(self._connection)
+            prepare(connection)
             # A process that does not live long comes to no other moment for it.
             if self._past_to_forget(microseconds(self._clock())):
                 with self.transaction("the local engine's file") as now:
@@ -60,50 +56,21 @@ class SqliteFile(ForkSafe):
                 raise ConfigurationError(message) from error
             raise
 
+    def _new_locks(self) -> None:
+        self._lock = threading.RLock()
+
     def _open(self) -> sqlite3.Connection:
-        self._opened = sqlite3.connect(
-            ":memory:" if self._path is None else self._path,
+        return sqlite3.connect(
+            ":memory:" if self.path is None else self.path,
             timeout=_BUSY_SECONDS,
             isolation_level=None,  # transactions are begun where they are meant
             check_same_thread=False,
         )
-        return self._opened
-
-    @property
-    def _connection(self) -> sqlite3.Connection:
-        if self._opened is None and self._closed:
-            raise sqlite3.ProgrammingError("it was closed")
-        return self._opened or self._open()
-
-    def close(self) -> None:
-        """Close the file, after what another thread does with it: SQLite would crash."""
-        with self._lock:
-            self._closed = True
-            if self._opened is not None:
-                self._opened.close()
-                self._opened = None
-
-    def before_fork(self) -> None:
-        """Close the file, with nobody inside; memory stays as it is."""
-        self._lock.acquire()
-        if self._path is not None and self._opened is not None:
-            self._opened.close()
-            self._opened = None
-
-    def after_fork_in_parent(self) -> None:
-        """Let others in again; the first of them opens the file."""
-        self._lock.release()
-
-    def after_fork(self) -> None:
-        """Let this thread in, the only one there is; it opens the file when it needs it."""
-        self.leak(self._opened)
-        self._lock = threading.RLock()
-        self._opened = None
 
     @contextmanager
     def transaction(self, what: str) -> Iterator[int]:
         """Do what is inside in one transaction; give its time, later than any before."""
-        with self._lock, translated(what):
+        with self._lock, translated_sqlite(what):
             try:
                 # Writers of other processes are kept out from here on, so that what is read
                 # inside is still so when it is written.
@@ -132,7 +99,7 @@ class SqliteFile(ForkSafe):
         `what` names in an error what was read or written. Raises ExistsError for a document that
         is there already, UnavailableError where trying again may help.
         """
-        with self._lock, translated(what):
+        with self._lock, translated_sqlite(what):
             return self._connection.execute(statement, values).fetchall()
 
     def last(self) -> int:

@@ -103,7 +103,7 @@ def _log_ahead(connection: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def translated(what: str) -> Iterator[None]:
+def translated_sqlite(what: str) -> Iterator[None]:
     """Turn SQLite's errors into ours, naming what was read or written."""
     try:
         yield

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from firestate.stores.protocol import Stored
-from firestate.stores.sqlite_values import decode, encode, microseconds, time_of
+from firestate.stores.sqlite_values import decode, encode, microseconds, time_from_microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -80,7 +80,7 @@ class TriggerQueue:
         )
         triggers = []
         for number, function, path, updated_at, data, tries in rows:
-            at = time_of(updated_at)
+            at = time_from_microseconds(updated_at)
             try:
                 document = Stored(path, decode(data), at, at)
             except ValueError as error:

@@ -1,4 +1,4 @@
-"""Documents as text in SQLite, and how their values compare: as Firestore has it.
+"""Documents as text in SQLite, with all that Firestore would refuse refused.
 
 JSON, in which a time and bytes are objects with one reserved key. A user's map cannot hold such a
 key, since Firestore refuses it too.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import math
-import operator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +23,7 @@ from firestate.limits import (
 from firestate.schema.values import problems_of, stored_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
-
-    from firestate.stores.protocol import Where
+    from collections.abc import Collection, Mapping
 
 _TIME, _BYTES = "__time__", "__bytes__"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,22 +34,13 @@ _DOCUMENT_OVERHEAD = 32
 _SHORT_KEY = MAX_KEY_BYTES // 4
 _PLAIN = frozenset({str, bool, type(None), datetime})
 
-_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
-    "==": operator.eq,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
-_NOTHING = object()
-
 
 def microseconds(time: datetime) -> int:
     """Whole microseconds since 1970: how SQLite keeps a time."""
     return (time - _EPOCH) // _MICROSECOND
 
 
-def time_of(microseconds: int) -> datetime:
+def time_from_microseconds(microseconds: int) -> datetime:
     """Give the time again."""
     return _EPOCH + timedelta(microseconds=microseconds)
 
@@ -85,7 +73,7 @@ def check(path: str, data: Mapping[str, Any]) -> None:
             raise RefusedError(message)
 
 
-def check_size(path: str, data: Mapping[str, Any], text: str) -> None:
+def check_document_size(path: str, data: Mapping[str, Any], text: str) -> None:
     """Raise RefusedError for a document of more than 1 MiB, as Firestore counts."""
     try:
         length = len(text.encode())
@@ -137,74 +125,6 @@ def _is_fine_number(value: object) -> bool:
     return type(value) is float and math.isfinite(value)
 
 
-def matches(data: Mapping[str, Any], where: Iterable[Where]) -> bool:
-    """Whether a document meets all conditions; a field that is not there meets none."""
-    return all(_meets(field_of(data, each.field), each) for each in where)
-
-
-def field_of(data: Mapping[str, Any], dotted: str) -> Any:  # noqa: ANN401 - anything stored
-    """Give the value of a (dotted) field, or a mark that compares with nothing."""
-    value: Any = data
-    for name in dotted.split("."):
-        if not isinstance(value, dict) or name not in value:
-            return _NOTHING
-        value = value[name]
-    return value
-
-
-def number_in(data: Mapping[str, Any], dotted: str) -> int | float:
-    """Give the number in a (dotted) field; 0 for anything else, as Firestore's sums have it."""
-    value = field_of(data, dotted)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else 0
-
-
-def sort_key(data: Mapping[str, Any], dotted: str) -> tuple[int, Any] | None:
-    """Give what a document is ordered by; None where the field is not there."""
-    value = field_of(data, dotted)
-    return None if value is _NOTHING else (_rank(value), _comparable(value))
-
-
-def _meets(value: Any, condition: Where) -> bool:  # noqa: ANN401 - anything stored
-    if value is _NOTHING:
-        return False
-    if condition.operator == "in":
-        return any(_same_kind(value, each) and value == each for each in condition.value)
-    compare = _COMPARISONS[condition.operator]
-    return _same_kind(value, condition.value) and compare(
-        _comparable(value), _comparable(condition.value)
-    )
-
-
-def _same_kind(one: Any, other: Any) -> bool:  # noqa: ANN401 - anything stored
-    return _rank(one) == _rank(other)
-
-
-# https://firebase.google.com/docs/firestore/manage-data/data-types#value_type_ordering
-def _rank(value: Any) -> int:  # noqa: ANN401 - anything stored
-    match value:
-        case None:
-            return 0
-        case bool():
-            return 1
-        case int() | float():
-            return 2
-        case datetime():
-            return 3
-        case str():
-            return 4
-        case bytes():
-            return 5
-        case list():
-            return 6
-        case _:
-            return 7
-
-
-def _comparable(value: Any) -> Any:  # noqa: ANN401 - anything stored
-    # Lists and maps are never ordered by here; their text makes the order total all the same.
-    return encode({"": value}) if value is None or isinstance(value, list | dict) else value
-
-
 def _tagged(value: object) -> dict[str, Any]:
     if isinstance(value, datetime):
         return {_TIME: microseconds(value)}
@@ -217,7 +137,7 @@ def _tagged(value: object) -> dict[str, Any]:
 def _untagged(found: dict[str, Any]) -> Any:  # noqa: ANN401 - a map, a time, or bytes
     if len(found) == 1:
         if _TIME in found:
-            return time_of(found[_TIME])
+            return time_from_microseconds(found[_TIME])
         if _BYTES in found:
             return base64.b64decode(found[_BYTES])
     return found

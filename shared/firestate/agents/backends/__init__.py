@@ -1,0 +1,1 @@
+"""What a StateManager works on: the cloud, or the local engine."""

@@ -1,0 +1,41 @@
+"""What a StateManager works on: somewhere to send to, a store to read, changes to be told of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from firestate.agents.backends.document_watch import Watch
+    from firestate.outbox.connection import Link
+    from firestate.stores.protocol import Store
+
+
+class Backend(Protocol):
+    """The cloud, or the local engine."""
+
+    is_near: bool
+    """Whether a read is one of this machine: then the caller's own thread does it."""
+    publishing: Link
+    reading: Link
+
+    def send(self, topic: str, messages: Sequence[bytes]) -> None:
+        """Send messages in this order; raise a FirestateError where they may not have arrived."""
+        ...
+
+    def store(self) -> Store:
+        """Give what to read from."""
+        ...
+
+    def broken(self, reason: str) -> None:
+        """Say that a read failed: the way is closed until it is found open again."""
+        ...
+
+    def watch(self, watch: Watch) -> None:
+        """Tell `watch` what there is and what changes, from now on."""
+        ...
+
+    def close(self) -> None:
+        """End all threads and connections."""
+        ...

@@ -1,0 +1,135 @@
+"""The cloud as agents use it: Pub/Sub to publish, Firestore to read and to watch.
+
+Whatever fails is thrown away, connection and all, and made anew at the next try: a connection that
+hangs is never waited for. No call here is made on an agent's own thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.api_core import exceptions as gcp
+from google.auth import exceptions as auth
+from google.pubsub_v1 import PublishRequest, PubsubMessage
+
+from firestate.agents.backends.grpc_channels import firestore_client, publisher_client
+from firestate.agents.backends.listen_stream import ListenStream
+from firestate.errors import ConfigurationError, UnavailableError
+from firestate.forking import ForkSafe
+from firestate.outbox.connection import Link
+from firestate.stores.firestore import FirestoreStore
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from firestate.agents.backends.document_watch import Watch
+
+_Request: Any = PublishRequest.pb()
+_Message: Any = PubsubMessage.pb()
+_SEND_SECONDS = 3.0
+_READ_SECONDS = 30.0
+_SLOWEST_BYTES_A_SECOND = 1_000_000
+
+
+class CloudBackend(ForkSafe):
+    """A project of Google Cloud, or the emulators that the environment names."""
+
+    is_near = False
+
+    def __init__(self, project: str) -> None:
+        """Connect to nothing yet."""
+        super().__init__()
+        self._project = project
+        self.publishing = Link("Pub/Sub")
+        self.reading = Link("Firestore")
+        self._watches: list[Watch] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._publisher: Any = None
+        self._store: FirestoreStore | None = None
+        self._stream: ListenStream | None = None
+
+    def after_fork(self) -> None:
+        """Leave the connections to the parent; the child's are made when they are needed."""
+        self.leak((self._publisher, self._store, self._stream))
+        self._begin()
+
+    def send(self, topic: str, messages: Sequence[bytes]) -> None:
+        """Publish them in one request.
+
+        Raises UnavailableError where that failed for now, ConfigurationError where it will go on
+        failing until somebody does something.
+        """
+        try:
+            if self._publisher is None:
+                self._publisher = publisher_client()
+            path = f"projects/{self._project}/topics/{topic}"
+            size = sum(map(len, messages))
+            # Plain protobuf: the client's own message types take fifty times as long to make, and
+            # the agents' threads wait meanwhile.
+            bare = _Request(topic=path, messages=[_Message(data=data) for data in messages])
+            self._publisher.publish(
+                PublishRequest.wrap(bare),
+                timeout=_SEND_SECONDS + size / _SLOWEST_BYTES_A_SECOND,
+                retry=None,
+            )
+        except auth.GoogleAuthError as error:
+            self._publisher = None
+            raise ConfigurationError(f"no credentials for Google Cloud: {error}") from error
+        except (gcp.NotFound, gcp.Forbidden, gcp.Unauthorized, gcp.BadRequest) as error:
+            raise ConfigurationError(f"Pub/Sub takes nothing for {path}: {error}") from error
+        except (gcp.GoogleAPICallError, gcp.RetryError, grpc.RpcError, ValueError) as error:
+            # ValueError: the channel was closed by a fork of another thread.
+            self._publisher = None
+            raise UnavailableError(f"Pub/Sub cannot be reached: {error}") from error
+
+    def store(self) -> FirestoreStore:
+        """Give a store whose reads end some time or other; raise ConfigurationError."""
+        self._follow()
+        with self._lock:
+            if self._store is None:
+                try:
+                    client = firestore_client(self._project)
+                except auth.GoogleAuthError as error:
+                    raise ConfigurationError(f"no credentials for Google Cloud: {error}") from error
+                self._store = FirestoreStore(client, timeout_seconds=_READ_SECONDS)
+            return self._store
+
+    def broken(self, reason: str) -> None:
+        """Drop the store's connection; the stream tells when there is a way again.
+
+        Other reads that are under way on it end with it: their threads are wanted.
+        """
+        with self._lock:
+            store, self._store = self._store, None
+        if store is not None:
+            store.close()
+        self.reading.lost(reason)
+        if self._stream is not None:
+            self._stream.restart()
+
+    def watch(self, watch: Watch) -> None:
+        """Watch it on the one stream of this process."""
+        with self._lock:
+            self._watches = [each for each in self._watches if not each.is_over] + [watch]
+            if self._stream is not None:
+                self._stream.add(watch)
+                return
+        self._follow()
+
+    def _follow(self) -> None:
+        """Open the stream, which a child of a fork has none of."""
+        with self._lock:
+            if self._stream is None and self._watches:
+                self._stream = ListenStream(self._project, self.reading)
+                for each in self._watches:
+                    self._stream.add(each)
+
+    def close(self) -> None:
+        """End the stream; other connections end with the process."""
+        if self._stream is not None:
+            self._stream.close()

@@ -1,0 +1,92 @@
+"""Reads that nobody waits for: done in the background, as soon as the store can be read."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+from firestate.agents.reading.answers import Document, Lookup, ReadRequest
+from firestate.forking import ForkSafe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from firestate.agents.backends.backend import Backend
+    from firestate.agents.reading.store_reader import StoreReader
+
+    Done = Callable[[list[Document]], None]
+
+_LOG = logging.getLogger("firestate.agents")
+_LOOK_SECONDS, _MOST_PAUSE = 0.2, 5.0
+
+
+class BackgroundReads(ForkSafe):
+    """Reads documents and passes them on; each read is tried again until it has succeeded."""
+
+    def __init__(self, backend: Backend, reader: StoreReader) -> None:
+        """Begin without any reads."""
+        super().__init__()
+        self._backend = backend
+        self._reader = reader
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Begin without any reads: those that wait are the parent's."""
+        self._waiting: deque[tuple[str | Lookup, Done]] = deque()
+        self._added = threading.Event()
+        self._closing = threading.Event()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def add(self, find: str | Lookup, done: Done) -> None:
+        """Call `done` with the documents found, once they could be looked for.
+
+        Where a read is one of this machine, at once.
+        """
+        if self._backend.is_near and self._tried(find, done):
+            return
+        self._waiting.append((find, done))
+        with self._lock:
+            if self._thread is None and not self._closing.is_set():
+                self._thread = threading.Thread(
+                    target=self._run, name="firestate-errands", daemon=True
+                )
+                self._thread.start()
+        self._added.set()
+
+    def close(self) -> None:
+        """Leave undone what is not done."""
+        self._closing.set()
+        self._added.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _run(self) -> None:
+        pause = 0.0
+        while not self._closing.is_set():
+            self._added.wait()
+            self._added.clear()
+            while self._waiting and not self._closing.is_set():
+                if not self._backend.reading.is_lost and self._tried(*self._waiting[0]):
+                    self._waiting.popleft()
+                    pause = 0.0
+                else:
+                    # The next one, which may fare better; they are many only after an outage.
+                    self._waiting.rotate(-1)
+                    pause = min(2 * pause + _LOOK_SECONDS, _MOST_PAUSE)
+                    self._closing.wait(_LOOK_SECONDS if self._backend.reading.is_lost else pause)
+
+    def _tried(self, find: str | Lookup, done: Done) -> bool:
+        try:
+            found, fresh = self._reader.ask(ReadRequest(find, lambda found, fresh: (found, fresh)))
+        except Exception:  # noqa: BLE001 - nobody else would read
+            _LOG.exception("an errand could not be run, and is tried again")
+            return False
+        if fresh:
+            try:
+                done(found)
+            except Exception:  # noqa: BLE001 - it is done, whatever it has led to; others wait
+                _LOG.exception("what was read in the background could not be taken")
+        return fresh

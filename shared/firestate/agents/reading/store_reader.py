@@ -1,0 +1,192 @@
+"""Asking the store without waiting for it: an answer comes from there, or from what is known."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import OrderedDict
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, TypeVar
+
+from firestate.agents.reading.answers import Document, Lookup, ReadRequest
+from firestate.agents.reading.read_your_writes import (
+    event_document,
+    in_order,
+    is_later,
+    matches_lookup,
+    may_miss_documents,
+    state_document,
+    with_own_writes,
+)
+from firestate.errors import FirestateError, UnavailableError
+from firestate.forking import ForkSafe
+from firestate.lookup import look_up as looked_up
+from firestate.schema.ids import EVENTS, STATES
+
+if TYPE_CHECKING:
+    from firestate.agents.backends.backend import Backend
+    from firestate.outbox.file import Outbox
+    from firestate.stores.protocol import Store
+
+T = TypeVar("T")
+Found = dict[str, Document]
+
+_LOG = logging.getLogger("firestate.reader")
+_THREADS = 4
+_LOOK_SECONDS = 0.05
+_DOCUMENTS_IN_A_PATIENCE, _MANY = 500, 1_000
+_MOST_KNOWN = 500
+
+
+class StoreReader(ForkSafe):
+    """Asks for agents, from any thread; what it has read it remembers, up to 500 documents."""
+
+    def __init__(self, engine: Backend, outbox: Outbox, *, patience_seconds: float) -> None:
+        """Take where to read, and what lies over it.
+
+        No read takes longer than the patience, and as much again for each 500 documents wanted.
+        """
+        super().__init__()
+        self._engine = engine
+        self._outbox = outbox
+        self._patience_seconds = patience_seconds
+        self._known: OrderedDict[str, Document] = OrderedDict()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def after_fork(self) -> None:
+        """Begin anew: the threads are the parent's."""
+        self._begin()
+
+    def ask(self, question: ReadRequest[T]) -> T:
+        """Ask the store, or, where it does not answer in time, what is known."""
+        if self._engine.is_near:
+            return self._answer(question, self._read_here(question.find))
+        if (asked := self._asked(question.find)) is None:
+            return self._answer(question, None)
+        deadline = time.monotonic() + self._patience_for(question.find)
+        while not asked.done() and not self._given_up(deadline):
+            wait({asked}, _LOOK_SECONDS)
+        has_ended = asked.done() and not asked.cancelled()
+        return self._answer(question, asked.result() if has_ended else None)
+
+    async def ask_aio(self, question: ReadRequest[T]) -> T:
+        """Do the same, and let other tasks run meanwhile."""
+        if self._engine.is_near:
+            return await asyncio.to_thread(self.ask, question)
+        if (asked := self._asked(question.find)) is None:
+            return await asyncio.to_thread(self._answer, question, None)
+        deadline = time.monotonic() + self._patience_for(question.find)
+        future = asyncio.wrap_future(asked)
+        while not future.done() and not self._given_up(deadline):
+            await asyncio.wait({future}, timeout=_LOOK_SECONDS)
+        found = future.result() if future.done() and not future.cancelled() else None
+        return await asyncio.to_thread(self._answer, question, found)
+
+    def close(self) -> None:
+        """Ask nothing more."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _asked(self, find: str | Lookup) -> Future[Found | None] | None:
+        if self._engine.reading.is_lost:
+            return None
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="firestate-reader")
+        return self._pool.submit(self._read, find)
+
+    def _patience_for(self, find: str | Lookup) -> float:
+        documents = 1 if isinstance(find, str) else find.limit or _MANY
+        return self._patience_seconds * (1 + documents / _DOCUMENTS_IN_A_PATIENCE)
+
+    def _given_up(self, deadline: float) -> bool:
+        """Whether to wait no longer: the time is up, or somebody else has found the way closed."""
+        if time.monotonic() >= deadline:
+            self._engine.broken("a read took too long")
+        return self._engine.reading.is_lost
+
+    def _read_here(self, find: str | Lookup) -> Found | None:
+        try:
+            return self._read(find)
+        except FirestateError as error:
+            self._engine.broken(str(error))
+            return None
+
+    def _read(self, find: str | Lookup) -> Found | None:
+        try:
+            store = self._engine.store()
+            if isinstance(find, str):
+                one = store.read(find)
+                found = {} if one is None else {find: one.data}
+            else:
+                found = self._looked_up(store, find, find.limit)
+                own = self._own(find.shapes[0].collection)
+                if find.limit is not None and may_miss_documents(found, own, find):
+                    found = self._looked_up(store, find, find.limit + len(own))
+        except UnavailableError as error:
+            self._engine.broken(str(error))
+            return None
+        except FirestateError as error:
+            # Not the network: a missing right, a missing index. Trying again would not help.
+            _LOG.error("the store refuses a read: %s", error)
+            return None
+        except Exception:  # noqa: BLE001 - whatever it is: an agent goes on by what is known
+            _LOG.exception("a read has failed")
+            return None
+        self._remember(found)
+        return found
+
+    def _looked_up(self, store: Store, find: Lookup, limit: int | None) -> Found:
+        documents = looked_up(
+            store, find.shapes, find.wanted, low=find.since, high=find.until, limit=limit
+        )
+        return {each.path: each.data for each in documents}
+
+    def _remember(self, found: Found) -> None:
+        with self._lock:
+            for path, data in found.items():
+                self._known[path] = data
+                self._known.move_to_end(path)
+            while len(self._known) > _MOST_KNOWN:
+                self._known.popitem(last=False)
+
+    def _answer(self, question: ReadRequest[T], found: Found | None) -> T:
+        find = question.find
+        if isinstance(find, str):
+            documents = self._one(find, found)
+        else:
+            base = self._known_of(find) if found is None else found
+            collection = find.shapes[0].collection
+            documents = list(with_own_writes(base, self._own(collection), find).values())
+        return question.make(documents, found is not None)
+
+    def _one(self, path: str, found: Found | None) -> list[Document]:
+        with self._lock:
+            stored = self._known.get(path) if found is None else found.get(path)
+        if path.startswith(f"{STATES}/") and (data := self._outbox.snapshot(path)) is not None:
+            own = state_document(data)
+            if is_later(own, stored):
+                return [own]
+        return [stored] if stored is not None else []
+
+    def _own(self, collection: str) -> Found:
+        if collection == STATES:
+            written = self._outbox.newest(snapshots=True)
+            return {path: state_document(data) for path, data in written.items()}
+        if collection == EVENTS:
+            written = self._outbox.newest(snapshots=False)
+            return {path: event_document(data) for path, data in written.items()}
+        return {}
+
+    def _known_of(self, find: Lookup) -> Found:
+        prefix = f"{find.shapes[0].collection}/"
+        with self._lock:
+            known = [(p, d) for p, d in self._known.items() if p.startswith(prefix)]
+        fitting = [(path, data) for path, data in known if matches_lookup(data, find)]
+        return dict(in_order(fitting, find))

@@ -1,0 +1,149 @@
+"""The one place where the parts behind a StateManager are put together, and taken apart."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import weakref
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from firestate.agents.backends.local import LocalBackend
+from firestate.agents.callbacks import Callbacks
+from firestate.agents.controls import Controls
+from firestate.agents.reading.background_reads import BackgroundReads
+from firestate.agents.reading.store_reader import StoreReader
+from firestate.agents.registry import AgentRegistry
+from firestate.agents.submitter import Submitter, WhenFull
+from firestate.errors import ConfigurationError
+from firestate.outbox.connection import Connection, Link
+from firestate.outbox.open import open_outbox
+from firestate.outbox.sender import Sender
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from firestate.agents.backends.backend import Backend
+
+_LOG = logging.getLogger("firestate.agents")
+_AT_EXIT_SECONDS = 5.0
+_EMULATORS = ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST")
+LOCAL = ""
+"""Given as the project: this machine, whatever the environment names."""
+
+
+def named_project(given: str | None) -> str:
+    """Give the project to work on, or LOCAL; raise ConfigurationError for half a setting."""
+    if given is not None:
+        return given
+    project = os.environ.get("GOOGLE_CLOUD_PROJECT", LOCAL)
+    if project == LOCAL and (named := [name for name in _EMULATORS if os.environ.get(name)]):
+        message = f"{named[0]} names an emulator, but GOOGLE_CLOUD_PROJECT no project"
+        raise ConfigurationError(message)
+    return project
+
+
+def outbox_name(project: str) -> str:
+    """Give the name of an outbox's file: one for each project, so that nothing goes astray."""
+    return f"outbox-{project}.db" if project else "outbox.db"
+
+
+_OPEN: weakref.WeakSet[Runtime] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Send what a program that ends without `close` has left, as far as that goes in time."""
+    for runtime in list(_OPEN):
+        runtime.close(_AT_EXIT_SECONDS)
+
+
+class Runtime:
+    """The parts behind one StateManager."""
+
+    def __init__(
+        self,
+        project: str,
+        folder: Path | None,
+        *,
+        snapshot_interval_seconds: float,
+        patience_seconds: float,
+        outbox_bytes: int,
+        when_full: WhenFull,
+    ) -> None:
+        """Open everything, and begin to send; nothing is waited for."""
+        self.backend = _backend(project, folder)
+        path = None if folder is None else folder / outbox_name(project)
+        self.outbox = open_outbox(path, most_bytes=outbox_bytes)
+        self.reader = StoreReader(self.backend, self.outbox, patience_seconds=patience_seconds)
+        self.callbacks = Callbacks()
+        self.controls = Controls(self.backend, self.callbacks, patience_seconds=patience_seconds)
+        self.sender = Sender(
+            self.outbox,
+            self.backend,
+            self.backend.publishing,
+            interval_seconds=snapshot_interval_seconds,
+        )
+        self.submitter = Submitter(
+            self.outbox, self.sender, self.controls, self.callbacks, when_full=when_full
+        )
+        self.background_reads = BackgroundReads(self.backend, self.reader)
+        self.registry = AgentRegistry(self.submitter, self.backend, self.background_reads)
+        self._closed = False
+        _OPEN.add(self)
+        self.sender.start()
+
+    @property
+    def links(self) -> tuple[Link, Link]:
+        """The ways to publish and to read."""
+        return self.backend.publishing, self.backend.reading
+
+    def connection(self) -> Connection:
+        """Give how the ways are, and what waits."""
+        depth = self.outbox.depth()
+        since = None if depth.since is None else datetime.fromtimestamp(depth.since, UTC)
+        publishing, reading = (link.state for link in self.links)
+        return Connection(publishing, reading, depth.messages, since)
+
+    def flush(self, timeout_seconds: float) -> bool:
+        """Wait until nothing waits in the outbox; False if the time was up before."""
+        return self.sender.flush(timeout_seconds)
+
+    def settle(self, timeout_seconds: float) -> bool:
+        """Flush and, on the local engine, wait until all is counted."""
+        flushed = self.flush(timeout_seconds)
+        if isinstance(self.backend, LocalBackend):
+            self.backend.engine.settle(timeout_seconds)
+        return flushed
+
+    def close(self, timeout_seconds: float) -> None:
+        """Send what waits, as far as that goes in time, and end all threads; once."""
+        if self._closed:
+            return
+        self._closed = True
+        if not self.flush(timeout_seconds) and self.outbox.path is None:
+            left = self.outbox.depth().messages
+            _LOG.error("%d messages are lost with the outbox in memory", left)
+        parts = (
+            self.background_reads,
+            self.sender,
+            self.controls,
+            self.callbacks,
+            self.reader,
+            self.backend,
+            self.outbox,
+        )
+        with ExitStack() as stack:  # one that cannot be closed keeps no other open
+            for part in reversed(parts):
+                stack.callback(part.close)
+
+
+def _backend(project: str, folder: Path | None) -> Backend:
+    if not project:
+        return LocalBackend(None if folder is None else folder / "state.db")
+    # Google's libraries take longer to load than all the rest: only where they are used.
+    from firestate.agents.backends.cloud import CloudBackend  # noqa: PLC0415 - see above
+
+    return CloudBackend(project)

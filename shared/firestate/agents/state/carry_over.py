@@ -1,0 +1,92 @@
+"""What a resumed agent takes along from its former session, and how that session ends.
+
+Entries of the history and of the memory name the session that made them, so that they count there
+alone, however often they are carried on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from firestate.limits import MAX_HISTORY
+from firestate.schema.values import time_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from firestate.agents.state.encoded_state import EncodedState
+    from firestate.schema.models import AgentState
+
+PENDING = "resume_pending"
+"""In the collaboration context of an agent that has begun before its past could be read."""
+
+_TAKEN = (
+    "memory_context",
+    "task_history",
+    "performance_metrics",
+    "agent_config",
+    "tools_enabled",
+    "parent_agent_id",
+    "child_agent_ids",
+    "collaboration_context",
+)
+
+
+_OF_ONE_SESSION = ("resumed_as", "resumed_from", PENDING)
+
+
+def carried_over(former: AgentState) -> dict[str, Any]:
+    """Give the fields, plain, that go on into the next session."""
+    fields = former.model_dump(mode="json")
+    taken = {name: fields[name] for name in _TAKEN}
+    taken["task_history"] = [
+        {"session_id": former.session_id, **entry} for entry in fields["task_history"]
+    ]
+    taken["memory_context"] = {
+        key: {"session_id": former.session_id, **value} if isinstance(value, dict) else value
+        for key, value in fields["memory_context"].items()
+    }
+    taken["collaboration_context"] = {
+        **{k: v for k, v in fields["collaboration_context"].items() if k not in _OF_ONE_SESSION},
+        "resumed_from": former.session_id,
+    }
+    return taken
+
+
+def carry_over(formers: Sequence[AgentState]) -> dict[str, Any]:
+    """Give what goes on of several former sessions, the newest first: the older lies below it."""
+    if not formers:
+        return {}
+    newest, *older = map(carried_over, formers)
+    for each in older:
+        newest |= merge_carried(each, newest)
+    return newest
+
+
+def merge_carried(
+    taken: Mapping[str, Any], own: EncodedState | Mapping[str, Any]
+) -> dict[str, Any]:
+    """Give the changes that put what an agent takes along before, or below, what it has by now."""
+    result: dict[str, Any] = {}
+    for name in ("memory_context", "performance_metrics", "agent_config", "collaboration_context"):
+        result[name] = {**taken.get(name, {}), **own[name]}
+    result["collaboration_context"].pop(PENDING, None)
+    for name in ("tools_enabled", "child_agent_ids"):
+        result[name] = list(dict.fromkeys([*taken.get(name, []), *own[name]]))
+    history = [*taken.get("task_history", []), *own["task_history"]]
+    # What is cut off here was made, and is counted, in former sessions.
+    result["task_history"] = history[-max(MAX_HISTORY, len(own["task_history"])) :]
+    result["parent_agent_id"] = own["parent_agent_id"] or taken.get("parent_agent_id")
+    return result
+
+
+def ended_as(former: AgentState, session_id: str, at: datetime) -> dict[str, Any]:
+    """Give the fields of a former session that goes on as another one."""
+    fields = former.model_dump(mode="json")
+    return {
+        **fields,
+        "status": "terminated",
+        "last_updated": time_text(at),
+        "collaboration_context": {**fields["collaboration_context"], "resumed_as": session_id},
+    }

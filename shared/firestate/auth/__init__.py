@@ -1,0 +1,1 @@
+"""Roles of the people who sign in."""

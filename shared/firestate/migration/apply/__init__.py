@@ -1,0 +1,1 @@
+"""Carrying a plan out: decide what becomes of each record, commit, keep the progress."""

@@ -1,0 +1,1 @@
+"""From the bytes of an old file to records, whatever its format."""

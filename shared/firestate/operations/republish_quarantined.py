@@ -1,0 +1,60 @@
+"""Publishing a refused message again, as it came, on the topic that it came by.
+
+First it is published, then, once Pub/Sub has it, the document is marked. A crash in between
+leaves it waiting, so that the next replay publishes it once more: that has no second effect, as
+ingest takes the same message for a duplicate. The other order could lose it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from firestate.client.outgoing import Outgoing
+from firestate.ingest.refusal import ON_REPLAY, attributes_of_publisher, replayed
+from firestate.operations.quarantined_messages import QuarantinedMessage, read_quarantined
+from firestate.pipeline.retry import retry_on_conflict
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from firestate.stores.protocol import Store
+
+
+class Republisher(Protocol):
+    """What publishes: `firestate.client.publisher.Publisher`, or the local engine."""
+
+    def publish(self, message: Outgoing) -> object:
+        """Hand the message over."""
+        ...
+
+    def flush(self) -> object:
+        """Wait until all has arrived; raise an error of ours where it has not."""
+        ...
+
+
+def republish_quarantined(
+    store: Store, publisher: Republisher, quarantine_id: str, now: datetime
+) -> bool:
+    """Publish a message of the quarantine and mark it; give whether it was there.
+
+    Raises DamagedDocumentError, and publishes nothing, where its bytes are not those that came.
+    """
+    kept = read_quarantined(store, quarantine_id)
+    if kept is None:
+        return False
+    publisher.publish(as_published(kept))
+    publisher.flush()
+
+    def attempt() -> None:
+        latest = store.read(kept.stored.path, ON_REPLAY)
+        if latest is not None:  # else it has been dropped meanwhile: there is nothing to mark
+            store.commit([replayed(kept.stored, latest, now)])
+
+    retry_on_conflict(kept.stored.path, attempt)
+    return True
+
+
+def as_published(kept: QuarantinedMessage) -> Outgoing:
+    """Give the message as its publisher sent it."""
+    attributes = {each.name: each.value for each in kept.document.attributes}
+    return Outgoing(kept.document.topic, kept.data, attributes_of_publisher(attributes))

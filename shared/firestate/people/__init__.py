@@ -1,1 +1,0 @@
-"""The people who sign in to look, and to operate."""
