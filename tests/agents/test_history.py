@@ -64,8 +64,8 @@ class Story(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.patch = pytest.MonkeyPatch()
-        for module in ("history", "carrying"):
-            self.patch.setattr(f"firestate.agents.{module}.MAX_HISTORY", SHORT)
+        for module in ("history_trimming", "carry_over"):
+            self.patch.setattr(f"firestate.agents.state.{module}.MAX_HISTORY", SHORT)
         self.manager = MANAGERS[0]
         self.name = f"a{next(NUMBERS)}"
         self.ended: Counter[tuple[str, str]] = Counter()

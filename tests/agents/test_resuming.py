@@ -30,7 +30,7 @@ HOUR = 3_600_000_000
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     """Open a manager with an outbox of its own; all work on one store, as machines do."""
     monkeypatch.setattr(
-        "firestate.agents.runtime._engine", lambda *_: LocalBackend(tmp_path / "state.db")
+        "firestate.agents.runtime._backend", lambda *_: LocalBackend(tmp_path / "state.db")
     )
     opened = []
 
