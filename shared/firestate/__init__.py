@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
+
+from firestate.moved_modules import MovedModules
 
 if TYPE_CHECKING:
     from firestate.agents.manager import StateManager
@@ -18,3 +21,6 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - what is asked for
         return StateManager
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)
+
+
+sys.meta_path.append(MovedModules)

@@ -61,6 +61,7 @@ NEW_NAMES = {
     "cli.views": "cli.read_commands",
     "counters.events": "counters.event_counts",
     "counters.tasks": "counters.task_history",
+    "counters.totals": "counters.shard_totals",
     "derive.agent_events": "derive.memory_events",
     "derive.groups": "derive.label_groups",
     "derive.newest": "derive.newest_entries",

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from firestate.audit.full import FullAudit
+from firestate.counters.shard_totals import global_document
 from firestate.counters.sums import added
-from firestate.counters.totals import global_document
 from firestate.ingest.outcomes import Outcome
 from firestate.ingest.states import StateDecision, decide_state
 from firestate.pipeline.derive_event import derive_event

@@ -17,7 +17,7 @@ from firestate.counters.contribution import contribution_of
 from firestate.counters.event_counts import event_counts
 from firestate.counters.labels import label
 from firestate.counters.ledger import difference
-from firestate.counters.totals import global_document
+from firestate.counters.shard_totals import global_document
 from firestate.schema.ids import Identity
 from firestate.schema.models import AgentState, CoordinationEvent
 from tests.unit.random_shards import CLOSED, OF_EVENTS, OF_ROWS

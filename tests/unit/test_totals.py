@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firestate.audit.recount_system import recount_system
-from firestate.counters.totals import (
+from firestate.counters.shard_totals import (
     active_sessions,
     ended_sessions,
     global_document,

@@ -10,8 +10,8 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from firestate.counters.shard_totals import shown_events, shown_tasks
 from firestate.counters.sums import Counts, added
-from firestate.counters.totals import shown_events, shown_tasks
 from firestate.derive.insights import performance_insights, rate_and_duration
 from firestate.derive.memory_events import EventsPart
 from firestate.derive.memory_rows import COUNTED, PATTERNS, RowsPart

@@ -28,7 +28,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from firestate.counters.totals import global_document
+from firestate.counters.shard_totals import global_document
 from firestate.errors import ConflictError
 from firestate.ingest.outcomes import Outcome
 from firestate.limits import FOLD_INTERVAL_SECONDS

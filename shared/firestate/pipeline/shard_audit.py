@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from firestate.counters.shard_totals import sum_of_shards
 from firestate.counters.sums import Counts, subtracted
-from firestate.counters.totals import sum_of_shards
 from firestate.pipeline.shard_overflow import shard_with_room
 from firestate.queries import ALL_MEMORIES, ALL_ROWS, SHARDS
 from firestate.schema.ids import SYSTEM, shard_path

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from firestate.counters.totals import ended_sessions
+from firestate.counters.shard_totals import ended_sessions
 from firestate.errors import ConflictError, StoreError
 from firestate.ingest.outcomes import Outcome
 from firestate.limits import STALE_AFTER
