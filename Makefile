@@ -30,8 +30,8 @@ CODE := $(wildcard shared/firestate functions tools tests benchmarks)
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' Makefile | expand -t 20
 
-demo: setup-python ## Watch the pipeline at work on emulators; ENGINE=local needs Python alone
-	@PYTHON="$(PYTHON)" $(RUN) tools.demo $(ENGINE)
+demo: python ## Watch the pipeline at work on emulators; ENGINE=local needs Python alone
+	@$(PYTHON) -m tools.demo $(ENGINE)
 
 test: setup ## Run all tests; ARGS="..." goes to pytest
 	@$(RUN) pytest $(ARGS)
@@ -50,17 +50,17 @@ check: setup-python ## Lint, formatting, types; known vulnerabilities and secret
 deploy: python ## Deploy to Google Cloud: PROJECT=my-project; says what it touches, and asks
 	@test -n "$(PROJECT)" || { echo 'Which project? make deploy PROJECT=my-project' >&2; exit 2; }
 	@test -z "$(filter-out 1,$(YES))" || { echo 'YES=1 asks nothing; leave it out to be asked.' >&2; exit 2; }
-	@$(PYTHON) tools/setup.py deploy
+	@$(PYTHON) -m tools.setup deploy
 	@$(RUN) tools.deploy "$(PROJECT)" $(if $(YES),--yes)
 
 emulators: setup ## Run the emulators with the functions until Ctrl-C
 	@$(RUN) tools.emulators serve
 
 setup: python ## Only set up
-	@$(PYTHON) tools/setup.py
+	@$(PYTHON) -m tools.setup
 
 setup-python: python
-	@$(PYTHON) tools/setup.py python
+	@$(PYTHON) -m tools.setup python
 
 python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

@@ -8,17 +8,20 @@ However a run ends, its processes end with it (`tools.processes` tells how).
 """
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
 from tools.bare import firestore_emulator, pubsub_emulator
 from tools.java import MissingToolError
 from tools.processes import ROOT, StartError
+from tools.progress import Progress
 from tools.suite import PIPELINE, Suite, suite
 
 __all__ = ["Suite", "firestore_emulator", "main", "pubsub_emulator", "suite"]
@@ -35,8 +38,7 @@ def main() -> int:
         return 127
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        emulators = arguments.only.split(",")
-        with suite(emulators, config=arguments.config, verbose=arguments.verbose) as running:
+        with _started(arguments) as running:
             return _execute(command, running) if command else _serve(running)
     except (MissingToolError, StartError) as error:
         print(error, file=sys.stderr)
@@ -44,6 +46,20 @@ def main() -> int:
     except KeyboardInterrupt:
         # Ctrl-C is how `serve` is meant to end.
         return 128 + signal.SIGINT if command else 0
+
+
+@contextlib.contextmanager
+def _started(arguments: argparse.Namespace) -> Iterator[Suite]:
+    """Run the suite, and say while it starts that it does: unless it talks itself."""
+    emulators = arguments.only.split(",")
+    with contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as meanwhile:
+            if not arguments.verbose:
+                progress = meanwhile.enter_context(Progress("Starting", sys.stderr))
+                meanwhile.enter_context(progress.step("the emulators"))
+            started = suite(emulators, config=arguments.config, verbose=arguments.verbose)
+            running = stack.enter_context(started)
+        yield running
 
 
 def _execute(command: list[str], running: Suite) -> int:

@@ -1,4 +1,4 @@
-"""Which engine `make demo` plays on."""
+"""Which engine `make demo` plays on, and what it sets up for that."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tools import demo
+from tools.setup import ONLY_EMULATORS_MISSING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,12 +28,16 @@ def played(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     return commands
 
 
-def set_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str) -> None:
-    """Let the set-up do what `script` says."""
-    setup = tmp_path / "python"
-    setup.write_text(f"#!/bin/sh\n{script}\n")
-    setup.chmod(0o755)
-    monkeypatch.setenv("PYTHON", str(setup))
+def set_up(monkeypatch: pytest.MonkeyPatch, code: int, said: str = "") -> list[str]:
+    """Let the set-up end so; return what will have been set up."""
+    modes: list[str] = []
+
+    def ended(mode: str) -> tuple[int, str]:
+        modes.append(mode)
+        return code, said
+
+    monkeypatch.setattr(demo, "_set_up", ended)
+    return modes
 
 
 def choose(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
@@ -41,39 +46,48 @@ def choose(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 
 
 def test_the_emulators_where_they_can_be_had(
-    played: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    played: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are what a user deploys to."""
-    set_up(monkeypatch, tmp_path, "exit 0")
+    modes = set_up(monkeypatch, 0)
     assert choose(monkeypatch) == 0
     assert "tools.emulators exec" in played[0]
+    assert modes == ["demo"]
 
 
-def test_the_local_engine_where_something_is_missing(
-    played: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+def test_the_local_engine_where_emulators_are_missing(
+    played: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is said what is missing, unless emulators were asked for by name."""
-    set_up(monkeypatch, tmp_path, "echo a log >&2; echo 'Node is missing: install it.' >&2; exit 1")
+    set_up(monkeypatch, ONLY_EMULATORS_MISSING, "a log\nNode is missing: install it.\n")
     assert choose(monkeypatch) == 0
     assert played[0].endswith(f"demo --file {demo.FILE}")
     told = capsys.readouterr().out
     assert told.startswith("Node is missing: install it.\n")
     assert "local engine" in told
-    with pytest.raises(SystemExit, match="Node is missing"):
-        choose(monkeypatch, "emulators")
+    assert choose(monkeypatch, "emulators") == ONLY_EMULATORS_MISSING
+    assert "Node is missing" in capsys.readouterr().err
+    assert len(played) == 1
 
 
-def test_the_local_engine_by_name(
-    played: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_nothing_is_played_where_python_cannot_be_set_up(
+    played: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing is set up for it, and it begins with a new file."""
-    set_up(monkeypatch, tmp_path, "echo must not be called >&2; exit 1")
+    """The local engine needs that too."""
+    set_up(monkeypatch, 1, "pip failed (see above)\n")
+    for engine in ("", "local", "emulators"):
+        assert choose(monkeypatch, *filter(None, [engine])) == 1
+        assert capsys.readouterr().err == "pip failed (see above)\n"
+    assert not played
+
+
+def test_the_local_engine_by_name(played: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python alone is set up for it, and it begins with a new file."""
+    modes = set_up(monkeypatch, 0)
     demo.FILE.write_text("from before")
     assert choose(monkeypatch, "local") == 0
     assert not demo.FILE.exists()
+    assert modes == ["demo-local"]
     assert len(played) == 1
     with pytest.raises(SystemExit, match="not 'elsewhere'"):
         choose(monkeypatch, "elsewhere")

@@ -141,6 +141,7 @@ ROOMS: dict[str, set[str]] = {
         "migration.apply",
         "migration.verify",
     },
+    "__main__": {"cli"},
 }
 # Pure ones: nothing of Google, nothing that waits, reads or prints.
 PURE = {"schema", "counters", "ingest", "derive", "queries", "stores.protocol"}

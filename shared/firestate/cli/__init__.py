@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -24,6 +23,7 @@ from firestate.cli import (
 from firestate.cli.connect import close_engines
 from firestate.cli.output import fail
 from firestate.errors import ConfigurationError, FirestateError
+from firestate.version import __version__
 
 app = typer.Typer(
     help="Look at the state of your agents, check it, replay recorded runs, and move old state "
@@ -56,7 +56,7 @@ app.command("demo")(demo.demo)
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
     if wanted:
-        typer.echo(f"firestate {version('firestate')}")
+        typer.echo(f"firestate {__version__}")
         raise typer.Exit
 
 

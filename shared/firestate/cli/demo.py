@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 _RATE = 10.0
 _SHOW_EVERY_SECONDS = 1.0
+_SAY_EVERY_SECONDS = 5
 _PATIENCE_SECONDS = 120.0
 _WAKING_SECONDS = 30.0
 _MOST_SHOWN = 100
@@ -140,9 +141,9 @@ def _wake_functions(
     for message in first:
         publisher.publish(message)
     publisher.flush()
-    deadline = time.monotonic() + _WAKING_SECONDS
-    while time.monotonic() < deadline and not _counted_both(store):
-        show.update("first messages sent, not yet counted")
+    started = time.monotonic()
+    while time.monotonic() < started + _WAKING_SECONDS and not _counted_both(store):
+        show.update(f"first messages sent, not yet counted{_waited(started)}")
         time.sleep(_SHOW_EVERY_SECONDS)
 
 
@@ -172,14 +173,16 @@ def _settled(
     store: Store, messages: list[Outgoing], show: Show
 ) -> tuple[dict[str, list[Outgoing]], AuditReport]:
     """Wait until all has arrived and is counted, or nothing has moved for too long."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    started = time.monotonic()
+    deadline = started + _PATIENCE_SECONDS
     before = None
     while True:
         fates = MessageOutcomes(store).sort(messages)
         report = FullAudit(store, timedelta(hours=1)).run()
         missing = len(fates["missing"])
         now = (missing, report.in_flight, report.drift)
-        show.update(f"{missing} messages on their way, {report.in_flight} to be counted")
+        waiting = f"{missing} messages on their way, {report.in_flight} to be counted"
+        show.update(waiting + _waited(started))
         if not any(now):
             return fates, report
         if now != before:
@@ -187,6 +190,12 @@ def _settled(
         if time.monotonic() > deadline:
             return fates, FullAudit(store, timedelta(0)).run()
         time.sleep(_SHOW_EVERY_SECONDS)
+
+
+def _waited(started: float) -> str:
+    """Say how long it has been waited: elsewhere than on a terminal, what is the same is silent."""
+    seconds = int(time.monotonic() - started) // _SAY_EVERY_SECONDS * _SAY_EVERY_SECONDS
+    return f", for {seconds} s" if seconds else ""
 
 
 def _send_again(publisher: PublishTarget, missing: list[Outgoing], out: Console) -> None:

@@ -10,11 +10,12 @@ from firestate.counters.labels import bounded
 from firestate.counters.sums import Counts, added
 from firestate.counters.task_history import ENDED
 from firestate.limits import MAX_ACTIVE_SESSIONS
+from firestate.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-SYSTEM_VERSION = "0.1.0"
+SYSTEM_VERSION = __version__
 CONTROLLED = {
     "global_config": {},
     "feature_flags": {},
