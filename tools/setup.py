@@ -3,7 +3,7 @@
 Run by the Makefile under the machine's own Python, before there is any environment: it uses the
 standard library alone. `python3 tools/setup.py` makes everything; `python3 tools/setup.py python`
 only `.venv`, which is all that the static checks need; `... deploy` the Firebase CLI as well, but
-nothing that runs emulators.
+nothing that runs emulators; `... other` what `.venv` holds for the Python that runs this, apart.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ def main(arguments: Sequence[str]) -> None:
     """Make what is named, or everything."""
     CACHE.mkdir(exist_ok=True)
     with _alone():
-        _python_environment()
+        if "other" in arguments:
+            _python_environment(other_environment())
+            return
+        _python_environment(ROOT / ".venv")
         if "python" not in arguments:
             _node_modules()
         if not {"python", "deploy"} & set(arguments):
@@ -41,9 +44,14 @@ def main(arguments: Sequence[str]) -> None:
             _emulators()
 
 
-def _python_environment() -> None:
+def other_environment(version: str = f"{sys.version_info[0]}.{sys.version_info[1]}") -> Path:
+    """Return where the environment of another Python than that of `.venv` is."""
+    return CACHE / "pythons" / version
+
+
+def _python_environment(folder: Path) -> None:
     lock, package = ROOT / "tools/requirements.txt", ROOT / "shared/pyproject.toml"
-    with _when_changed(ROOT / ".venv", lock, package) as python:
+    with _when_changed(folder, lock, package) as python:
         if python:
             _install(python, "-r", str(lock))
             _install(python, "--no-deps", "-e", str(package.parent))

@@ -27,7 +27,10 @@ from tests.harness import state_message
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PATIENCE = 0.2
+PATIENCE, LONG = 0.2, 30.0
+"""With a store that hangs, and with one that answers: on a busy machine that takes a while."""
+BUSY = 10.0
+"""What such a machine may add; a read that nobody gives up takes 30 s."""
 PATH = "agent_states/Developer_a_1_s1"
 ALL = LookUp(LOOK_UP_AGENTS, {"status": CURRENT_STATUSES}, limit=9)
 
@@ -40,7 +43,7 @@ class Far:
     def __init__(self) -> None:
         self.engine = FarEngine()
         self.outbox = Outbox(None, most_bytes=PLENTY)
-        self.reader = Reader(self.engine, self.outbox, patience_seconds=PATIENCE)
+        self.reader = Reader(self.engine, self.outbox, patience_seconds=LONG)
 
     def store(self, session: str, **changes: Any) -> None:
         message = state_message(1, session_id=session, **changes)
@@ -54,7 +57,8 @@ class Far:
         path = f"agent_states/Developer_a_1_{session}"
         self.outbox.put(Put(document=path, agent="a", topic="t", data=data, order=(2, 1)))
 
-    def hang(self) -> None:
+    def hang(self, patience_seconds: float = PATIENCE) -> None:
+        self.reader._patience_seconds = patience_seconds
         self.engine.goes_on.clear()
 
 
@@ -82,7 +86,7 @@ def ask(far: Far, request: pytest.FixtureRequest) -> Callable[[str | LookUp], To
             answer = far.reader.ask(asked)
         else:
             answer = asyncio.run(far.reader.ask_aio(asked))
-        assert time.monotonic() - began < PATIENCE + 1
+        assert time.monotonic() - began < PATIENCE + BUSY
         return answer
 
     return asking
@@ -140,7 +144,7 @@ def test_a_store_that_hangs_is_waited_for_once_and_not_longer_than_the_patience(
     began = time.monotonic()
     for _ in range(20):
         assert is_known(ask(ALL), ("s1", "idle"))
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 20 * PATIENCE / 2
 
 
 def test_a_store_that_refuses_is_no_outage(
@@ -172,14 +176,19 @@ def test_who_reads_while_the_reader_is_closed_is_told_what_is_known(far: Far) ->
     threads = [threading.Thread(target=far.reader.ask, args=(find,)) for _ in range(6)]
     for thread in threads:
         thread.start()
+    eventually(lambda: far.engine.reads == 4 and _waiting_in(far.reader) == 2)
     far.reader.close()
     for thread in threads:
         thread.join()
     assert answers == [False] * 6
 
 
+def _waiting_in(reader: Reader) -> int:
+    return reader._pool._work_queue.qsize() if reader._pool else 0
+
+
 def test_asyncio_code_goes_on_while_a_read_hangs(far: Far) -> None:
-    far.hang()
+    far.hang(LONG)
 
     async def work() -> int:
         answer = asyncio.ensure_future(far.reader.ask_aio(Question(PATH, lambda _, fresh: fresh)))
@@ -187,6 +196,8 @@ def test_asyncio_code_goes_on_while_a_read_hangs(far: Far) -> None:
         while not answer.done():
             await asyncio.sleep(0.01)
             ticks += 1
+            if ticks == 4:
+                far.engine.reading.lost("away")
         assert await answer is False
         return ticks
 
@@ -203,7 +214,7 @@ def test_many_that_ask_a_store_that_hangs_all_have_their_answer_in_time(far: Far
         thread.start()
     for thread in threads:
         thread.join()
-    assert time.monotonic() - began < PATIENCE + 1
+    assert time.monotonic() - began < PATIENCE + BUSY
     assert answers == [False] * 12
 
 

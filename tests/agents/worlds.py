@@ -42,14 +42,14 @@ class World:
     stack: ExitStack
     ours: StateManager | None = None
     run: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+    wait_quiet: Callable[[], None] = lambda: None
+    """Waits until what other tests have sent is counted, where others send at all."""
 
     def open(self, **options: Any) -> StateManager:
         """Open another one, with an outbox of its own where that is on a disk."""
         if self.name == "memory":
             if self.ours is None:
-                self.ours = self._opened(
-                    StateManager.in_memory(snapshot_interval_seconds=0.1, **options)
-                )
+                self.ours = self._opened(StateManager.in_memory(**{**self.options, **options}))
             return self.ours
         folder = self.folder
         if self.name == "cloud" and folder is not None:
@@ -96,7 +96,8 @@ class World:
 def world(name: str, folder: Path | None, **options: Any) -> Iterator[World]:
     """Give a world, and close all that was opened in it."""
     with ExitStack() as stack:
-        made = World(name, folder, options, stack)
+        # What is stored is to be told, however busy the machine.
+        made = World(name, folder, {"patience_seconds": PATIENCE, **options}, stack)
         made.ours = made.open()
         yield made
         made.unset_controls()

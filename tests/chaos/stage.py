@@ -1,4 +1,4 @@
-"""A running pipeline that chaos goes through, and what must be so whenever it is quiet."""
+"""The shared pipeline while chaos goes through it, and what must be so whenever it is quiet."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from firestate.ingest.quarantine import quarantine_id
 from firestate.schema.ids import GLOBAL_CONFIG, quarantine_path
 from tests.chaos.oracle import expected_totals, found_totals
 from tests.chaos.states_seen import StatesSeen
-from tests.load.runner import Runner, runner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from firestate.client.outgoing import Outgoing
+    from tests.load.runner import Runner
+    from tests.load.shared import Shared
 
 LIMIT_SECONDS = 2.0
 """What a handler may take here before its delivery comes again."""
@@ -29,17 +29,15 @@ _PATIENCE_SECONDS = 120.0
 
 
 class Stage:
-    """Keeps the pipeline between tests, and makes it anew after one that failed.
+    """Begins with nothing stored, and anew after a test that failed.
 
     Two instances of each function; the roll-up has one for each of its two triggers, as deployed,
     unless a test asks for two.
     """
 
-    def __init__(self, logs: Path) -> None:
-        self._logs = logs
-        self._open = contextlib.ExitStack()
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
         self._runner: Runner | None = None
-        self._times = 0
         self._good: list[Outgoing] = []
         self._seen = StatesSeen()
 
@@ -47,18 +45,21 @@ class Stage:
     def run(self, *, two_roll_ups: bool = False) -> Iterator[Runner]:
         """Give the pipeline; what fails meanwhile leaves it to nobody else."""
         try:
-            running = self._runner or self._start()
+            running = self._runner or self._begin()
             spare = running.router.addresses["roll_up_shards"][1]
             spare.open = two_roll_ups
             yield running
         except BaseException:
-            self.close()
+            self._runner = None
+            self._shared.close()
             raise
 
-    def close(self) -> None:
-        """End the pipeline; the next test gets a new one, with nothing stored."""
-        self._open.close()
-        self._runner = None
+    def end(self) -> None:
+        """Leave the pipeline as it was; who runs it here again finds nothing stored."""
+        if self._runner is not None:
+            self._runner.use({})
+            self._runner.router.reset()
+            self._runner = None
 
     def settle(self, sent: list[Outgoing], bad: Iterable[Outgoing]) -> None:
         """Wait until all of `sent` has come to rest, then check all that must be so."""
@@ -88,17 +89,14 @@ class Stage:
             assert found is not None
             assert found.data["code"] == "conflict", message
 
-    def _start(self) -> Runner:
-        self._times += 1
-        logs = self._logs / str(self._times)
-        logs.mkdir()
-        numbers = dict.fromkeys((*_TWO, "roll_up_shards"), 2)
-        started = self._open.enter_context(runner(logs, instances=numbers))
+    def _begin(self) -> Runner:
+        running = self._shared.empty()
+        running.use(dict.fromkeys((*_TWO, "roll_up_shards"), 2))
         self._good, self._seen = [], StatesSeen()
-        started.router.listeners.append(self._seen)
-        started.router.limit_seconds = LIMIT_SECONDS
-        self._runner = started
-        return started
+        running.router.listeners.append(self._seen)
+        running.router.limit_seconds = LIMIT_SECONDS
+        self._runner = running
+        return running
 
 
 def wait_all_open(running: Runner, timeout_seconds: float = 60.0) -> None:

@@ -16,33 +16,31 @@ from firestate.queries import BY_SOURCE
 from tests.chaos.cutting import Cut, Cuttable
 from tests.chaos.processes import environment_of
 from tests.chaos.settings import seconds, tell
-from tests.load.runner import Runner, runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from firestate.agents.agent import Agent
+    from tests.load.runner import Runner
 
 _AGENTS = 5
 _ROUND_SECONDS = 0.05
+_LEAST_ROUNDS = 120  # more reads than agents in a hundred: one of each notices that it is cut off
 _EVENT_EACH = 10  # rounds: what the functions of one machine take in within 10 s must suffice
-_ARRIVES_WITHIN_SECONDS = 30.0
-"""Much more than it takes: how long it took is told, and a busy machine is no fault of ours."""
+_PATIENCE_SECONDS = 30.0
+"""So long nothing may arrive: how long it all took is told, a busy machine is no fault of ours."""
 _MOST_RATIO = 2.0
+_FEW = 300
+_WAKING = "waking"
+"""How much longer than it should a wait takes: as busy as the machine is at the moment."""
 _LEAST_P99_SECONDS = 0.01
 """Below this it is Python's threads, which take turns of 5 ms each, and not the network."""
 
 
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
-    with runner(tmp_path_factory.mktemp("pipeline")) as running:
-        yield running
-
-
 @pytest.fixture
-def ways(pipeline: Runner, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Cuttable]]:
-    environment = environment_of(pipeline)
+def ways(empty_pipeline: Runner, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Cuttable]]:
+    environment = environment_of(empty_pipeline)
     with contextlib.ExitStack() as stack:
         ways = []
         for name in ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"):
@@ -74,6 +72,14 @@ class Fleet:
         took, self._took = self._took, defaultdict(list)
         return took
 
+    def go_on(self, part: float = 1) -> None:
+        """Wait until each has done so many rounds more: not so long, on a busy machine."""
+        done = dict(self.last)
+        for agent in self._agents:
+            while self.last.get(agent, 0) < done.get(agent, 0) + _rounds() * part:
+                assert self.raised == []
+                time.sleep(_ROUND_SECONDS)
+
     def end(self) -> None:
         self._ending.set()
         for thread in self._threads:
@@ -81,13 +87,16 @@ class Fleet:
 
     def _run(self, agent: Agent) -> None:
         number = 0
+        due = time.perf_counter() + _ROUND_SECONDS
         while not self._ending.wait(_ROUND_SECONDS):
+            self._took[_WAKING].append(max(time.perf_counter() - due, 0.0))
             try:
                 self._round(agent, number)
             except BaseException as error:
                 self.raised.append(error)
                 raise
             number += 1
+            due = time.perf_counter() + _ROUND_SECONDS
 
     def _round(self, agent: Agent, number: int) -> None:
         self._timed("save", lambda: agent.measure(number=number))
@@ -112,19 +121,24 @@ class Fleet:
 @pytest.mark.parametrize("how", ["frozen", "refused", "unreachable"])
 @pytest.mark.timeout(300)
 def test_cut_off_in_the_middle(
-    how: Cut, ways: list[Cuttable], pipeline: Runner, tmp_path: Path
+    how: Cut, ways: list[Cuttable], empty_pipeline: Runner, tmp_path: Path
 ) -> None:
-    """No call raises or takes longer, reads say what they are, and all arrives within 10 s."""
+    """No call raises or takes longer, reads say what they are, and all arrives in the end."""
+    pipeline = empty_pipeline
     heard: list[Any] = []
     with StateManager(folder=tmp_path / "outbox") as manager:
         manager.on_connection(heard.append)
         fleet = Fleet(manager, how)
-        time.sleep(seconds())
+        fleet.go_on()
         before = fleet.took()
         fleet.answers.clear()
         for way in ways:
             way.cut(how)
-        time.sleep(seconds())
+        fleet.go_on(1 / 2)
+        _until(lambda: manager.connection.publishing.open is False)
+        _until(lambda: manager.connection.reading.open is False)
+        noticed = len(fleet.answers)
+        fleet.go_on(1 / 2)
         during, answers = fleet.took(), list(fleet.answers)
         assert manager.connection.publishing.open is False
         assert manager.connection.reading.open is False
@@ -134,18 +148,17 @@ def test_cut_off_in_the_middle(
             way.mend()
         arrived = _arrived_after(pipeline, fleet)
         assert fleet.raised == []
-        assert not any(answers[len(answers) // 2 :])
-        back = time.monotonic() + _ARRIVES_WITHIN_SECONDS
-        while not (manager.connection.publishing.open and manager.connection.reading.open):
-            assert time.monotonic() < back
-            time.sleep(0.05)
+        assert len(answers) > noticed
+        assert not any(answers[noticed:])
+        _until(lambda: manager.connection.publishing.open and manager.connection.reading.open)
         agent = manager.load(*next(iter(fleet.last)).identity)
         assert agent.fresh
     shown = []
-    for what in before:
+    waking = _p99(during.pop(_WAKING))
+    for what in during:
         p99, then = _p99(during[what]), _p99(before[what])
         shown.append(f"{what} {1000 * then:.2f} to {1000 * p99:.2f} ms")
-        assert p99 <= _MOST_RATIO * max(then, _LEAST_P99_SECONDS), shown
+        assert p99 <= _MOST_RATIO * max(then, waking, _LEAST_P99_SECONDS), (shown, waking)
     assert len(heard) >= 4
     pipeline.wait_quiet(60)
     assert FullAudit(pipeline.store).run().drift == 0
@@ -155,9 +168,10 @@ def test_cut_off_in_the_middle(
 @pytest.mark.parametrize("how", ["frozen", "refused", "unreachable"])
 @pytest.mark.timeout(300)
 def test_absent_at_the_start(
-    how: Cut, ways: list[Cuttable], pipeline: Runner, tmp_path: Path
+    how: Cut, ways: list[Cuttable], empty_pipeline: Runner, tmp_path: Path
 ) -> None:
     """Agents begin, are resumed, work and end without the cloud; all arrives when it comes."""
+    pipeline = empty_pipeline
     with StateManager(folder=tmp_path / "elsewhere") as before:
         former = before.start("Developer", f"former-{how}")
         former.end_task("t1", kind="code").remember("k", {"text": "kept"})
@@ -179,24 +193,32 @@ def test_absent_at_the_start(
         for way in ways:
             way.mend()
         arrived = _arrived_after(pipeline, fleet)
-        deadline = time.monotonic() + _ARRIVES_WITHIN_SECONDS
-        while not resumed.fresh:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        _until(lambda: resumed.fresh)
         assert [task["task_id"] for task in resumed.state.task_history] == ["t1", "t2"]
         assert resumed.state.memory_context["k"]["text"] == "kept"
-        while pipeline.store.read(former.identity.state_path).data["status"] != "terminated":
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        pipeline.wait_for(lambda: _status(pipeline, former) == "terminated", _PATIENCE_SECONDS)
     tell(f"{how} at the start: all there after {arrived:.1f} s")
+
+
+def _until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def _arrived_after(pipeline: Runner, fleet: Fleet) -> float:
     begin = time.monotonic()
-    while missing := _missing(pipeline, fleet):
-        assert time.monotonic() < begin + _ARRIVES_WITHIN_SECONDS, missing
-        time.sleep(0.1)
+    try:
+        pipeline.wait_for(lambda: not _missing(pipeline, fleet), _PATIENCE_SECONDS)
+    except TimeoutError:
+        assert _missing(pipeline, fleet) == []
     return time.monotonic() - begin
+
+
+def _status(pipeline: Runner, agent: Agent) -> object:
+    stored = pipeline.store.read(agent.identity.state_path)
+    return stored and stored.data["status"]
 
 
 def _missing(pipeline: Runner, fleet: Fleet) -> list[str]:
@@ -212,5 +234,10 @@ def _missing(pipeline: Runner, fleet: Fleet) -> list[str]:
     return found
 
 
+def _rounds() -> int:
+    return max(_LEAST_ROUNDS, round(seconds() / _ROUND_SECONDS))
+
+
 def _p99(times: list[float]) -> float:
-    return sorted(times)[int(len(times) * 0.99)]
+    """Of few the ninth tenth: the worst of them may be anything."""
+    return sorted(times)[int(len(times) * (0.99 if len(times) > _FEW else 0.9))]

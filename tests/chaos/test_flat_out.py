@@ -15,13 +15,13 @@ import pytest
 from firestate import StateManager
 from tests.chaos.processes import environment_of
 from tests.chaos.settings import seconds, tell
-from tests.load.runner import runner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from firestate.agents.agent import Agent
+    from tests.load.runner import Runner
 
 _AGENTS = 50
 _SAVES_A_SECOND = 40
@@ -31,23 +31,23 @@ _SETTLED_AFTER = 0.3  # of the time: until then buffers and caches fill
 
 @pytest.mark.timeout(600)
 def test_fifty_agents_saving_forty_times_a_second(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, empty_pipeline: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One snapshot a second goes out for each, memory stays flat, the newest is what is stored."""
-    with runner(tmp_path) as pipeline:
-        for name, value in environment_of(pipeline).items():
-            monkeypatch.setenv(name, value)
-        with StateManager(folder=tmp_path / "outbox") as manager:
-            sent = _sent_by(manager, monkeypatch)
-            agents = [manager.start("Developer", f"agent-{n:02}") for n in range(_AGENTS)]
-            memory = _save_for(agents, seconds())
-            assert manager.flush(30)
-            pipeline.wait_quiet(60)
-            for agent in agents:
-                stored = pipeline.store.read(agent.identity.state_path)
-                assert stored is not None
-                assert stored.data["performance_metrics"] == agent.state.performance_metrics
-                assert stored.data["revision"] == agent.state.performance_metrics["number"] + 2
+    pipeline = empty_pipeline
+    for name, value in environment_of(pipeline).items():
+        monkeypatch.setenv(name, value)
+    with StateManager(folder=tmp_path / "outbox") as manager:
+        sent = _sent_by(manager, monkeypatch)
+        agents = [manager.start("Developer", f"agent-{n:02}") for n in range(_AGENTS)]
+        memory = _save_for(agents, seconds())
+        assert manager.flush(30)
+        pipeline.wait_quiet(60)
+        for agent in agents:
+            stored = pipeline.store.read(agent.identity.state_path)
+            assert stored is not None
+            assert stored.data["performance_metrics"] == agent.state.performance_metrics
+            assert stored.data["revision"] == agent.state.performance_metrics["number"] + 2
     gaps = [after - before for times in sent.values() for before, after in pairwise(times)]
     assert len(sent) == _AGENTS
     assert min(gaps) >= 1.0

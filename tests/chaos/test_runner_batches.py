@@ -51,7 +51,7 @@ def test_batches(stage: Stage, together: range) -> None:
     """Every message is accounted for, every counter exact, and no state has gone back."""
     draw = random.Random(together.start)
     if (together.start - seeds().start) % _PER_PIPELINE == 0:
-        stage.close()
+        stage.end()
     with stage.run() as running, again_by(together):
         fleets = [_fleet(seed) for seed in together]
         sent = [message for fleet in fleets for message in fleet.sent]
