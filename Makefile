@@ -8,7 +8,8 @@ ARGS ?=
 ENGINE ?=
 # How much of `make chaos`: seeds first..last of 20 histories each, batches through the runner,
 # frozen processes; of agents: killed processes, sessions taken, seconds cut off and flat out; of
-# migrations: how many, records of each, kills in all.
+# migrations: how many, records of each, kills in all; rounds of two roll-ups; bad messages, small
+# ones and large ones. `make test` takes a share of each: tests/chaos/settings.py says which.
 SEEDS ?= 0..149
 BATCHES ?= 100
 ROUNDS ?= 50
@@ -16,36 +17,47 @@ KILLS ?= 200
 TAKEN ?= 100
 SECONDS ?= 30
 MIGRATION ?= 5,4000,100
+FOLDS ?= 200
+BAD ?= 5000,20
 
 # Of `make deploy`: where to, and YES=1 not to be asked.
 PROJECT =
 YES =
 
 RUN := .venv/bin/python -m
+# Where the whole suite is run, it is run by several processes.
+WORKERS := -p tests.workers -n auto
 CODE := $(wildcard shared/firestate functions tools tests benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos check deploy emulators setup setup-python python clean
+.PHONY: help demo quick test test-pythons chaos check deploy emulators setup setup-python python clean
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' Makefile | expand -t 20
 
 demo: python ## Watch the pipeline at work on emulators; ENGINE=local needs Python alone
 	@$(PYTHON) -m tools.demo $(ENGINE)
 
-test: setup ## Run all tests; ARGS="..." goes to pytest
-	@$(RUN) pytest $(ARGS)
+quick: setup-python ## Run the tests that need Python alone, unit and local; ARGS="..." goes to pytest
+	@$(RUN) pytest $(WORKERS) tests/unit tests/local $(ARGS)
 
-chaos: setup ## Faults by the thousand; SEEDS=first..last, BATCHES, ROUNDS, KILLS, TAKEN, SECONDS, MIGRATION
+test: setup ## Run all tests; ARGS="..." goes to pytest
+	@$(RUN) pytest $(WORKERS) $(ARGS)
+
+test-pythons: setup-python ## Run the tests of `quick` on the other Pythons that are found here
+	@$(RUN) tools.pythons $(ARGS)
+
+chaos: setup ## Faults by the thousand; SEEDS=first..last, BATCHES, ROUNDS, KILLS, TAKEN, SECONDS, MIGRATION, FOLDS, BAD
 	@CHAOS_SEEDS=$(SEEDS) CHAOS_BATCHES=$(BATCHES) CHAOS_ROUNDS=$(ROUNDS) CHAOS_KILLS=$(KILLS) \
 	  CHAOS_TAKEN=$(TAKEN) CHAOS_SECONDS=$(SECONDS) CHAOS_MIGRATION=$(MIGRATION) \
+	  CHAOS_FOLDS=$(FOLDS) CHAOS_BAD=$(BAD) \
 	  $(RUN) pytest tests/chaos -s $(ARGS)
 
 check: setup-python ## Lint, formatting, types; known vulnerabilities and secrets
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
 	@$(RUN) mypy $(CODE)
-	@$(RUN) tools.vet
+	@$(RUN) tools.security_scan
 
 deploy: python ## Deploy to Google Cloud: PROJECT=my-project; says what it touches, and asks
 	@test -n "$(PROJECT)" || { echo 'Which project? make deploy PROJECT=my-project' >&2; exit 2; }

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from firestate.schema.ids import shard_path
 from firestate.stores.firestore import FirestoreStore
 from firestate.stores.protocol import Add
-from tests.emulator.events import event_of
+from tests.emulator.function_requests import event_of
 from tests.harness import Pipeline, event_message, state_message, task
 from tools.emulators import firestore_emulator
 

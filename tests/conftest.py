@@ -1,4 +1,7 @@
-"""What several suites share: one Firestore emulator, a project of its own for each test."""
+"""What several suites share: one Firestore emulator, a project of its own for each test.
+
+And one pipeline: what runs on it finds nothing stored, or uses names of its own.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,13 @@ from google.cloud import firestore
 
 from firestate.cli import main
 from firestate.stores.firestore import FirestoreStore
+from tests.load.shared import Shared
 from tools.emulators import firestore_emulator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.load.runner import Runner
 
     Run = Callable[..., tuple[int, str, str]]
 
@@ -63,3 +69,28 @@ def store(
     client = firestore.Client(project=project)
     yield FirestoreStore(client)
     client.close()
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    made = Shared(tmp_path_factory.mktemp("pipeline"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pipeline(shared: Shared, request: pytest.FixtureRequest) -> Iterator[Runner]:
+    """The whole pipeline on emulators; a test that fails leaves it to nobody else."""
+    failed = request.session.testsfailed
+    running = shared.runner()
+    yield running
+    running.router.reset()
+    if request.session.testsfailed > failed:
+        shared.close()
+
+
+@pytest.fixture
+def empty_pipeline(shared: Shared, pipeline: Runner) -> Runner:
+    """The pipeline, with nothing stored."""
+    del pipeline  # it sees to what comes after
+    return shared.empty()

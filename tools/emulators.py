@@ -18,11 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from tools.bare import firestore_emulator, pubsub_emulator
+from tools.firebase_suite import PIPELINE, Suite, suite
 from tools.java import MissingToolError
 from tools.processes import ROOT, StartError
 from tools.progress import Progress
-from tools.suite import PIPELINE, Suite, suite
+from tools.standalone_emulators import firestore_emulator, pubsub_emulator
 
 __all__ = ["Suite", "firestore_emulator", "main", "pubsub_emulator", "suite"]
 

@@ -1,10 +1,10 @@
 """Start processes so that none of them, nor anything that they start, outlives its run.
 
 A run gives all its processes a mark in their environment, which their children inherit however
-often they detach. A guard (`tools.guard`), a small process of its own, waits on a pipe from this
-process, and ends everything that carries the mark once the pipe closes: when the run is over, but
-also when this process is killed outright. Only where the guard itself is killed too, something can
-be left.
+often they detach. A guard (`tools.process_guard`), a small process of its own, waits on a pipe
+from this process, and ends everything that carries the mark once the pipe closes: when the run is
+over, but also when this process is killed outright. Only where the guard itself is killed too,
+something can be left.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ class Run:
         self._mark = f"{outer}:{mark}" if outer else mark
         self._started: list[subprocess.Popen[bytes]] = []
         self._guard = subprocess.Popen(
-            [sys.executable, "-m", "tools.guard", mark, str(self.folder)],
+            [sys.executable, "-m", "tools.process_guard", mark, str(self.folder)],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             start_new_session=True,

@@ -5,6 +5,7 @@
     python3 -m tools.setup deploy       that, and the Firebase CLI; nothing that runs emulators
     python3 -m tools.setup demo         what the demo needs on emulators, and no more
     python3 -m tools.setup demo-local   what it needs on the local engine
+    python3 -m tools.setup other        what `.venv` holds, apart, for the Python that runs this
 
 Run by the Makefile under the machine's own Python, before there is any environment: it uses the
 standard library alone. It ends with one line that says what to do, and with the code 3 where only
@@ -95,6 +96,15 @@ class SetUp:
         with self._making(folder, key, keep=begun) as install:
             install("-r", str(_LOCK))
             if not begun:
+                install(*_OURSELVES)
+
+    def other_python(self) -> None:
+        """Make what `.venv` holds for the Python that runs this, in a folder of its own."""
+        folder, key = other_environment(), _key(_LOCK, _PACKAGE)
+        if not _is(folder, key):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with self._making(folder, key) as install:
+                install("-r", str(_LOCK))
                 install(*_OURSELVES)
 
     def demo_python(self) -> None:
@@ -252,9 +262,15 @@ MODES: dict[str, Callable[[SetUp], None]] = {
     "": SetUp.everything,
     "python": SetUp.python,
     "deploy": SetUp.deploy,
+    "other": SetUp.other_python,
     "demo": SetUp.demo,
     "demo-local": SetUp.demo_python,
 }
+
+
+def other_environment(version: str = f"{sys.version_info[0]}.{sys.version_info[1]}") -> Path:
+    """Return where the environment of another Python than that of `.venv` is."""
+    return CACHE / "pythons" / version
 
 
 def _demo_key() -> str:

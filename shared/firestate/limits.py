@@ -43,7 +43,7 @@ function has memory for, and would come again and again."""
 MAX_MESSAGE_BYTES = 10_000_000
 """Pub/Sub: a message takes 10 MB. To parse and decide on the worst that could be found takes, above
 what is there at rest, 41 MB and 1 s of CPU (accepted; 77 MB and 2 s refused), and for each MB 7
-times the time of a good one (benchmarks/way_in.py)."""
+times the time of a good one (benchmarks/message_cost.py)."""
 
 MAX_ID_BYTES = 400
 """Ours: three ids and two joints stay below Firestore's 1,500 bytes for a document id."""

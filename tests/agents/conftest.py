@@ -1,4 +1,4 @@
-"""The cloud of these tests: the whole pipeline on emulators, once for all of them."""
+"""The cloud of these tests: the whole pipeline on emulators."""
 
 from __future__ import annotations
 
@@ -7,22 +7,18 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.agents.worlds import World, world
-from tests.load.runner import PROJECT, Runner, runner
+from tests.agents.environments import PATIENCE, World, world
+from tests.load.runner import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.load.runner import Runner
+
 # Property tests are not timed: the machine that runs them may be busy.
 settings.register_profile("firestate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("firestate")
-
-
-@pytest.fixture(scope="session")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
-    with runner(tmp_path_factory.mktemp("pipeline")) as running:
-        yield running
 
 
 @pytest.fixture
@@ -38,8 +34,9 @@ def cloud(pipeline: Runner, monkeypatch: pytest.MonkeyPatch) -> Runner:
 def here(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """Give each world in turn."""
     if request.param == "cloud":
-        request.getfixturevalue("cloud")
+        pipeline: Runner = request.getfixturevalue("cloud")
         with world("cloud", tmp_path, snapshot_interval_seconds=0.1) as made:
+            made.wait_quiet = lambda: pipeline.wait_quiet(PATIENCE)
             yield made
     elif request.param == "file":
         with world("file", tmp_path, project="", snapshot_interval_seconds=0.1) as made:

@@ -10,7 +10,7 @@ from firestate.errors import OutboxError, UnavailableError
 from firestate.outbox.connection import Link
 from firestate.outbox.file import Outbox
 from firestate.outbox.sender import Sender
-from tests.agents.outgoing import PLENTY, Destination, Said, event, said, snapshot
+from tests.agents.outbox_fixtures import PLENTY, Destination, Said, event, said, snapshot
 from tests.harness import Crash
 
 if TYPE_CHECKING:

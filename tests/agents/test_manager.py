@@ -19,7 +19,7 @@ from firestate.errors import (
     UnavailableError,
     UnknownSessionError,
 )
-from tests.agents.worlds import value
+from tests.agents.environments import value
 from tests.harness import state_message
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from firestate.errors import OutboxError, OutboxFullError
 from firestate.outbox.file import Outbox
 from firestate.outbox.open import open_outbox
-from tests.agents.outgoing import PLENTY, event, said, snapshot
+from tests.agents.outbox_fixtures import PLENTY, event, said, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

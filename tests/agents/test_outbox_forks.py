@@ -14,7 +14,7 @@ import pytest
 from firestate.outbox.connection import Link
 from firestate.outbox.file import Outbox
 from firestate.outbox.sender import Sender
-from tests.agents.outgoing import PLENTY, event, said, snapshot
+from tests.agents.outbox_fixtures import PLENTY, event, said, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -15,7 +15,7 @@ from firestate.agents.backends.local import LocalBackend
 from firestate.agents.reading.store_reader import StoreReader
 from firestate.client.outgoing import Outgoing
 from firestate.errors import FencedError, InvalidMessageError, UnavailableError
-from tests.agents.worlds import eventually
+from tests.agents.environments import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

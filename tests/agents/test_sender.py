@@ -14,8 +14,8 @@ from firestate.errors import ConfigurationError, OutboxFullError, UnavailableErr
 from firestate.outbox.connection import Link, LinkState
 from firestate.outbox.file import Outbox
 from firestate.outbox.sender import Sender
-from tests.agents.outgoing import EVENTS, PLENTY, STATES, Destination, event, said, snapshot
-from tests.agents.worlds import eventually
+from tests.agents.environments import eventually
+from tests.agents.outbox_fixtures import EVENTS, PLENTY, STATES, Destination, event, said, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,6 +106,7 @@ def test_snapshots_of_a_session_keep_their_pace_and_the_newest_arrives(
 ) -> None:
     times: list[float] = []
     destination.before = lambda: times.append(time.monotonic())
+    began = time.monotonic()
     with sending(outbox, destination, interval_seconds=0.3) as (sender, _):
         for number in range(1, 40):
             outbox.put(snapshot("a", number))
@@ -113,12 +114,13 @@ def test_snapshots_of_a_session_keep_their_pace_and_the_newest_arrives(
             time.sleep(0.02)
         outbox.put(event("a", 40))
         assert sender.flush(10)
+    took = time.monotonic() - began
     snapshots = [
         (at, messages[0].number)
         for at, (topic, messages) in zip(times, destination.requests, strict=True)
         if topic == STATES
     ]
-    assert 3 <= len(snapshots) <= 6
+    assert 3 <= len(snapshots) <= took / 0.3 + 2
     assert snapshots[-1][1] == 39
     gaps = [later[0] - at for (at, _), later in pairwise(snapshots)]
     assert min(gaps) >= 0.29
@@ -155,8 +157,8 @@ def test_who_waits_for_room_goes_on_once_something_was_sent(path: Path) -> None:
             taken += 1
     began = time.monotonic()
     with sending(outbox, destination) as (sender, _):
-        outbox.wait_for_room(10)
-        assert time.monotonic() - began < 5
+        outbox.wait_for_room(60)
+        assert time.monotonic() - began < 30
         assert outbox.put(event("a", taken, size=300))
         assert sender.flush(10)
     assert [each.number for each in destination.arrived] == list(range(taken + 1))

@@ -11,7 +11,7 @@ import pytest
 from firestate.errors import FencedError, InvalidMessageError, UnknownSessionError
 from firestate.schema.enums import AgentStatus
 from firestate.schema.models import AgentState
-from tests.agents.worlds import World, eventually, value
+from tests.agents.environments import World, eventually, value
 from tests.harness import state_message
 
 if TYPE_CHECKING:

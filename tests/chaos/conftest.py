@@ -1,4 +1,4 @@
-"""One running pipeline for all the chaos that needs one."""
+"""The stage on which chaos is let loose."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 # Before it is imported: its assertions are to show what they compare.
-pytest.register_assert_rewrite("tests.chaos.stage")
+pytest.register_assert_rewrite("tests.chaos.running_pipeline")
 
-from tests.chaos.stage import Stage  # noqa: E402 - see above
+from tests.chaos.running_pipeline import Stage  # noqa: E402 - see above
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.load.shared import Shared
 
-@pytest.fixture(scope="package")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    made = Stage(tmp_path_factory.mktemp("stage"))
+
+@pytest.fixture(scope="module")
+def stage(shared: Shared) -> Iterator[Stage]:
+    made = Stage(shared)
     yield made
-    made.close()
+    made.end()

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from firestate.client.outgoing import Outgoing, outgoing
 from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
 from firestate.schema.values import time_text
-from tests.chaos.places import place_of
-from tests.chaos.session import Session
+from tests.chaos.client_session import Session
+from tests.chaos.document_order import place_of
 
 if TYPE_CHECKING:
     import random

@@ -7,6 +7,8 @@ CHAOS_KILLS    kills of a process of agents, 50 saves and events between two of 
 CHAOS_TAKEN    times that one process takes a session from another
 CHAOS_MIGRATION  applies,records,kills: migrations, records of each, kills of their processes in all
 CHAOS_SECONDS  how long a way is cut off, and agents save as fast as they are told to
+CHAOS_FOLDS    rounds of two roll-ups that fold at the same moment
+CHAOS_BAD      small,large: bad messages on the local engine, and how many of 9 MB
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ import os
 import re
 import sys
 
-_SEEDS, _BATCHES, _ROUNDS = "0..19", "20", "6"
-_MIGRATION = "1,600,6"
-_KILLS, _TAKEN, _SECONDS = "12", "8", "8"
+_SEEDS, _BATCHES, _ROUNDS = "0..19", "8", "5"
+_MIGRATION = "1,300,6"
+_KILLS, _TAKEN, _SECONDS = "8", "5", "4"
+_FOLDS, _BAD = "80", "2000,6"
 _RANGE = re.compile(r"(\d+)(?:\.\.(\d+))?")
 
 
@@ -62,12 +65,7 @@ def migration_kills() -> int:
 
 
 def _migration() -> list[int]:
-    text = os.environ.get("CHAOS_MIGRATION") or _MIGRATION
-    numbers = [int(each) for each in text.split(",") if each.isdecimal()]
-    if len(numbers) != text.count(",") + 1 or len(numbers) != _MIGRATION.count(",") + 1:
-        message = f"CHAOS_MIGRATION must be applies,records,kills, not {text!r}"
-        raise ValueError(message)
-    return numbers
+    return _numbers("CHAOS_MIGRATION", "applies,records,kills", _MIGRATION)
 
 
 def taken() -> int:
@@ -78,6 +76,17 @@ def taken() -> int:
 def seconds() -> int:
     """Give how long a way is cut off, and how long agents save flat out."""
     return _number("CHAOS_SECONDS", _SECONDS)
+
+
+def folds() -> int:
+    """Give how often two roll-ups are to fold at the same moment."""
+    return _number("CHAOS_FOLDS", _FOLDS)
+
+
+def bad_messages() -> tuple[int, int]:
+    """Give how many bad messages are wanted, small ones and large ones."""
+    small, large = _numbers("CHAOS_BAD", "small,large", _BAD)
+    return small, large
 
 
 def tell(line: str) -> None:
@@ -92,3 +101,12 @@ def _number(name: str, default: str) -> int:
         message = f"{name} must be a number, not {text!r}"
         raise ValueError(message)
     return int(text)
+
+
+def _numbers(name: str, parts: str, default: str) -> list[int]:
+    text = os.environ.get(name) or default
+    numbers = [int(each) for each in text.split(",") if each.isdecimal()]
+    if len(numbers) != text.count(",") + 1 or len(numbers) != parts.count(",") + 1:
+        message = f"{name} must be {parts}, not {text!r}"
+        raise ValueError(message)
+    return numbers

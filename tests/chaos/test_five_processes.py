@@ -10,14 +10,14 @@ from firestate import StateManager
 from firestate.audit.full import FullAudit
 from firestate.limits import MAX_HISTORY
 from firestate.queries import OF_AGENT
-from tests.chaos.processes import Log, environment_of, process
-from tests.load.runner import runner
+from tests.chaos.agent_processes import Log, environment_of, process
 
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
     from firestate.stores.protocol import Store
+    from tests.load.runner import Runner
 
 _PROCESSES = 5
 
@@ -39,25 +39,26 @@ def live_a_session(log: Log, folder: Path | None, agent_id: str, number: int, ta
 
 @pytest.mark.parametrize("tasks", [30, 60], ids=["all-in-the-history", "more-than-that"])
 @pytest.mark.timeout(300)
-def test_five_sessions_by_five_processes_are_one_life(tmp_path: Path, tasks: int) -> None:
+def test_five_sessions_by_five_processes_are_one_life(
+    tmp_path: Path, empty_pipeline: Runner, tasks: int
+) -> None:
     """History, metrics, memory are whole, in order, without duplicates; each task counts once."""
-    agent_id = f"agent-{tasks}"
+    pipeline, agent_id = empty_pipeline, f"agent-{tasks}"
     log = Log(tmp_path / "log")
-    with runner(tmp_path) as pipeline:
-        environment = environment_of(pipeline)
-        folder = tmp_path / "outbox"
-        for number in range(_PROCESSES):
-            arguments = (folder, agent_id, number, tasks)
-            child = process(environment, live_a_session, tmp_path / "log", *arguments)
-            child.join(60)
-            assert child.exitcode == 0, list(log.lines())
-        pipeline.wait_quiet(60)
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            _compare(tmp_path, agent_id, tasks, [line["session"] for line in log.lines()])
-        assert FullAudit(pipeline.store).run().drift == 0
-        _each_former_session_has_ended(pipeline.store, agent_id)
+    environment = environment_of(pipeline)
+    folder = tmp_path / "outbox"
+    for number in range(_PROCESSES):
+        arguments = (folder, agent_id, number, tasks)
+        child = process(environment, live_a_session, tmp_path / "log", *arguments)
+        child.join(60)
+        assert child.exitcode == 0, list(log.lines())
+    pipeline.wait_quiet(60)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        _compare(tmp_path, agent_id, tasks, [line["session"] for line in log.lines()])
+    assert FullAudit(pipeline.store).run().drift == 0
+    _each_former_session_has_ended(pipeline.store, agent_id)
 
 
 def _compare(folder: Path, agent_id: str, tasks: int, sessions: list[str]) -> None:

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.chaos import settings as wanted
-from tests.chaos.guarantees import check_history
-from tests.chaos.world import World
+from tests.chaos.invariants import check_history
+from tests.chaos.simulated_network import World
 
 HISTORIES = 20
 """Of each seed."""

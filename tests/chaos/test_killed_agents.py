@@ -15,10 +15,9 @@ from firestate.audit.full import FullAudit
 from firestate.errors import UnknownSessionError
 from firestate.queries import BY_SOURCE
 from firestate.schema.ids import Identity, memory_path
-from tests.chaos.processes import Log, environment_of, process
+from tests.chaos.agent_processes import Log, environment_of, process
+from tests.chaos.observed_states import StatesSeen
 from tests.chaos.settings import kills, seeds, tell
-from tests.chaos.states_seen import StatesSeen
-from tests.load.runner import runner
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +29,6 @@ _CALLS_BETWEEN_KILLS = 50
 _PAUSE_SECONDS = 0.004
 _LONGEST_LIFE_SECONDS = 0.5
 _PATIENCE_SECONDS = 30.0  # on a busy machine
-_LONGEST_A_CALL_SECONDS = 0.1  # until it is counted, on a busy machine
 
 
 def work_on(log: Log, folder: Path, total: int) -> None:
@@ -60,31 +58,31 @@ def work_on(log: Log, folder: Path, total: int) -> None:
 
 
 @pytest.mark.timeout(1200)
-def test_what_has_returned_takes_effect_once(tmp_path: Path) -> None:
+def test_what_has_returned_takes_effect_once(tmp_path: Path, empty_pipeline: Runner) -> None:
     """Killed at random moments, each time gone on with by the next process."""
+    pipeline = empty_pipeline
     chance = random.Random(seeds()[0])
     total = kills() * _CALLS_BETWEEN_KILLS
     log = Log(tmp_path / "log")
     seen = StatesSeen()
-    with runner(tmp_path) as pipeline:
-        pipeline.router.listeners.append(seen)
-        killed = 0
-        while not any(line.get("flushed") for line in log.lines()):
-            child = process(
-                environment_of(pipeline), work_on, tmp_path / "log", tmp_path / "outbox", total
-            )
-            if killed < kills():
-                child.join(chance.uniform(0.05, _LONGEST_LIFE_SECONDS))
-                if child.exitcode is None:
-                    child.kill()
-                    killed += 1
-            child.join()
-        assert not [line["broken"] for line in log.lines() if "broken" in line]
-        pipeline.wait_quiet(60 + total * _LONGEST_A_CALL_SECONDS)
-        told = _compared(pipeline, log)
-        pipeline.wait_quiet(60)
-        assert FullAudit(pipeline.store).run().drift == 0
-        assert seen.gone_back() == []
+    pipeline.router.listeners.append(seen)
+    killed = 0
+    while not any(line.get("flushed") for line in log.lines()):
+        child = process(
+            environment_of(pipeline), work_on, tmp_path / "log", tmp_path / "outbox", total
+        )
+        if killed < kills():
+            child.join(chance.uniform(0.05, _LONGEST_LIFE_SECONDS))
+            if child.exitcode is None:
+                child.kill()
+                killed += 1
+        child.join()
+    assert not [line["broken"] for line in log.lines() if "broken" in line]
+    pipeline.wait_quiet(60)
+    told = _compared(pipeline, log)
+    pipeline.wait_quiet(60)
+    assert FullAudit(pipeline.store).run().drift == 0
+    assert seen.gone_back() == []
     tell(f"{killed} kills in {total:,} calls, {told}, 0 drift")
     assert killed == kills()
 

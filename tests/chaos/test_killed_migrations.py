@@ -23,11 +23,11 @@ from firestate.migration.workdir import FolderWorkdir
 from firestate.schema.ids import GLOBAL_CONFIG
 from firestate.stores.firestore import FirestoreStore
 from firestate.stores.sqlite import SqliteStore
-from tests.chaos.processes import Log, environment_of, process
+from tests.chaos.agent_processes import Log, environment_of, process
 from tests.chaos.settings import applies, migration_kills, records, seeds, tell
 from tests.harness import event_message, everything, state_message
-from tests.load.runner import PROJECT, runner
-from tests.migration.moving import Moving, old_event, old_state, written
+from tests.load.runner import PROJECT
+from tests.migration.migration_run import Moving, old_event, old_state, written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 _AGENTS = 400
 _PER_FILE = 200
 _RATE = 500.0
-_SECONDS_TO_COUNT = 1_500
 
 
 def go_on(log: Log, source: Path, work: Path) -> None:
@@ -49,30 +48,30 @@ def go_on(log: Log, source: Path, work: Path) -> None:
 
 
 @pytest.mark.timeout(4_000)
-def test_a_killed_apply_ends_as_one_that_was_not(tmp_path: Path) -> None:
+def test_a_killed_apply_ends_as_one_that_was_not(tmp_path: Path, empty_pipeline: Runner) -> None:
     """Documents, counters and memories are the same; an undo takes back all of it, once."""
+    pipeline = empty_pipeline
     chance = random.Random(seeds()[0])
-    with runner(tmp_path) as pipeline:
-        alive(pipeline)
-        before, memories = counts(pipeline), memories_of(pipeline)
-        moves = []
-        for number in range(applies()):
-            move = Moving(fill(tmp_path, number), tmp_path / f"work-{number}", pipeline.store)
-            move.plan()
-            killed = killed_often(move, pipeline, tmp_path / f"log-{number}", chance)
-            tell(f"apply {number}: killed {killed} times")
-            assert documents(pipeline.store, move) == unkilled(move, tmp_path / f"{number}.db")
-            moves.append(move)
-        applied = checked(pipeline, moves)
-        for move in moves:
-            tell(f"undone: {dict(move.undo().counts)}")
-        assert counts(pipeline) == before
-        assert memories_of(pipeline, memories) == memories
-        assert not [path for move in moves for path in documents(pipeline.store, move)]
-        assert FullAudit(pipeline.store).run().drift == 0
-        for move in moves:
-            assert move.apply().counts == {"written": records()}
-        assert checked(pipeline, moves) == applied
+    alive(pipeline)
+    before, memories = counts(pipeline), memories_of(pipeline)
+    moves = []
+    for number in range(applies()):
+        move = Moving(fill(tmp_path, number), tmp_path / f"work-{number}", pipeline.store)
+        move.plan()
+        killed = killed_often(move, pipeline, tmp_path / f"log-{number}", chance)
+        tell(f"apply {number}: killed {killed} times")
+        assert documents(pipeline.store, move) == unkilled(move, tmp_path / f"{number}.db")
+        moves.append(move)
+    applied = checked(pipeline, moves)
+    for move in moves:
+        tell(f"undone: {dict(move.undo().counts)}")
+    assert counts(pipeline) == before
+    assert memories_of(pipeline, memories) == memories
+    assert not [path for move in moves for path in documents(pipeline.store, move)]
+    assert FullAudit(pipeline.store).run().drift == 0
+    for move in moves:
+        assert move.apply().counts == {"written": records()}
+    assert checked(pipeline, moves) == applied
 
 
 def alive(pipeline: Runner) -> None:
@@ -159,7 +158,7 @@ def checked(pipeline: Runner, moves: list[Moving]) -> dict[str, Any]:
 
 def counts(pipeline: Runner) -> dict[str, Any]:
     """Give the current counts, when all is counted and folded."""
-    pipeline.wait_quiet(_SECONDS_TO_COUNT)
+    pipeline.wait_quiet(60)
     stored = pipeline.store.read(GLOBAL_CONFIG)
     assert stored is not None
     names = ("current_agent_count", "error_counts", "active_sessions")

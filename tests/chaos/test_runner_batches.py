@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.chaos.fault_injection import Mischief
 from tests.chaos.fleet import Fleet
-from tests.chaos.mischief import Mischief
+from tests.chaos.running_pipeline import Stage, wait_all_open
 from tests.chaos.settings import batches, seeds, tell
-from tests.chaos.stage import Stage, wait_all_open
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,7 @@ def test_batches(stage: Stage, together: range) -> None:
     """Every message is accounted for, every counter exact, and no state has gone back."""
     draw = random.Random(together.start)
     if (together.start - seeds().start) % _PER_PIPELINE == 0:
-        stage.close()
+        stage.end()
     with stage.run() as running, again_by(together):
         fleets = [_fleet(seed) for seed in together]
         sent = [message for fleet in fleets for message in fleet.sent]

@@ -17,7 +17,7 @@ from firestate.pipeline.roll_up import RollUp
 from firestate.schema.ids import GLOBAL_CONFIG, SHARDS, shard_path
 from firestate.stores.firestore import FirestoreStore
 from firestate.stores.protocol import Add, Create, Query, Update
-from tests.chaos.settings import tell
+from tests.chaos.settings import folds, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from firestate.stores.protocol import Write
 
-_ROUNDS = 200
 _WRITERS = 2
 _SHARDS = 8
 _TRIES = 5
@@ -81,7 +80,7 @@ def test_two_roll_ups_at_once(store: FirestoreStore, project: str) -> None:
         folded = [data["system_metrics"]["folded_at"] for data in seen]
         assert spawned == sorted(spawned)
         assert folded == sorted(folded)
-    assert sum(each.refused for each in stores) > _ROUNDS / 10  # else they have hardly met
+    assert sum(each.refused for each in stores) > folds() / 10  # else they have hardly met
     stored = store.read(GLOBAL_CONFIG)
     assert stored is not None
     shards = [shard.data for shard in store.query(Query(SHARDS))]
@@ -89,14 +88,14 @@ def test_two_roll_ups_at_once(store: FirestoreStore, project: str) -> None:
     completed = sum(shard["tasks"]["completed"] for shard in shards)
     assert stored.data["system_metrics"]["tasks"]["completed"] == completed
     tell(
-        f"{_ROUNDS} rounds of two roll-ups in {time.monotonic() - began:.1f} s: {dict(outcomes)}, "
+        f"{folds()} rounds of two roll-ups in {time.monotonic() - began:.1f} s: {dict(outcomes)}, "
         f"{sum(each.refused for each in stores)} refused, {completed} changes counted meanwhile"
     )
 
 
 def _fold(roll_up: RollUp, together: threading.Barrier) -> Counter[str]:
     outcomes: Counter[str] = Counter()
-    for _ in range(_ROUNDS):
+    for _ in range(folds()):
         together.wait(60)
         for _ in range(_TRIES):
             try:

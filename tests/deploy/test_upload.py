@@ -16,7 +16,7 @@ from google.cloud import firestore
 from firestate.schema.ids import GLOBAL_CONFIG
 from firestate.stores.firestore import FirestoreStore
 from tests.deploy.upload import FIREBASE_TOOLS, PROJECT, ROOT, discovered, project_in, upload
-from tests.emulator.events import event_headers, event_of, push_body
+from tests.emulator.function_requests import event_headers, event_of, push_body
 from tests.harness import event_message, state_message
 from tools.processes import Run, answers, free_ports, wait_until
 

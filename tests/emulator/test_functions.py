@@ -18,7 +18,7 @@ from firestate.schema.messages import (
     EVENT_TOPIC,
     STATE_TOPIC,
 )
-from tests.emulator.events import event_headers, event_of, push_body
+from tests.emulator.function_requests import event_headers, event_of, push_body
 from tests.harness import Pipeline, event_message, state_message
 
 if TYPE_CHECKING:

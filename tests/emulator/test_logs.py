@@ -9,7 +9,7 @@ import functions_framework
 import pytest
 
 from firestate.pipeline import wiring
-from tests.emulator.events import event_headers, event_of, push_body
+from tests.emulator.function_requests import event_headers, event_of, push_body
 from tests.emulator.test_functions import FUNCTIONS
 from tests.harness import event_message, state_message, task
 

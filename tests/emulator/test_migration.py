@@ -11,7 +11,7 @@ import pytest
 from firestate.schema.ids import EVENTS, STATES
 from firestate.stores.protocol import Query
 from tests.load.grpc_counter import Billed, GrpcCounter
-from tests.migration.moving import SAMPLES, old_event, old_state, written
+from tests.migration.migration_run import SAMPLES, old_event, old_state, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

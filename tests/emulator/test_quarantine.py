@@ -24,7 +24,7 @@ from tests.harness import NOW, CrashingStore, Pipeline, everything, state_messag
 if TYPE_CHECKING:
     from firestate.stores.protocol import Store, Write
 
-from tests.emulator.refused import (
+from tests.emulator.quarantine_fixtures import (
     BAD,
     BAD_ID,
     LARGE,

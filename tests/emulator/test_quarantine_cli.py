@@ -14,7 +14,7 @@ from firestate.client.outgoing import Outgoing
 from firestate.operations.quarantined_messages import drop_quarantined, read_quarantined
 from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
 from firestate.stores.protocol import Create, Remove, Update
-from tests.emulator.refused import (
+from tests.emulator.quarantine_fixtures import (
     BAD,
     LARGE,
     LARGE_ID,

@@ -13,7 +13,7 @@ from firestate.client.outgoing import Outgoing
 from firestate.operations.quarantined_messages import read_quarantined
 from firestate.schema.messages import STATE_TOPIC
 from firestate.stores.protocol import Query, Update
-from tests.emulator.refused import (
+from tests.emulator.quarantine_fixtures import (
     BAD,
     BAD_ID,
     GOOD,

@@ -17,7 +17,7 @@ from firestate.pipeline.dead_letter import keep_dead_letter
 from firestate.pipeline.deliveries import Delivery
 from firestate.stores.firestore import FirestoreStore
 from firestate.stores.protocol import Query, Update
-from tests.emulator.refused import (
+from tests.emulator.quarantine_fixtures import (
     BAD,
     BAD_ID,
     GOOD,

@@ -13,7 +13,7 @@ from firestate.ingest.outcomes import Outcome
 from firestate.pipeline.roll_up import RollUp
 from firestate.schema.ids import CONTROLS, GLOBAL_CONFIG
 from firestate.stores.protocol import Create
-from tests.emulator.folding import Watched, count, held_up, spawned, waiting_for, woken
+from tests.emulator.roll_up_fixtures import Watched, count, held_up, spawned, waiting_for, woken
 from tests.harness import Crash
 
 if TYPE_CHECKING:

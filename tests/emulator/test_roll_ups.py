@@ -15,7 +15,7 @@ from firestate.ingest.outcomes import Outcome
 from firestate.pipeline.roll_up import RollUp
 from firestate.schema.ids import GLOBAL_CONFIG, SHARDS, shard_path
 from firestate.stores.protocol import Add, Query, Stored, Update
-from tests.emulator.folding import Watched, count, spawned, waiting_for, woken
+from tests.emulator.roll_up_fixtures import Watched, count, spawned, waiting_for, woken
 from tests.harness import Crash
 
 if TYPE_CHECKING:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
-import gcp_storage_emulator.server as storage_emulator
 import httpx
 import pytest
 from google.cloud import firestore, storage  # type: ignore[attr-defined] # a namespace
@@ -16,16 +14,17 @@ from firestate.migration.plan.make_plan import make_plan
 from firestate.migration.sources.bucket import BucketSource
 from firestate.stores.firestore import FirestoreStore
 from firestate.stores.sqlite import SqliteStore
+from tests.end_to_end.suites import BUCKET, counted
 from tests.harness import everything
-from tests.migration.moving import SAMPLES, Moving, written
-from tools.emulators import Suite, suite
-from tools.processes import HOST, free_ports
+from tests.migration.migration_run import SAMPLES, Moving, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-BUCKET, PREFIX = "old-files", "agents/2025"
+    from tools.emulators import Suite
+
+PREFIX = "agents/2025"
 _CALL_SECONDS = 300.0
 _MIGRATED = ("agent_states/", "coordination/", "system_state/controls")
 
@@ -41,32 +40,19 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bucket(old: Path) -> Iterator[Any]:
+def bucket(old: Path, storage_host: str) -> Iterator[Any]:
     """A bucket with these files, their dates kept as `gcloud storage cp --preserve-posix` does."""
-    (port,) = free_ports(1)
-    server = storage_emulator.create_server(HOST, port, in_memory=True, default_bucket=BUCKET)
-    server.start()
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("STORAGE_EMULATOR_HOST", f"http://{HOST}:{port}")
-            patch.setenv("GOOGLE_CLOUD_PROJECT", "demo-firestate")
-            made = storage.Client(project="demo-firestate").bucket(BUCKET)
-            for path in old.rglob("*"):
-                if path.is_file():
-                    blob = made.blob(f"{PREFIX}/{path.relative_to(old)}")
-                    mtime = str(int(path.stat().st_mtime))
-                    blob.metadata = {"goog-reserved-file-mtime": mtime}
-                    blob.upload_from_filename(str(path))
-            yield made
-    finally:
-        server.stop()
-
-
-@pytest.fixture(scope="module")
-def running(bucket: Any) -> Iterator[Suite]:
-    del bucket  # it sets the variable by which the functions find it
-    with suite() as started:
-        yield started
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", storage_host)
+        patch.setenv("GOOGLE_CLOUD_PROJECT", "demo-firestate")
+        made = storage.Client(project="demo-firestate").bucket(BUCKET)
+        for path in old.rglob("*"):
+            if path.is_file():
+                blob = made.blob(f"{PREFIX}/{path.relative_to(old)}")
+                mtime = str(int(path.stat().st_mtime))
+                blob.metadata = {"goog-reserved-file-mtime": mtime}
+                blob.upload_from_filename(str(path))
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +80,7 @@ def migrated(found: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("bucket")
 def test_the_function_does_what_the_command_does(
     running: Suite, store: FirestoreStore, old: Path, tmp_path: Path
 ) -> None:
@@ -132,15 +119,8 @@ def test_the_function_does_what_the_command_does(
     assert visible == ["system_state/controls"]
     back = call(running, source=source, apply=True, verify=True).json()
     assert back["verified"]["equal"] == done["verified"]["equal"]
-    _counted(store)
+    counted(store)
     assert FullAudit(store).run().drift == 0
-
-
-def _counted(store: FirestoreStore) -> None:
-    """Wait until the suite has called all triggers."""
-    until = time.monotonic() + 240
-    while FullAudit(store).run().in_flight and time.monotonic() < until:
-        time.sleep(2)
 
 
 @pytest.mark.parametrize(

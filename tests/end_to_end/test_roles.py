@@ -15,21 +15,13 @@ import httpx
 import pytest
 
 from tests.rules.client import Person
-from tools.emulators import Suite, suite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.conftest import Run
+    from tools.emulators import Suite
 
 FIRESTATE = Path(sys.executable).parent / "firestate"
 PASSWORD = token_urlsafe()
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Suite]:
-    with suite(("auth", "firestore")) as started:
-        yield started
 
 
 def roles(running: Suite, *arguments: str) -> subprocess.CompletedProcess[str]:

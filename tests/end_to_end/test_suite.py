@@ -10,24 +10,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 
 from tests.harness import event_message, state_message
-from tools.emulators import Suite, suite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tools.emulators import Suite
 
 FIRESTATE = Path(sys.executable).parent / "firestate"
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Suite]:
-    with suite() as started:
-        yield started
-        started_by_us = started.process.pid
-    assert not psutil.pid_exists(started_by_us)
 
 
 def firestate(running: Suite, *arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -17,7 +17,7 @@ from google.genai import types
 
 from firestate.adapters.adk import FirestatePlugin
 from firestate.errors import EmergencyStopError
-from tests.frameworks.story import Story, stop_all, stored
+from tests.frameworks.recorded_actions import Story, stop_all, stored
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

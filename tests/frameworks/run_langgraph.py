@@ -16,7 +16,7 @@ from langgraph.types import Command, Send, interrupt
 
 from firestate.adapters.langgraph import FirestateHandler
 from firestate.errors import EmergencyStopError
-from tests.frameworks.story import Story, stop_all, stored
+from tests.frameworks.recorded_actions import Story, stop_all, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable

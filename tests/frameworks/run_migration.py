@@ -13,7 +13,7 @@ from pathlib import Path
 from firestate.audit.full import FullAudit
 from firestate.local.engine import LocalEngine
 from firestate.migration.verify.comparison import Result
-from tests.migration.moving import SAMPLES, Moving
+from tests.migration.migration_run import SAMPLES, Moving
 
 MADE_BY = Path(__file__).parents[1] / "migration" / "made_by"
 

@@ -21,7 +21,7 @@ from agents.testing import ScriptedModel, assistant_message, function_call
 
 from firestate.adapters.openai_agents import FirestateHooks
 from firestate.errors import EmergencyStopError
-from tests.frameworks.story import Story, stop_all, stored
+from tests.frameworks.recorded_actions import Story, stop_all, stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -14,8 +14,8 @@ from opentelemetry.trace import StatusCode
 
 from firestate.adapters.opentelemetry import FirestateSpans
 from firestate.errors import EmergencyStopError
+from tests.frameworks.recorded_actions import Story, stop_all, stored
 from tests.frameworks.run_adk import run, team
-from tests.frameworks.story import Story, stop_all, stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

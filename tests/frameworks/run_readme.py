@@ -15,11 +15,11 @@ from google.genai import types
 from langgraph.graph import START, StateGraph
 from opentelemetry.sdk.trace import TracerProvider
 
+from tests.frameworks.recorded_actions import stored
 from tests.frameworks.run_adk import agent as adk_agent
 from tests.frameworks.run_adk import run_app
 from tests.frameworks.run_langgraph import State, say
 from tests.frameworks.run_opentelemetry import doing
-from tests.frameworks.story import stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

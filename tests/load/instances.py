@@ -103,29 +103,49 @@ class Instance:
             os.killpg(self._process.pid, number)
 
 
-def start_instances(
-    run: Run,
-    endpoints: Mapping[str, Mapping[str, str]],
-    *,
-    numbers: Mapping[str, int],
-    source: Path,
-    environment: Mapping[str, str],
-    logs: Path,
-) -> dict[str, list[Instance]]:
-    """Start so many instances of each function of functions.yaml; one where no number is given."""
-    started: dict[str, list[Instance]] = {}
-    ports = iter(free_ports(sum(numbers.get(name, 1) for name in endpoints)))
-    framework = str(Path(sys.executable).parent / "functions-framework")
-    for name, endpoint in endpoints.items():
+class Instances:
+    """The processes of the functions of functions.yaml, of some of them more than one."""
+
+    def __init__(
+        self,
+        run: Run,
+        endpoints: Mapping[str, Mapping[str, str]],
+        *,
+        source: Path,
+        environment: Mapping[str, str],
+        logs: Path,
+    ) -> None:
+        self.started: dict[str, list[Instance]] = {name: [] for name in endpoints}
+        self._run = run
+        self._endpoints = endpoints
+        self._source = source
+        self._environment = environment
+        self._logs = logs
+
+    def use(self, numbers: Mapping[str, int]) -> None:
+        """Have so many of each function take deliveries, one where no number is given.
+
+        Those that are not there yet are started, and waited for.
+        """
+        missing = [
+            (name, number)
+            for name, there in self.started.items()
+            for number in range(len(there), numbers.get(name, 1))
+        ]
+        ports = free_ports(len(missing)) if missing else []
+        for (name, number), port in zip(missing, ports, strict=True):
+            self.started[name].append(self._start(name, number, port))
+        for name, there in self.started.items():
+            for instance in there[: numbers.get(name, 1)]:
+                instance.wait_open()
+            for instance in there[numbers.get(name, 1) :]:
+                instance.address.open = False
+
+    def _start(self, name: str, number: int, port: int) -> Instance:
+        endpoint = self._endpoints[name]
         kind = "cloudevent" if "eventTrigger" in endpoint else "http"
-        command = [framework, "--target", endpoint["entryPoint"], "--source", str(source)]
-        command += ["--signature-type", kind, "--host", HOST, "--port"]
-        for number in range(numbers.get(name, 1)):
-            port = str(next(ports))
-            address = Address(name, number, f"http://{HOST}:{port}")
-            instance = Instance(run, address, [*command, port], environment, logs)
-            started.setdefault(name, []).append(instance)
-    for instances in started.values():
-        for instance in instances:
-            instance.wait_open()
-    return started
+        framework = str(Path(sys.executable).parent / "functions-framework")
+        command = [framework, "--target", endpoint["entryPoint"], "--source", str(self._source)]
+        command += ["--signature-type", kind, "--host", HOST, "--port", str(port)]
+        address = Address(name, number, f"http://{HOST}:{port}")
+        return Instance(self._run, address, command, self._environment, self._logs)

@@ -42,6 +42,8 @@ class Router:
         self.limit_seconds = _LIMIT_SECONDS
         self.counts: Counter[tuple[str, str]] = Counter()
         self.acknowledged: set[str] = set()
+        self.taken = 0
+        """How many deliveries the functions have taken: what grows as long as there is progress."""
         self.last_failure: dict[str, str] = {}
         self._busy = 0
         self._quiet_since = time.monotonic()
@@ -64,6 +66,18 @@ class Router:
         for pool in self._pools.values():
             pool.shutdown(wait=True, cancel_futures=True)
         self._http.clear()
+
+    def connect(self, function: str, addresses: list[Address]) -> None:
+        """Deliver what is for `function` to these from now on; nothing may be under way."""
+        if pool := self._pools.pop(function, None):
+            pool.shutdown()
+        self.addresses[function] = addresses
+
+    def reset(self) -> None:
+        """Deliver everything again, to all that listen to nobody: as it was in the beginning."""
+        self.policy = lambda _: Fault.NONE
+        self.listeners.clear()
+        self.limit_seconds = _LIMIT_SECONDS
 
     def quiet_seconds(self) -> float:
         """Give for how long nothing has been under way."""
@@ -153,6 +167,9 @@ class Router:
         if answer.status not in _OK:
             self._count(delivery.function, "failed")
             self.last_failure[delivery.function] = answer.data.decode(errors="replace")[:500]
+        else:
+            with self._lock:
+                self.taken += 1
         return answer.status
 
     def _count(self, function: str, what: str) -> None:

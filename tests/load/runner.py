@@ -14,42 +14,59 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import yaml
 from google.cloud import firestore, pubsub_v1  # type: ignore[attr-defined] # a namespace without types
 
+from firestate.client.outgoing import Outgoing
+from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
 from firestate.stores.firestore import FirestoreStore
 from tests.load.connections import connect_trigger, subscribe
 from tests.load.grpc_counter import GrpcCounter
-from tests.load.instances import Instance, start_instances
+from tests.load.instances import Instance, Instances
 from tests.load.router import Router
 from tools.emulators import firestore_emulator, pubsub_emulator
 from tools.processes import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from concurrent.futures import Future
 
-    from firestate.client.outgoing import Outgoing
     from tests.load.deliveries import Address
 
 PROJECT = "demo-firestate"
 FUNCTIONS = Path(__file__).parents[2] / "functions"
 _THREADS = 8
 _QUIET_SECONDS = 1.0
+_PATIENCE_SECONDS = 60.0
 
 
 @dataclass
 class Runner:
-    """A running pipeline; `instances` are the processes of each function of functions.yaml."""
+    """A running pipeline."""
 
     store: FirestoreStore
     router: Router
     firestore_host: str
     pubsub_host: str
     counter: GrpcCounter | None
-    instances: dict[str, list[Instance]] = field(default_factory=dict)
     sent: list[Future[str]] = field(default_factory=list)
     publisher: Any = None
+    functions: Instances | None = None
+
+    @property
+    def instances(self) -> dict[str, list[Instance]]:
+        """The processes of each function of functions.yaml."""
+        assert self.functions is not None
+        return self.functions.started
+
+    def use(self, numbers: Mapping[str, int]) -> None:
+        """Have so many processes of these functions take deliveries, and one of all others."""
+        assert self.functions is not None
+        self.functions.use(numbers)
+        for name, listed in self.instances.items():
+            wanted = listed[: numbers.get(name, 1)]
+            self.router.connect(name, [instance.address for instance in wanted])
 
     def publish(self, messages: Iterable[Outgoing]) -> None:
         """Publish as fast as it goes; returns when Pub/Sub has them all."""
@@ -63,13 +80,22 @@ class Runner:
         """Give the instance that listens there."""
         return self.instances[address.function][address.number]
 
-    def wait_quiet(self, timeout_seconds: float) -> None:
-        """Wait until each message is acknowledged and no trigger is under way."""
-        deadline = time.monotonic() + timeout_seconds
-        while not self.is_quiet():
-            if time.monotonic() > deadline:
+    def wait_quiet(self, patience_seconds: float) -> None:
+        """Wait until each message is acknowledged and no trigger is under way, as `wait_for`."""
+        self.wait_for(self.is_quiet, patience_seconds)
+
+    def wait_for(self, holds: Callable[[], object], patience_seconds: float) -> None:
+        """Wait until something holds, however long that takes, while deliveries are taken.
+
+        TimeoutError where none was taken for so many seconds.
+        """
+        taken, since = self.router.taken, time.monotonic()
+        while not holds():
+            if self.router.taken != taken:
+                taken, since = self.router.taken, time.monotonic()
+            if time.monotonic() > since + patience_seconds:
                 message = (
-                    f"not quiet after {timeout_seconds} s: "
+                    f"no delivery was taken for {patience_seconds} s: "
                     f"{len(self._unacknowledged())} of {len(self.sent)} unacknowledged, "
                     f"{dict(self.router.counts)}, {self.router.last_failure}"
                 )
@@ -79,6 +105,18 @@ class Runner:
     def is_quiet(self) -> bool:
         """Whether each message is acknowledged and no trigger is under way."""
         return not self._unacknowledged() and self.router.quiet_seconds() > _QUIET_SECONDS
+
+    def empty(self) -> None:
+        """Take away all that is stored, when all that was sent has come to rest."""
+        # What others have published is not known here: it is before these in Pub/Sub.
+        self.publish([Outgoing(STATE_TOPIC, b" "), Outgoing(EVENT_TOPIC, b" ")])
+        self.wait_quiet(_PATIENCE_SECONDS)
+        self.sent.clear()
+        httpx.delete(
+            f"http://{self.firestore_host}/emulator/v1/projects/{PROJECT}"
+            "/databases/(default)/documents",
+            timeout=_PATIENCE_SECONDS,
+        ).raise_for_status()
 
     def _unacknowledged(self) -> set[str]:
         return {future.result() for future in self.sent} - self.router.acknowledged
@@ -118,16 +156,10 @@ def runner(
             running.publisher = pubsub_v1.PublisherClient()
             subscriber = pubsub_v1.SubscriberClient()
         run = stack.enter_context(Run())
-        running.instances = start_instances(
-            run,
-            endpoints,
-            numbers=instances or {},
-            source=FUNCTIONS / "main.py",
-            environment=environment,
-            logs=logs,
+        running.functions = Instances(
+            run, endpoints, source=FUNCTIONS / "main.py", environment=environment, logs=logs
         )
-        for name, listed in running.instances.items():
-            router.addresses[name] = [instance.address for instance in listed]
+        running.use(instances or {})
         for name, endpoint in endpoints.items():
             filters = endpoint.get("eventTrigger", {}).get("eventFilters", {})
             if "topic" in filters:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from firestate.migration.workdir import FolderWorkdir
-from tests.migration.moving import old_event, old_state, written
+from tests.migration.migration_run import old_event, old_state, written
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from firestate.pipeline.deliveries import Delivery
 from firestate.pipeline.quarantine import quarantine
 from firestate.schema.messages import STATE_TOPIC
 from firestate.stores.sqlite import SqliteStore
-from tests.chaos.meddling import MeddlingStore
+from tests.chaos.concurrent_writer import MeddlingStore
 from tests.harness import NOW
 
 ERROR = InvalidMessageError("schema", [FieldProblem("state", "is wrong")])

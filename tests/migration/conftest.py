@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from firestate.local.engine import LocalEngine
-from tests.migration.moving import Moving, written
+from tests.migration.migration_run import Moving, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

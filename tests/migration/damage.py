@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from firestate.limits import MAX_FILE_BYTES, MAX_NESTING
-from tests.migration.moving import old_event, old_state
+from tests.migration.migration_run import old_event, old_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable

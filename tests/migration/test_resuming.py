@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from firestate import StateManager
 from firestate.local.engine import LocalEngine
-from tests.migration.moving import Moving, old_state, written
+from tests.migration.migration_run import Moving, old_state, written
 
 if TYPE_CHECKING:
     from pathlib import Path

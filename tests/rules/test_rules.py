@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from firestate.queries import SHAPES
+from tests.rules.access_matrix import CONTROLS, ROLES, RULES, expected, measured
 from tests.rules.client import guarded_by
-from tests.rules.controls import INVALID, OTHER_TIME, VALID, try_controls
-from tests.rules.covered import Covered
-from tests.rules.matrix import CONTROLS, ROLES, RULES, expected, measured
+from tests.rules.controls_cases import INVALID, OTHER_TIME, VALID, try_controls
+from tests.rules.rule_coverage import Covered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ import pytest
 from firestate.errors import ConfigurationError, DamagedDocumentError
 from firestate.limits import MAX_REASON
 from firestate.operations.operator_controls import problems_of_controls, with_emergency, with_flag
-from tests.rules.controls import INVALID, VALID
+from tests.rules.controls_cases import INVALID, VALID
 
 
 @pytest.mark.parametrize("name", VALID)

@@ -28,7 +28,7 @@ from firestate.schema.messages import (
 from firestate.schema.values import problems_of, stored_size, time_text
 from firestate.stores.protocol import Create, Stored, Update
 from tests.harness import NOW, event_message, state_message
-from tests.unit.extremes import EXTREMES, WHO
+from tests.unit.largest_messages import EXTREMES, WHO
 from tests.unit.strategies import good_maps, memories, task_totals, tasks, words
 
 if TYPE_CHECKING:

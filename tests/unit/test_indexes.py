@@ -25,9 +25,9 @@ from firestate.queries import SHAPES, Shape
 from firestate.schema.messages import EventMessage, StateMessage
 from firestate.stores.protocol import Create
 from tests.harness import NOW, event_message, state_message
-from tests.unit.extremes import EXTREMES, WHO
 from tests.unit.index_entries import MOST_BYTES, MOST_ENTRIES, MOST_ENTRY_BYTES, entries
 from tests.unit.index_use import problems
+from tests.unit.largest_messages import EXTREMES, WHO
 from tools.indexes import FILE, indexes, text
 
 PACKAGE = Path(firestate.__file__).parent

@@ -15,9 +15,9 @@ from firestate.errors import InvalidMessageError
 from firestate.limits import MAX_NESTING
 from firestate.migration.formats.readers import readers
 from firestate.migration.formats.records import Facts, Record, RecordKind, Refusal
-from tests.migration.moving import SAMPLES
-from tests.unit.leaves import built_of, document_of, legacy_of, lost
-from tests.unit.old_files import DATE, opened, records_of
+from tests.migration.migration_run import SAMPLES
+from tests.unit.json_leaves import built_of, document_of, legacy_of, lost
+from tests.unit.old_file_samples import DATE, opened, records_of
 from tests.unit.strategies import json_values
 
 FRAMEWORKS = ("adk", "autogen", "letta", "metagpt")

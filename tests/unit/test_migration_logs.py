@@ -11,8 +11,8 @@ from hypothesis import given
 from firestate.migration.formats.records import Record, RecordKind
 from firestate.migration.formats.synonyms import EVENT_TYPES, STATUSES, TASK_STATUSES, parse_time
 from firestate.schema.enums import AgentStatus, CoordinationEventType, TaskStatus
-from tests.migration.moving import old_event, old_state
-from tests.unit.old_files import DATE, NINE, opened, records_of
+from tests.migration.migration_run import old_event, old_state
+from tests.unit.old_file_samples import DATE, NINE, opened, records_of
 from tests.unit.strategies import any_times, json_values
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from firestate.migration.formats.readers import readers
 from firestate.migration.formats.records import Record, Refusal
 from firestate.migration.formats.synonyms import hinted_type
-from tests.migration.moving import SAMPLES, old_event, old_state
-from tests.unit.old_files import DATE, NINE, opened, records_of
+from tests.migration.migration_run import SAMPLES, old_event, old_state
+from tests.unit.old_file_samples import DATE, NINE, opened, records_of
 from tests.unit.strategies import json_values
 
 
