@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from tools.processes import ROOT
-from tools.setup import ONLY_EMULATORS_MISSING
+from tools.setup import ONLY_EMULATORS_MISSING, SetUpError, report, set_up, stopped
 
 PROGRAMS = ROOT / ".venv" / "bin"
 FIRESTATE = PROGRAMS / "firestate"
@@ -22,30 +22,31 @@ def main() -> int:
     engine = sys.argv[1] if len(sys.argv) > 1 else ""
     if engine not in ("", "emulators", "local"):
         sys.exit(f"ENGINE is emulators or local, not {engine!r}.")
-    code, said = _set_up("demo-local" if engine == "local" else "demo")
-    if code == 0 and engine != "local":
+    try:
+        set_up("demo-local" if engine == "local" else "demo")
+    except SetUpError as error:
+        if engine or error.code != ONLY_EMULATORS_MISSING:
+            return report(error)
+        until_then = "Until then the demo runs on the local engine, which needs Python alone."
+        print(f"{error}\n{until_then}", flush=True)
+        engine = "local"
+    except KeyboardInterrupt:
+        return stopped()
+    if engine != "local":
         python = PROGRAMS / "python"
         return _run(python, "-m", "tools.emulators", "exec", "--", FIRESTATE, "demo")
-    if code == ONLY_EMULATORS_MISSING and not engine:
-        until_then = "Until then the demo runs on the local engine, which needs Python alone."
-        print(f"{said.splitlines()[-1]}\n{until_then}", flush=True)
-    elif code:
-        sys.stderr.write(said)
-        return code
     for part in (FILE, *FILE.parent.glob(f"{FILE.name}-*")):
         part.unlink(missing_ok=True)
     return _run(FIRESTATE, "demo", "--file", FILE)
 
 
-def _set_up(mode: str) -> tuple[int, str]:
-    """Set up for the demo; return the exit code, and what was said of errors."""
-    command = [sys.executable, "-m", "tools.setup", mode]
-    done = subprocess.run(command, cwd=ROOT, check=False, stderr=subprocess.PIPE, text=True)
-    return done.returncode, done.stderr
-
-
 def _run(*command: str | Path) -> int:
-    return subprocess.run(command, cwd=ROOT, check=False).returncode
+    process = subprocess.Popen(command, cwd=ROOT)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue  # it has come from the terminal to both
 
 
 if __name__ == "__main__":

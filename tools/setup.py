@@ -314,9 +314,13 @@ def _told_by_pip(log: Path) -> str:
     except OSError:
         return ""
     if installing := re.findall(r"^Installing collected packages: (.*)$", said, re.MULTILINE):
-        return f"installing {installing[-1].count(',') + 1} packages"
+        return f"installing {_packages(installing[-1].count(',') + 1)}"
     fetched = len(re.findall(r"^Collecting ", said, re.MULTILINE))
-    return f"{fetched} packages so far" if fetched else ""
+    return f"{_packages(fetched)} so far" if fetched else ""
+
+
+def _packages(count: int) -> str:
+    return f"{count} package{'s' if count > 1 else ''}"
 
 
 def _tail(log: Path) -> str:
@@ -341,32 +345,56 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Take a `kill` for a Ctrl-C meanwhile: what is at work is ended as well."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def set_up(mode: str = "") -> None:
+    """Make what `mode` names, one of MODES; raise SetUpError where that cannot be done."""
+    CACHE.mkdir(exist_ok=True)
+    with _stoppable(), _alone(), Progress("Setting up") as progress:
+        run = SetUp(progress)
+        try:
+            MODES[mode](run)
+        finally:
+            run.stop()
+
+
+def report(error: SetUpError) -> int:
+    """Print what failed, and what to do; return the exit code."""
+    sys.stderr.write(error.log and f"{error.log.rstrip()}\n")
+    print(error, file=sys.stderr)
+    return error.code
+
+
+def stopped() -> int:
+    """Print that the set-up was stopped; return the exit code."""
+    print("The set-up was stopped; make goes on with it the next time.", file=sys.stderr)
+    return 128 + signal.SIGINT
 
 
 def main(mode: str = "") -> int:
-    """Make what `mode` names; return the exit code."""
+    """Make what the command line names; return the exit code."""
     if mode not in MODES:
         names = ", ".join(filter(None, MODES))
         print(f"There is no set-up {mode!r}, only: {names}.", file=sys.stderr)
         return 2
-    CACHE.mkdir(exist_ok=True)
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with _alone(), Progress("Setting up") as progress:
-            set_up = SetUp(progress)
-            try:
-                MODES[mode](set_up)
-            finally:
-                set_up.stop()
+        set_up(mode)
     except SetUpError as error:
-        sys.stderr.write(error.log and f"{error.log.rstrip()}\n")
-        print(error, file=sys.stderr)
-        return error.code
+        return report(error)
     except KeyboardInterrupt:
-        print("The set-up was stopped; make goes on with it the next time.", file=sys.stderr)
-        return 128 + signal.SIGINT
+        return stopped()
     return 0
 
 

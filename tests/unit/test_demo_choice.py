@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tools import demo
-from tools.setup import ONLY_EMULATORS_MISSING
+from tools.setup import ONLY_EMULATORS_MISSING, SetUpError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,15 +28,16 @@ def played(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     return commands
 
 
-def set_up(monkeypatch: pytest.MonkeyPatch, code: int, said: str = "") -> list[str]:
+def set_up(monkeypatch: pytest.MonkeyPatch, error: BaseException | None = None) -> list[str]:
     """Let the set-up end so; return what will have been set up."""
     modes: list[str] = []
 
-    def ended(mode: str) -> tuple[int, str]:
+    def ended(mode: str) -> None:
         modes.append(mode)
-        return code, said
+        if error:
+            raise error
 
-    monkeypatch.setattr(demo, "_set_up", ended)
+    monkeypatch.setattr(demo, "set_up", ended)
     return modes
 
 
@@ -49,7 +50,7 @@ def test_the_emulators_where_they_can_be_had(
     played: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are what a user deploys to."""
-    modes = set_up(monkeypatch, 0)
+    modes = set_up(monkeypatch)
     assert choose(monkeypatch) == 0
     assert "tools.emulators exec" in played[0]
     assert modes == ["demo"]
@@ -59,14 +60,15 @@ def test_the_local_engine_where_emulators_are_missing(
     played: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is said what is missing, unless emulators were asked for by name."""
-    set_up(monkeypatch, ONLY_EMULATORS_MISSING, "a log\nNode is missing: install it.\n")
+    missing = "Node is missing: install it."
+    set_up(monkeypatch, SetUpError(missing, log="a log\n", code=ONLY_EMULATORS_MISSING))
     assert choose(monkeypatch) == 0
     assert played[0].endswith(f"demo --file {demo.FILE}")
     told = capsys.readouterr().out
-    assert told.startswith("Node is missing: install it.\n")
+    assert told.startswith(f"{missing}\n")
     assert "local engine" in told
     assert choose(monkeypatch, "emulators") == ONLY_EMULATORS_MISSING
-    assert "Node is missing" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"a log\n{missing}\n"
     assert len(played) == 1
 
 
@@ -74,16 +76,26 @@ def test_nothing_is_played_where_python_cannot_be_set_up(
     played: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The local engine needs that too."""
-    set_up(monkeypatch, 1, "pip failed (see above)\n")
+    set_up(monkeypatch, SetUpError("pip failed (see above)", log="no such package"))
     for engine in ("", "local", "emulators"):
         assert choose(monkeypatch, *filter(None, [engine])) == 1
-        assert capsys.readouterr().err == "pip failed (see above)\n"
+        assert capsys.readouterr().err == "no such package\npip failed (see above)\n"
+    assert not played
+
+
+def test_a_set_up_that_is_stopped_plays_nothing(
+    played: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By Ctrl-C; one line says so."""
+    set_up(monkeypatch, KeyboardInterrupt())
+    assert choose(monkeypatch) == 130
+    assert len(capsys.readouterr().err.splitlines()) == 1
     assert not played
 
 
 def test_the_local_engine_by_name(played: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Python alone is set up for it, and it begins with a new file."""
-    modes = set_up(monkeypatch, 0)
+    modes = set_up(monkeypatch)
     demo.FILE.write_text("from before")
     assert choose(monkeypatch, "local") == 0
     assert not demo.FILE.exists()

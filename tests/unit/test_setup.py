@@ -234,6 +234,7 @@ _WITHOUT_PACKAGES = f"import sys; sys.path.append({str(HERE)!r}); import tools.d
         ("", ""),
         ("Collecting a==1\n  Downloading a.whl\nCollecting b==2\n", "2 packages so far"),
         ("Collecting a==1\nInstalling collected packages: a, b, c\n", "installing 3 packages"),
+        ("Installing collected packages: a\n", "installing 1 package"),
     ],
 )
 def test_how_far_pip_has_come(log: str, told: str, tmp_path: Path) -> None:
