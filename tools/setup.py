@@ -262,9 +262,9 @@ MODES: dict[str, Callable[[SetUp], None]] = {
     "": SetUp.everything,
     "python": SetUp.python,
     "deploy": SetUp.deploy,
-    "other": SetUp.other_python,
     "demo": SetUp.demo,
     "demo-local": SetUp.demo_python,
+    "other": SetUp.other_python,
 }
 
 
