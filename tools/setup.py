@@ -87,36 +87,34 @@ class SetUp:
         self._together(self.python, self.node_modules)
 
     def python(self) -> None:
-        """Make `.venv`, whole; one that was made for the demo is added to."""
-        folder = ROOT / ".venv"
-        key = _key(_LOCK, _PACKAGE)
-        if _is(folder, key):
-            return
-        begun = _is(folder, _demo_key())
-        with self._making(folder, key, keep=begun) as install:
-            install("-r", str(_LOCK))
-            if not begun:
-                install(*_OURSELVES)
+        """Make `.venv`, with all that it can hold."""
+        self._make_python(_FULL)
 
     def other_python(self) -> None:
         """Make what `.venv` holds for the Python that runs this, in a folder of its own."""
-        folder, key = other_environment(), _key(_LOCK, _PACKAGE)
-        if not _is(folder, key):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with self._making(folder, key) as install:
-                install("-r", str(_LOCK))
-                install(*_OURSELVES)
+        (CACHE / "pythons").mkdir(exist_ok=True)
+        self._make_python(_FULL, other_environment())
 
     def demo_python(self) -> None:
-        """Make a `.venv` that has what the demo and the functions import, unless it has all."""
-        folder = ROOT / ".venv"
-        if _is(folder, _key(_LOCK, _PACKAGE)) or _is(folder, _demo_key()):
+        """Make a `.venv` that has what the demo and the functions import, or more."""
+        self._make_python(_DEMO)
+
+    def local_python(self) -> None:
+        """Make a `.venv` that has what the package imports, or more."""
+        self._make_python(_LOCAL)
+
+    def _make_python(self, wanted: int, folder: Path = ROOT / ".venv") -> None:
+        levels = _levels()
+        there = [number for number, (key, _) in enumerate(levels) if _is(folder, key)]
+        if there and there[0] >= wanted:
             return
-        ours: list[str] = tomllib.loads(_PACKAGE.read_text())["project"]["dependencies"]
-        with self._making(folder, _demo_key()) as install:
-            # psutil ends what the emulators have started; hatchling builds our own package.
-            install("-r", str(_FUNCTIONS), *ours, "psutil", "hatchling", "-c", str(_LOCK))
-            install(*_OURSELVES)
+        key, packages = levels[wanted]
+        # One that holds less is added to.
+        with self._making(folder, key, keep=bool(there)) as install:
+            install(*packages)
+            if not there:
+                # By the hatchling that is installed by now: nothing is downloaded for it.
+                install("--no-deps", "--no-build-isolation", "-e", str(_PACKAGE.parent))
 
     def functions_environment(self) -> None:
         """Make the functions' environment: what is deployed, and nothing else."""
@@ -255,15 +253,12 @@ class SetUp:
             raise SetUpError(message, log=_tail(log), code=code)
 
 
-_OURSELVES = ("--no-deps", "--no-build-isolation", "-e", str(_PACKAGE.parent))
-"""By the hatchling that is installed: nothing is downloaded for it."""
-
 MODES: dict[str, Callable[[SetUp], None]] = {
     "": SetUp.everything,
     "python": SetUp.python,
     "deploy": SetUp.deploy,
     "demo": SetUp.demo,
-    "demo-local": SetUp.demo_python,
+    "demo-local": SetUp.local_python,
     "other": SetUp.other_python,
 }
 
@@ -273,17 +268,30 @@ def other_environment(version: str = f"{sys.version_info[0]}.{sys.version_info[1
     return CACHE / "pythons" / version
 
 
-def _demo_key() -> str:
-    return _key(_LOCK, _PACKAGE, _FUNCTIONS)
+_LOCAL, _DEMO, _FULL = range(3)
+
+
+def _levels() -> list[tuple[str, tuple[str, ...]]]:
+    """Return what `.venv` can hold, from the least to all: what it is known by, and for pip."""
+    whole = _key(_LOCK, _PACKAGE)  # tells of a file that is missing, before one is read
+    dependencies: list[str] = tomllib.loads(_PACKAGE.read_text())["project"]["dependencies"]
+    local = (*dependencies, "hatchling", "-c", str(_LOCK))
+    demo = ("-r", str(_FUNCTIONS), "psutil", *local)  # psutil ends what the emulators have started
+    return [
+        (_key(_LOCK, _PACKAGE, what="local"), local),
+        (_key(_LOCK, _PACKAGE, _FUNCTIONS, what="demo"), demo),
+        (whole, ("-r", str(_LOCK))),
+    ]
 
 
 def _python(environment: Path) -> Path:
     return environment / "bin" / "python"
 
 
-def _key(*sources: Path) -> str:
+def _key(*sources: Path, what: str = "") -> str:
     """Return what a folder made of `sources` by this Python is known by."""
     digest = hashlib.sha256(repr((sys.version_info[:2], sys.prefix, str(ROOT))).encode())
+    digest.update(what.encode())
     for source in sources:
         if not source.exists():
             where = source.relative_to(ROOT)

@@ -112,6 +112,17 @@ def test_the_demo_installs_no_tools_of_development(project: Path) -> None:
     assert (project / "functions/venv").resolve() == project / ".venv"
 
 
+def test_the_demo_on_the_local_engine_installs_the_package_alone(project: Path) -> None:
+    """With what it depends on; the demo on emulators adds to that."""
+    commands = done("demo-local")
+    assert not any("functions" in each for each in commands)
+    assert any("google-cloud-firestore" in each for each in commands)
+    (project / ".venv" / "kept").write_text("")
+    assert made(done("demo")) == {"node_modules"}
+    assert (project / ".venv" / "kept").exists()
+    assert done("demo-local") == []
+
+
 def test_the_tests_complete_what_the_demo_has_set_up(project: Path) -> None:
     """Its environment is added to; the functions get their own, and the link's target stays."""
     done("demo")
@@ -209,6 +220,14 @@ def test_a_stop_ends_what_is_at_work() -> None:
     thread.join(10)
     assert failures
     assert not set_up._running
+
+
+@pytest.mark.parametrize("name", ["shared/pyproject.toml", "functions/requirements.txt"])
+def test_a_file_that_is_missing_is_named(project: Path, name: str) -> None:
+    """In one line that says what to do."""
+    (project / name).unlink()
+    with pytest.raises(SetUpError, match=f"^{name} is missing: check the project out again.$"):
+        done("demo")
 
 
 def test_a_mode_that_does_not_exist_is_told(capsys: pytest.CaptureFixture[str]) -> None:
