@@ -88,22 +88,22 @@ class SetUp:
 
     def python(self) -> None:
         """Make `.venv`, with all that it can hold."""
-        self._make_python(_FULL)
+        self._make_python(ROOT / ".venv", _FULL)
 
     def other_python(self) -> None:
         """Make what `.venv` holds for the Python that runs this, in a folder of its own."""
         (CACHE / "pythons").mkdir(exist_ok=True)
-        self._make_python(_FULL, other_environment())
+        self._make_python(other_environment(), _FULL)
 
     def demo_python(self) -> None:
         """Make a `.venv` that has what the demo and the functions import, or more."""
-        self._make_python(_DEMO)
+        self._make_python(ROOT / ".venv", _DEMO)
 
     def local_python(self) -> None:
         """Make a `.venv` that has what the package imports, or more."""
-        self._make_python(_LOCAL)
+        self._make_python(ROOT / ".venv", _LOCAL)
 
-    def _make_python(self, wanted: int, folder: Path = ROOT / ".venv") -> None:
+    def _make_python(self, folder: Path, wanted: int) -> None:
         levels = _levels()
         there = [number for number, (key, _) in enumerate(levels) if _is(folder, key)]
         if there and there[0] >= wanted:
