@@ -15,7 +15,7 @@ from google.cloud import firestore
 
 from firestate.cli import main
 from firestate.stores.firestore import FirestoreStore
-from tests.load.shared import Shared
+from tests.load.shared import SharedPipeline
 from tools.emulators import firestore_emulator
 
 if TYPE_CHECKING:
@@ -72,14 +72,14 @@ def store(
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
-    made = Shared(tmp_path_factory.mktemp("pipeline"))
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedPipeline]:
+    made = SharedPipeline(tmp_path_factory.mktemp("pipeline"))
     yield made
     made.close()
 
 
 @pytest.fixture
-def pipeline(shared: Shared, request: pytest.FixtureRequest) -> Iterator[Runner]:
+def pipeline(shared: SharedPipeline, request: pytest.FixtureRequest) -> Iterator[Runner]:
     """The whole pipeline on emulators; a test that fails leaves it to nobody else."""
     failed = request.session.testsfailed
     running = shared.runner()
@@ -90,7 +90,7 @@ def pipeline(shared: Shared, request: pytest.FixtureRequest) -> Iterator[Runner]
 
 
 @pytest.fixture
-def empty_pipeline(shared: Shared, pipeline: Runner) -> Runner:
+def empty_pipeline(shared: SharedPipeline, pipeline: Runner) -> Runner:
     """The pipeline, with nothing stored."""
     del pipeline  # it sees to what comes after
     return shared.empty()

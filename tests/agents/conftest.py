@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.agents.environments import PATIENCE, World, world
+from tests.agents.environments import PATIENCE, Environment, world
 from tests.load.runner import PROJECT
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def cloud(pipeline: Runner, monkeypatch: pytest.MonkeyPatch) -> Runner:
 
 
 @pytest.fixture(params=["memory", "file", "cloud"])
-def here(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+def here(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Environment]:
     """Give each world in turn."""
     if request.param == "cloud":
         pipeline: Runner = request.getfixturevalue("cloud")

@@ -33,7 +33,7 @@ def eventually(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
 
 
 @dataclass
-class World:
+class Environment:
     """Opens managers, each as a process of its own would; those in memory are one process."""
 
     name: str
@@ -93,11 +93,11 @@ class World:
 
 
 @contextmanager
-def world(name: str, folder: Path | None, **options: Any) -> Iterator[World]:
+def world(name: str, folder: Path | None, **options: Any) -> Iterator[Environment]:
     """Give a world, and close all that was opened in it."""
     with ExitStack() as stack:
         # What is stored is to be told, however busy the machine.
-        made = World(name, folder, {"patience_seconds": PATIENCE, **options}, stack)
+        made = Environment(name, folder, {"patience_seconds": PATIENCE, **options}, stack)
         made.ours = made.open()
         yield made
         made.unset_controls()

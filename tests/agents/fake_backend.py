@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from firestate.agents.backends.document_watch import Watch
 
 
-class FarEngine:
+class FakeBackend:
     """Its store is in memory; `fault` is raised by each read, and while `hangs` none comes back."""
 
     is_near = False

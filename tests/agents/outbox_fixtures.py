@@ -14,7 +14,7 @@ EVENTS, STATES = "agent-coordination", "agent-state"
 PLENTY = 10_000_000
 
 
-class Said(NamedTuple):
+class SentMessage(NamedTuple):
     """What a message says of itself, for whom it arrives at."""
 
     agent: str
@@ -40,17 +40,17 @@ def snapshot(agent: str, number: int, *, epoch: int = 1, size: int = 0) -> NewEn
     )
 
 
-def said(data: bytes) -> Said:
+def said(data: bytes) -> SentMessage:
     """Read one back."""
     agent, number, is_snapshot, _ = json.loads(data)
-    return Said(agent, number, is_snapshot)
+    return SentMessage(agent, number, is_snapshot)
 
 
 class Destination:
     """Keeps what arrives; `before` and `after` are called around each request, and may raise."""
 
     def __init__(self) -> None:
-        self.requests: list[tuple[str, list[Said]]] = []
+        self.requests: list[tuple[str, list[SentMessage]]] = []
         self.before: Callable[[], object] = lambda: None
         self.after: Callable[[], object] = lambda: None
 
@@ -60,5 +60,5 @@ class Destination:
         self.after()
 
     @property
-    def arrived(self) -> list[Said]:
+    def arrived(self) -> list[SentMessage]:
         return [each for _, messages in self.requests for each in messages]

@@ -10,7 +10,7 @@ from firestate.errors import OutboxError, UnavailableError
 from firestate.outbox.connection import Link
 from firestate.outbox.file import Outbox
 from firestate.outbox.sender import Sender
-from tests.agents.outbox_fixtures import PLENTY, Destination, Said, event, said, snapshot
+from tests.agents.outbox_fixtures import PLENTY, Destination, SentMessage, event, said, snapshot
 from tests.harness import Crash
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Story:
             assert first == sorted(first, key=lambda each: each.number), "overtaken"
             newest = max(said(e.data).number for e in self.put if e.agent == agent and e.order)
             snapshots = [each for each in own if each.is_snapshot]
-            assert snapshots[-1] == Said(agent, newest, is_snapshot=True)
+            assert snapshots[-1] == SentMessage(agent, newest, is_snapshot=True)
 
 
 @pytest.fixture(autouse=True)

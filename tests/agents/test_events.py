@@ -9,7 +9,7 @@ import pytest
 
 from firestate.errors import EmergencyStopError, InvalidMessageError
 from firestate.queries import BY_SOURCE
-from tests.agents.environments import World, eventually, value
+from tests.agents.environments import Environment, eventually, value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def manager(here: World) -> StateManager:
+def manager(here: Environment) -> StateManager:
     assert here.ours is not None
     return here.ours
 
 
 def test_each_kind_of_event_is_recorded_and_read_at_once(
-    here: World, manager: StateManager
+    here: Environment, manager: StateManager
 ) -> None:
     agent = manager.start("Developer", here.agent("a"))
     other = ("QA", here.agent("q"))
@@ -55,7 +55,9 @@ def test_each_kind_of_event_is_recorded_and_read_at_once(
     assert value(manager.events(agent_id=here.agent("a"))) == found
 
 
-def test_a_hand_over_is_timed_and_its_error_recorded(here: World, manager: StateManager) -> None:
+def test_a_hand_over_is_timed_and_its_error_recorded(
+    here: Environment, manager: StateManager
+) -> None:
     agent = manager.start("Developer", here.agent("a"))
     other = manager.start("QA", here.agent("q"))
     with agent.handoff(other, task_context={"task": "t1"}) as under_way:
@@ -73,7 +75,7 @@ def test_a_hand_over_is_timed_and_its_error_recorded(here: World, manager: State
     assert bad.target_agent_id == here.agent("q")
 
 
-def test_success_rates_are_by_type_pair_and_hour(here: World, manager: StateManager) -> None:
+def test_success_rates_are_by_type_pair_and_hour(here: Environment, manager: StateManager) -> None:
     kind = f"Kind-{here.run}"
     agent = manager.start(kind, here.agent("a"))
     for success in (True, True, False):
@@ -87,7 +89,9 @@ def test_success_rates_are_by_type_pair_and_hour(here: World, manager: StateMana
     assert max(rates.by_hour) <= datetime.now(UTC)
 
 
-def test_an_event_that_would_be_refused_is_refused_here(here: World, manager: StateManager) -> None:
+def test_an_event_that_would_be_refused_is_refused_here(
+    here: Environment, manager: StateManager
+) -> None:
     agent = manager.start("Developer", here.agent("a"))
     with pytest.raises(InvalidMessageError, match=r"context\.deep\[0\]"):
         agent.handed_off(("QA", "q"), context={"deep": [[1]]})
@@ -96,7 +100,7 @@ def test_an_event_that_would_be_refused_is_refused_here(here: World, manager: St
     assert value(manager.events(agent_id=here.agent("a"))) == []
 
 
-def test_the_system_is_counted(here: World, manager: StateManager) -> None:
+def test_the_system_is_counted(here: Environment, manager: StateManager) -> None:
     here.wait_quiet()
     before = manager.system().value
     agent = manager.start("Developer", here.agent("a"))
@@ -116,7 +120,7 @@ def test_the_system_is_counted(here: World, manager: StateManager) -> None:
     eventually(counted)
 
 
-def test_flags_are_live_and_have_a_default(here: World, manager: StateManager) -> None:
+def test_flags_are_live_and_have_a_default(here: Environment, manager: StateManager) -> None:
     heard: list[Any] = []
     assert manager.controls.flag("new-planner") is False
     assert manager.controls.flag("new-planner", default=True) is True
@@ -128,7 +132,7 @@ def test_flags_are_live_and_have_a_default(here: World, manager: StateManager) -
 
 
 def test_while_the_emergency_stop_is_on_nothing_is_spawned(
-    here: World, manager: StateManager
+    here: Environment, manager: StateManager
 ) -> None:
     heard: list[tuple[bool, str | None]] = []
     father = manager.start("Father", here.agent("f"))
@@ -150,7 +154,7 @@ def test_while_the_emergency_stop_is_on_nothing_is_spawned(
 
 
 def test_an_agent_can_watch_its_own_state_and_its_children(
-    here: World, manager: StateManager
+    here: Environment, manager: StateManager
 ) -> None:
     own: list[Change] = []
     children: list[Change] = []
@@ -171,7 +175,7 @@ def test_an_agent_can_watch_its_own_state_and_its_children(
     assert len(own) == seen
 
 
-def test_the_connection_tells_how_it_is(here: World, manager: StateManager) -> None:
+def test_the_connection_tells_how_it_is(here: Environment, manager: StateManager) -> None:
     agent = manager.start("Developer", here.agent("a"))
     assert manager.flush()
     eventually(lambda: manager.connection.publishing.open)

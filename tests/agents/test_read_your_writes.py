@@ -28,7 +28,7 @@ from firestate.schema.ids import Identity, event_path
 from firestate.schema.values import time_text
 from firestate.stores.protocol import Create
 from firestate.stores.sqlite import SqliteStore
-from tests.agents.fake_backend import FarEngine
+from tests.agents.fake_backend import FakeBackend
 from tests.agents.outbox_fixtures import PLENTY
 from tests.harness import NOW, event_message, state_message, tombstone_message
 
@@ -147,7 +147,7 @@ def told(stored: Messages, own: Messages, find: Lookup, *, states: bool) -> tupl
     document = state_document if states else event_document
     there = {path: document(data) for path, data in stored.items()}
     mine = {path: document(data) for path, data in own.items()}
-    engine, outbox, other = FarEngine(), Outbox(None, most_bytes=PLENTY), SqliteStore()
+    engine, outbox, other = FakeBackend(), Outbox(None, most_bytes=PLENTY), SqliteStore()
     engine.is_near = True
     fill(engine.stored, there.items())
     found = {each.path for each in asked(engine.stored, find)}
@@ -183,7 +183,7 @@ def test_own_events_lie_over_stored_ones(stored: Messages, own: Messages, find: 
 
 @given(state_messages(), state_messages())
 def test_one_session_is_read_as_its_latest(stored: Messages, own: Messages) -> None:
-    engine, outbox = FarEngine(), Outbox(None, most_bytes=PLENTY)
+    engine, outbox = FakeBackend(), Outbox(None, most_bytes=PLENTY)
     engine.is_near = True
     fill(engine.stored, ((path, state_document(data)) for path, data in stored.items()))
     for path, data in own.items():

@@ -11,7 +11,7 @@ import pytest
 from firestate.errors import FencedError, InvalidMessageError, UnknownSessionError
 from firestate.schema.enums import AgentStatus
 from firestate.schema.models import AgentState
-from tests.agents.environments import World, eventually, value
+from tests.agents.environments import Environment, eventually, value
 from tests.harness import state_message
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def manager(here: World) -> StateManager:
+def manager(here: Environment) -> StateManager:
     assert here.ours is not None
     return here.ours
 
 
 def test_what_is_saved_is_read_at_once_and_is_stored_soon(
-    here: World, manager: StateManager
+    here: Environment, manager: StateManager
 ) -> None:
     agent = manager.start("Developer", here.agent("a"), tools_enabled=["editor"])
     agent.update(status="busy", current_task="t1", task_status="in_progress")
@@ -37,7 +37,7 @@ def test_what_is_saved_is_read_at_once_and_is_stored_soon(
 
 
 def test_each_call_that_changes_something_is_one_later_version(
-    here: World, manager: StateManager
+    here: Environment, manager: StateManager
 ) -> None:
     agent = manager.start("Developer", here.agent("a"))
     agent.remember("style", {"type": "fact", "importance": 0.7}).measure(tokens=12).save()
@@ -52,7 +52,7 @@ def test_each_call_that_changes_something_is_one_later_version(
 
 
 def test_of_two_keys_that_are_one_in_json_the_later_stays(
-    here: World, manager: StateManager
+    here: Environment, manager: StateManager
 ) -> None:
     agent = manager.start("Developer", here.agent("a"))
     agent.update(memory_context={"map": {1: "former", "1": "later"}})
@@ -61,7 +61,7 @@ def test_of_two_keys_that_are_one_in_json_the_later_stays(
     eventually(lambda: here.stored(path).get("memory_context") == {"map": {"1": "later"}})
 
 
-def test_a_task_counts_once_as_it_ended(here: World, manager: StateManager) -> None:
+def test_a_task_counts_once_as_it_ended(here: Environment, manager: StateManager) -> None:
     agent = manager.start("Developer", here.agent("a"))
     with agent.task("t1", "code", tool="editor") as notes:
         assert agent.state.status == "busy"
@@ -99,7 +99,9 @@ def test_a_task_counts_once_as_it_ended(here: World, manager: StateManager) -> N
     assert any(d["agent_id"] == here.agent("a") for d in together.decisions)
 
 
-def test_agents_are_listed_by_session_type_and_parent(here: World, manager: StateManager) -> None:
+def test_agents_are_listed_by_session_type_and_parent(
+    here: Environment, manager: StateManager
+) -> None:
     father = manager.start("Father", here.agent("f"))
     dev = father.spawn("Developer", here.agent("d"))
     other = father.spawn("QA", here.agent("q"), session_id=f"own-{here.run}")
@@ -121,7 +123,7 @@ def test_agents_are_listed_by_session_type_and_parent(here: World, manager: Stat
 
 
 def test_a_resumed_agent_carries_on_and_its_former_session_ends(
-    here: World, manager: StateManager
+    here: Environment, manager: StateManager
 ) -> None:
     first = manager.start("Developer", here.agent("a"), agent_config={"model": "m"})
     with first.task("t1", "code"):
@@ -152,7 +154,7 @@ def test_a_resumed_agent_carries_on_and_its_former_session_ends(
 
 
 def test_an_agent_that_never_was_begins_when_it_is_resumed(
-    here: World, manager: StateManager
+    here: Environment, manager: StateManager
 ) -> None:
     agent = manager.resume("Developer", here.agent("new"))
     assert agent.fresh
@@ -160,7 +162,7 @@ def test_an_agent_that_never_was_begins_when_it_is_resumed(
 
 
 def test_a_session_is_taken_up_as_it_was_and_its_former_process_learns_so(
-    here: World, manager: StateManager
+    here: Environment, manager: StateManager
 ) -> None:
     told: list[Any] = []
     first = manager.start("Developer", here.agent("a"))
@@ -179,12 +181,14 @@ def test_a_session_is_taken_up_as_it_was_and_its_former_process_learns_so(
     eventually(lambda: here.stored(path)["memory_context"] == {"k": 3})
 
 
-def test_a_session_that_is_not_there_is_not_taken_up(here: World, manager: StateManager) -> None:
+def test_a_session_that_is_not_there_is_not_taken_up(
+    here: Environment, manager: StateManager
+) -> None:
     with pytest.raises(UnknownSessionError, match="there is no session"):
         manager.take_up("Developer", here.agent("a"), "none")
 
 
-def test_whole_states_are_saved_as_they_are_given(here: World, manager: StateManager) -> None:
+def test_whole_states_are_saved_as_they_are_given(here: Environment, manager: StateManager) -> None:
     given = state_message(1, agent_id=here.agent("a"))["state"]
     agent = manager.save(given)
     assert agent.state == AgentState.model_validate(given)
@@ -194,7 +198,9 @@ def test_whole_states_are_saved_as_they_are_given(here: World, manager: StateMan
         manager.save({"session_id": "s", "agent_type": "Developer"})
 
 
-def test_a_deleted_state_is_gone_and_stays_counted(here: World, manager: StateManager) -> None:
+def test_a_deleted_state_is_gone_and_stays_counted(
+    here: Environment, manager: StateManager
+) -> None:
     agent = manager.start("Developer", here.agent("a"))
     manager.flush()
     eventually(lambda: here.store.read(agent.identity.state_path))
@@ -210,7 +216,9 @@ def test_a_deleted_state_is_gone_and_stays_counted(here: World, manager: StateMa
     eventually(lambda: all(here.stored(path).get("deleted") for path in paths))
 
 
-def test_what_was_not_active_for_days_is_cleaned_up(here: World, manager: StateManager) -> None:
+def test_what_was_not_active_for_days_is_cleaned_up(
+    here: Environment, manager: StateManager
+) -> None:
     now = datetime.now(UTC)
     for name, days in (("old", 9), ("new", 1)):
         at = (now - timedelta(days=days)).isoformat()
@@ -220,7 +228,7 @@ def test_what_was_not_active_for_days_is_cleaned_up(here: World, manager: StateM
     assert value(manager.load("Developer", here.agent("new"))) is not None
 
 
-def test_asyncio_code_makes_the_same_calls(here: World, manager: StateManager) -> None:
+def test_asyncio_code_makes_the_same_calls(here: Environment, manager: StateManager) -> None:
     async def work() -> None:
         agent = manager.start("Developer", here.agent("a"))
         with agent.task("t1", "code"):

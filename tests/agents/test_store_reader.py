@@ -20,7 +20,7 @@ from firestate.outbox.file import Outbox
 from firestate.queries import CURRENT_STATUSES, LOOK_UP_AGENTS
 from firestate.stores.protocol import Create
 from tests.agents.environments import eventually
-from tests.agents.fake_backend import FarEngine
+from tests.agents.fake_backend import FakeBackend
 from tests.agents.outbox_fixtures import PLENTY
 from tests.harness import state_message
 
@@ -41,7 +41,7 @@ class Far:
     """A reader, and the store that it asks."""
 
     def __init__(self) -> None:
-        self.engine = FarEngine()
+        self.engine = FakeBackend()
         self.outbox = Outbox(None, most_bytes=PLENTY)
         self.reader = StoreReader(self.engine, self.outbox, patience_seconds=LONG)
 

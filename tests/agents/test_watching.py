@@ -18,7 +18,7 @@ from firestate.errors import EmergencyStopError
 from firestate.outbox.connection import Link, LinkState
 from firestate.schema.ids import CONTROLS
 from tests.agents.environments import eventually
-from tests.agents.fake_backend import FarEngine
+from tests.agents.fake_backend import FakeBackend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,25 +87,25 @@ def test_a_callback_that_raises_is_logged_and_called_again(
 
 
 @pytest.fixture
-def engine() -> Iterator[FarEngine]:
-    engine = FarEngine()
+def engine() -> Iterator[FakeBackend]:
+    engine = FakeBackend()
     yield engine
     engine.close()
 
 
 @pytest.fixture
-def controls(engine: FarEngine) -> Controls:
+def controls(engine: FakeBackend) -> Controls:
     made = Controls(engine, Callbacks(), patience_seconds=0.2)
     engine.watches[0].current()
     return made
 
 
-def set_to(engine: FarEngine, version: int, **data: Any) -> None:
+def set_to(engine: FakeBackend, version: int, **data: Any) -> None:
     engine.watches[0].found(CONTROLS, data, version)
 
 
 def test_callbacks_on_the_controls_that_raise_keep_no_other_from_being_told(
-    engine: FarEngine, controls: Controls, caplog: pytest.LogCaptureFixture
+    engine: FakeBackend, controls: Controls, caplog: pytest.LogCaptureFixture
 ) -> None:
     heard: list[Any] = []
 
@@ -124,7 +124,7 @@ def test_callbacks_on_the_controls_that_raise_keep_no_other_from_being_told(
     assert heard[-1] == {}
 
 
-def test_who_asks_late_is_told_of_a_stop_at_once(engine: FarEngine, controls: Controls) -> None:
+def test_who_asks_late_is_told_of_a_stop_at_once(engine: FakeBackend, controls: Controls) -> None:
     heard: list[Any] = []
     set_to(engine, 1, emergency_stop=True)
     controls.on_emergency(lambda on, reason: heard.append((on, reason)))
@@ -145,13 +145,13 @@ def test_who_asks_late_is_told_of_a_stop_at_once(engine: FarEngine, controls: Co
     ],
 )
 def test_a_flag_is_what_operators_have_set_or_its_default(
-    engine: FarEngine, controls: Controls, *, flags: Any, default: bool, value: bool
+    engine: FakeBackend, controls: Controls, *, flags: Any, default: bool, value: bool
 ) -> None:
     set_to(engine, 1, feature_flags=flags)
     assert controls.flag("f", default) is value
 
 
-def test_controls_that_are_not_to_be_had_are_waited_for_once(engine: FarEngine) -> None:
+def test_controls_that_are_not_to_be_had_are_waited_for_once(engine: FakeBackend) -> None:
     patience = 0.2
     controls = Controls(engine, Callbacks(), patience_seconds=patience)
     began = time.monotonic()

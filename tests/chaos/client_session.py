@@ -14,7 +14,7 @@ _TOTALS = ("tries", "successes", "cancelled", "duration_ms")
 
 
 @dataclass
-class Session:
+class ClientSession:
     """One agent in one session, as the client that writes it knows it."""
 
     agent_type: str

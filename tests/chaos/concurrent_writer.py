@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from firestate.local.engine import LocalEngine
 
 
-class MeddlingStore:
+class ConcurrentWriterStore:
     """Passes calls on; before the one with the given number another process has its way, once."""
 
     def __init__(self, store: Any, at: int, meddle: Callable[[], None]) -> None:

@@ -9,16 +9,16 @@ import pytest
 # Before it is imported: its assertions are to show what they compare.
 pytest.register_assert_rewrite("tests.chaos.running_pipeline")
 
-from tests.chaos.running_pipeline import Stage  # noqa: E402 - see above
+from tests.chaos.running_pipeline import RunningPipeline  # noqa: E402 - see above
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.load.shared import Shared
+    from tests.load.shared import SharedPipeline
 
 
 @pytest.fixture(scope="module")
-def stage(shared: Shared) -> Iterator[Stage]:
-    made = Stage(shared)
+def stage(shared: SharedPipeline) -> Iterator[RunningPipeline]:
+    made = RunningPipeline(shared)
     yield made
     made.end()

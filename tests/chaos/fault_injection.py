@@ -35,7 +35,7 @@ _FUNCTIONS = (
 )
 
 
-class Mischief(Listener):
+class FaultInjection(Listener):
     """Spoils deliveries while it is entered, and does each of `actions` at a drawn moment.
 
     `kill` and `freeze` befall the instance that has just been handed a delivery, in the middle of

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from firestate.client.outgoing import Outgoing, outgoing
 from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
 from firestate.schema.values import time_text
-from tests.chaos.client_session import Session
+from tests.chaos.client_session import ClientSession
 from tests.chaos.document_order import place_of
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ class Fleet:
         self.now = now
         self.bad: list[Outgoing] = []
         self.rivals: set[tuple[str, int, int]] = set()
-        self.sessions: list[Session] = []
-        self._former: list[Session] = []
+        self.sessions: list[ClientSession] = []
+        self._former: list[ClientSession] = []
         self._sent: list[Outgoing] = []
         self._first = [self._session(f"{name}-{number}") for number in range(agents)]
 
@@ -98,13 +98,13 @@ class Fleet:
         """Let each former writer go on, after however long."""
         return [message for one in self._former for message in self._go_on(one)]
 
-    def _heartbeat(self, one: Session) -> list[Outgoing]:
+    def _heartbeat(self, one: ClientSession) -> list[Outgoing]:
         if one.deleted or one.status == "terminated":
             return self._begin_again(one)
         one.beats += 1
         return [self._save(one)]
 
-    def _work(self, one: Session) -> list[Outgoing]:
+    def _work(self, one: ClientSession) -> list[Outgoing]:
         if one.deleted or one.status == "terminated":
             return self._begin_again(one)
         one.status = self._draw.choice(_LIVE)
@@ -116,23 +116,23 @@ class Fleet:
         one.memory = one.memory | {f"m{self._draw.randrange(4)}": note}
         return [self._save(one)]
 
-    def _terminate(self, one: Session) -> list[Outgoing]:
+    def _terminate(self, one: ClientSession) -> list[Outgoing]:
         if one.deleted:
             return self._begin_again(one)
         one.status = "terminated"
         return [self._save(one)]
 
-    def _delete(self, one: Session) -> list[Outgoing]:
+    def _delete(self, one: ClientSession) -> list[Outgoing]:
         return [self._send(outgoing(one.deletion(self.now)))]
 
-    def _begin_again(self, one: Session) -> list[Outgoing]:
+    def _begin_again(self, one: ClientSession) -> list[Outgoing]:
         """Make a session anew that was deleted or had ended, or take up the running one."""
         again = self._session(one.agent_id, one.agent_type, one.session_id)
         again.epoch = max(again.epoch, one.epoch + 1)
         self.sessions.remove(one)
         return self._start(again)
 
-    def _take_over(self, one: Session) -> list[Outgoing]:
+    def _take_over(self, one: ClientSession) -> list[Outgoing]:
         """Carry a session on as another writer; the former one does not know of it."""
         self._number += 1
         epoch = max(self._micros(), one.epoch + 1)
@@ -142,19 +142,19 @@ class Fleet:
         self._former.append(one)
         return self._start(taken)
 
-    def _zombie(self, one: Session) -> list[Outgoing]:
+    def _zombie(self, one: ClientSession) -> list[Outgoing]:
         """Let a former writer go on: all that it sends has been replaced."""
         if not self._former:
             return self._heartbeat(one)
         return self._go_on(self._draw.choice(self._former))
 
-    def _go_on(self, former: Session) -> list[Outgoing]:
+    def _go_on(self, former: ClientSession) -> list[Outgoing]:
         former.status = self._draw.choice(_LIVE)
         former.deleted = False
         former.tasks = [*former.tasks, *former.tasks[:1]]
         return [self._save(former)]
 
-    def _resume(self, one: Session) -> list[Outgoing]:
+    def _resume(self, one: ClientSession) -> list[Outgoing]:
         """Go on in a new session that carries history and memory along; the old one may end."""
         self._number += 1
         new = self._session(one.agent_id, one.agent_type, f"{one.session_id[:40]}+{self._number}")
@@ -162,7 +162,7 @@ class Fleet:
         ended = self._terminate(one) if self._draw.random() < 0.7 and not one.deleted else []
         return [*ended, *self._start(new)]
 
-    def _rival_state(self, one: Session) -> list[Outgoing]:
+    def _rival_state(self, one: ClientSession) -> list[Outgoing]:
         """Two writers in one place of the order; they differ in nothing that is counted."""
         if one.deleted:
             return self._begin_again(one)
@@ -171,7 +171,7 @@ class Fleet:
         body["state"]["performance_metrics"] = {"rival": 1.0}
         return self._rival(first, body)
 
-    def _event(self, one: Session) -> list[Outgoing]:
+    def _event(self, one: ClientSession) -> list[Outgoing]:
         self._number += 1
         success = self._draw.random() < 0.8
         event: dict[str, Any] = {
@@ -192,7 +192,7 @@ class Fleet:
             event |= {"target_agent_id": target.agent_id, "target_agent_type": target.agent_type}
         return [self._send(outgoing({"event": event}))]
 
-    def _rival_event(self, one: Session) -> list[Outgoing]:
+    def _rival_event(self, one: ClientSession) -> list[Outgoing]:
         (first,) = self._event(one)
         body = json.loads(first.data)
         body["event"]["task_context"] = {"rival": True}
@@ -202,14 +202,14 @@ class Fleet:
         self.rivals.add(place_of(first))
         return [first, self._send(outgoing(body))]
 
-    def _reworded(self, one: Session) -> list[Outgoing]:
+    def _reworded(self, one: ClientSession) -> list[Outgoing]:
         """The content of an earlier message in other bytes, as another client would resend it."""
         del one
         earlier = self._draw.choice([m for m in self._sent if m not in self.bad])
         data = json.dumps(json.loads(earlier.data), sort_keys=True, indent=1).encode()
         return [self._send(Outgoing(earlier.topic, data))]
 
-    def _nonsense(self, one: Session) -> list[Outgoing]:
+    def _nonsense(self, one: ClientSession) -> list[Outgoing]:
         del one
         self._number += 1
         data = self._draw.choice(_NONSENSE) + b" " * self._number
@@ -219,9 +219,9 @@ class Fleet:
 
     def _session(
         self, agent_id: str, agent_type: str | None = None, session_id: str | None = None
-    ) -> Session:
+    ) -> ClientSession:
         self._number += 1
-        return Session(
+        return ClientSession(
             agent_type=agent_type or self._draw.choice(_TYPES),
             agent_id=agent_id,
             session_id=session_id or f"{self._name}-s{self._draw.randrange(5)}",
@@ -231,11 +231,11 @@ class Fleet:
             uses_totals=self._draw.random() < 0.3,
         )
 
-    def _start(self, session: Session) -> list[Outgoing]:
+    def _start(self, session: ClientSession) -> list[Outgoing]:
         self.sessions.append(session)
         return [self._save(session)]
 
-    def _save(self, one: Session) -> Outgoing:
+    def _save(self, one: ClientSession) -> Outgoing:
         return self._send(outgoing(one.saved(self.now)))
 
     def _send(self, message: Outgoing) -> Outgoing:

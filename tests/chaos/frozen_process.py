@@ -18,7 +18,7 @@ _ENDS_WITHIN_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Frozen:
+class FrozenDelivery:
     """What came of one freeze: how long it was, and the line that the frozen process then wrote.
 
     `line` is empty where the process had ended its work before it was stopped.
@@ -33,7 +33,7 @@ class Frozen:
         return float(self.line.get("latency_ms", 0)) >= self.seconds * 1000
 
 
-class Freezing(Listener):
+class FreezingListener(Listener):
     """Freezes the instance that gets the next delivery of `function`, `delay` seconds into it.
 
     The instance then gets no other deliveries. It is thawed once another one has taken the same
@@ -49,7 +49,7 @@ class Freezing(Listener):
         self._taken = threading.Event()
         self._thread = threading.Thread(target=self._freeze)
         self.begun = threading.Event()
-        self.frozen: Frozen | None = None
+        self.frozen: FrozenDelivery | None = None
 
     def handed_over(self, delivery: Delivery, address: Address) -> None:
         with self._lock:
@@ -65,7 +65,7 @@ class Freezing(Listener):
             if delivery.message_id == message_id and address is not first:
                 self._taken.set()
 
-    def result(self) -> Frozen:
+    def result(self) -> FrozenDelivery:
         """Wait until it is over and give what came of it."""
         self._thread.join()
         assert self.frozen is not None, "nobody else took the delivery"
@@ -93,7 +93,7 @@ class Freezing(Listener):
             while not line and time.monotonic() < end:
                 time.sleep(0.01)
                 line = self._line(instance.log.read_bytes()[written:], message_id)
-            self.frozen = Frozen(seconds, line)
+            self.frozen = FrozenDelivery(seconds, line)
 
     @staticmethod
     def _line(log: bytes, message_id: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from firestate.stores.protocol import Store
 
 
-class Watch:
+class HistoryMonitor:
     """Remembers the latest of each document."""
 
     def __init__(self) -> None:

@@ -15,10 +15,10 @@ from tests.chaos.oracle import expected_totals, found_totals
 
 if TYPE_CHECKING:
     from firestate.client.outgoing import Outgoing
-    from tests.chaos.simulated_network import World
+    from tests.chaos.simulated_network import SimulatedNetwork
 
 
-def check_history(world: World, steps: int) -> None:
+def check_history(world: SimulatedNetwork, steps: int) -> None:
     """Play one history to its end, and check the guarantees."""
     for _ in range(steps):
         world.step()
@@ -35,7 +35,7 @@ def check_history(world: World, steps: int) -> None:
     world.close()
 
 
-def is_too_late(world: World, message: Outgoing) -> bool:
+def is_too_late(world: SimulatedNetwork, message: Outgoing) -> bool:
     """Whether its document has expired, or may have, for all that one can know."""
     body = json.loads(message.data)
     one = body.get("state") or body.get("deleted") or body["event"]
@@ -44,7 +44,7 @@ def is_too_late(world: World, message: Outgoing) -> bool:
     return old or path_of(message) in world.removed
 
 
-def check_fates(world: World) -> None:
+def check_fates(world: SimulatedNetwork) -> None:
     """Each message is stored, superseded, a duplicate, or in quarantine for a reason that is so."""
     sent = {(m.topic, m.data): m for m in world.fleet.sent}
     assert sent.keys() == world.accepted.keys() | world.refused.keys()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-class StatesSeen(Listener):
+class ObservedStates(Listener):
     """Notes the order of each stored state; the emulator tells of each write once."""
 
     def __init__(self) -> None:

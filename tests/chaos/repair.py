@@ -11,17 +11,17 @@ from firestate.operations.rederive import rederive
 from tests.chaos.code_versions import this_release
 
 if TYPE_CHECKING:
-    from tests.chaos.simulated_network import World
+    from tests.chaos.simulated_network import SimulatedNetwork
 
 
-def by_next(world: World) -> None:
+def by_next(world: SimulatedNetwork) -> None:
     """Let each session send once more: the next state heals what was lost before it."""
     world.send(world.fleet.farewell())
     world.settle()
     world.lost.clear()
 
 
-def by_repair(world: World) -> None:
+def by_repair(world: SimulatedNetwork) -> None:
     """Audit with repair: it finds what was lost, or changed by hand, and nothing else."""
     report = audit_and_repair(world.engine.store, world.roll_up(), timedelta(0))
     for finding in report.findings:
@@ -36,7 +36,7 @@ def by_repair(world: World) -> None:
     world.settle()
 
 
-def to_this_release(world: World) -> None:
+def to_this_release(world: SimulatedNetwork) -> None:
     """Put today's release in place, and recount what others have counted."""
     this_release(world.patch)
     if world.counted_differently:

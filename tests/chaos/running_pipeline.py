@@ -11,7 +11,7 @@ from firestate.audit.full import FullAudit
 from firestate.audit.message_outcomes import MessageOutcomes
 from firestate.ingest.refusal import quarantine_id
 from firestate.schema.ids import GLOBAL_CONFIG, quarantine_path
-from tests.chaos.observed_states import StatesSeen
+from tests.chaos.observed_states import ObservedStates
 from tests.chaos.oracle import expected_totals, found_totals
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from firestate.client.outgoing import Outgoing
     from tests.load.runner import Runner
-    from tests.load.shared import Shared
+    from tests.load.shared import SharedPipeline
 
 LIMIT_SECONDS = 2.0
 """What a handler may take here before its delivery comes again."""
@@ -28,18 +28,18 @@ _TWO = ("ingest_state", "ingest_event", "derive_state", "derive_event")
 _PATIENCE_SECONDS = 120.0
 
 
-class Stage:
+class RunningPipeline:
     """Begins with nothing stored, and anew after a test that failed.
 
     Two instances of each function; the roll-up has one for each of its two triggers, as deployed,
     unless a test asks for two.
     """
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: SharedPipeline) -> None:
         self._shared = shared
         self._runner: Runner | None = None
         self._good: list[Outgoing] = []
-        self._seen = StatesSeen()
+        self._seen = ObservedStates()
 
     @contextlib.contextmanager
     def run(self, *, two_roll_ups: bool = False) -> Iterator[Runner]:
@@ -92,7 +92,7 @@ class Stage:
     def _begin(self) -> Runner:
         running = self._shared.empty()
         running.use(dict.fromkeys((*_TWO, "roll_up_shards"), 2))
-        self._good, self._seen = [], StatesSeen()
+        self._good, self._seen = [], ObservedStates()
         running.router.listeners.append(self._seen)
         running.router.limit_seconds = LIMIT_SECONDS
         self._runner = running

@@ -23,9 +23,9 @@ from firestate.schema.ids import EVENTS, GLOBAL_CONFIG, STATES, shard_path
 from firestate.stores.protocol import Add, Query, Remove
 from tests.chaos import repair
 from tests.chaos.code_versions import other_release, this_release
-from tests.chaos.concurrent_writer import MeddlingStore, new_roll_up, process
+from tests.chaos.concurrent_writer import ConcurrentWriterStore, new_roll_up, process
 from tests.chaos.fleet import Fleet
-from tests.chaos.history_monitor import Watch
+from tests.chaos.history_monitor import HistoryMonitor
 from tests.harness import Crash, CrashingStore
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ _STEPS = {
 }
 
 
-class World:
+class SimulatedNetwork:
     """One history. `messages` are all that were sent, `accepted` those that are not refused."""
 
     def __init__(
@@ -81,7 +81,7 @@ class World:
         self.counted_differently = False
         self.damaged = False
         self._tried: set[tuple[str, bytes]] = set()
-        self.watch = Watch()
+        self.watch = HistoryMonitor()
         if draw.random() < 0.3:
             self._other_release()
         self.send(self.fleet.begin())
@@ -219,7 +219,7 @@ class World:
             work()
             return True
         if fate < 0.8:
-            meddling = MeddlingStore(store, at, lambda: self._meanwhile(work))
+            meddling = ConcurrentWriterStore(store, at, lambda: self._meanwhile(work))
             with process(self.engine, meddling):
                 work()
             return True

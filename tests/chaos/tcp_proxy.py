@@ -22,7 +22,7 @@ _CHUNK = 65_536
 _FILLING = 4  # connections that fill a queue of length 0 for certain
 
 
-class Cuttable:
+class TcpProxy:
     """Passes on what comes for an address, until it is cut."""
 
     def __init__(self, to: str) -> None:

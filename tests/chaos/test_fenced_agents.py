@@ -13,7 +13,7 @@ from firestate import StateManager
 from firestate.errors import FencedError
 from firestate.schema.ids import Identity
 from tests.chaos.agent_processes import Log, environment_of, process
-from tests.chaos.observed_states import StatesSeen
+from tests.chaos.observed_states import ObservedStates
 from tests.chaos.settings import taken, tell
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def test_a_newcomer_s_saves_stand(
     tmp_path: Path, empty_pipeline: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After its first save is stored none of the other's is, and that one learns within 2 s."""
-    pipeline, seen = empty_pipeline, StatesSeen()
+    pipeline, seen = empty_pipeline, ObservedStates()
     log, path = Log(tmp_path / "log"), tmp_path / "log"
     pipeline.router.listeners.append(seen)
     environment = environment_of(pipeline)

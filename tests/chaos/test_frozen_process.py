@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.chaos.fleet import Fleet
-from tests.chaos.frozen_process import Freezing, Frozen
+from tests.chaos.frozen_process import FreezingListener, FrozenDelivery
 from tests.chaos.settings import rounds, seeds, tell
 
 if TYPE_CHECKING:
-    from tests.chaos.running_pipeline import Stage
+    from tests.chaos.running_pipeline import RunningPipeline
     from tests.load.runner import Runner
 
 _FUNCTIONS = ("ingest_state", "ingest_event", "derive_state", "derive_event", "roll_up_shards")
@@ -25,11 +25,11 @@ _TRIES = 50
 
 
 @pytest.mark.timeout(1200)
-def test_frozen_in_the_middle(stage: Stage) -> None:
+def test_frozen_in_the_middle(stage: RunningPipeline) -> None:
     """What comes back late changes nothing: no effect is doubled, and no state goes back."""
     draw = random.Random(seeds().start)
     fleet = Fleet(draw, f"frozen{seeds().start}", 10, datetime.now(UTC))
-    met: list[Frozen] = []
+    met: list[FrozenDelivery] = []
     with stage.run(two_roll_ups=True) as running:
         running.publish(fleet.begin())
         stage.settle(fleet.sent, fleet.bad)
@@ -38,7 +38,7 @@ def test_frozen_in_the_middle(stage: Stage) -> None:
         for number in range(rounds()):
             function, began = _FUNCTIONS[number % len(_FUNCTIONS)], time.monotonic()
             delay = draw.uniform(0, _MOST_DELAY_SECONDS)
-            met.append(_round(running, fleet, Freezing(running, function, delay)))
+            met.append(_round(running, fleet, FreezingListener(running, function, delay)))
             stage.settle(fleet.sent[checked:], [m for m in fleet.bad if m in fleet.sent[checked:]])
             checked = len(fleet.sent)
             tell(
@@ -57,7 +57,7 @@ def test_frozen_in_the_middle(stage: Stage) -> None:
     assert middle
 
 
-def _round(running: Runner, fleet: Fleet, freezing: Freezing) -> Frozen:
+def _round(running: Runner, fleet: Fleet, freezing: FreezingListener) -> FrozenDelivery:
     running.router.listeners.append(freezing)
     for _ in range(_TRIES):
         for _ in range(3):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.chaos import settings as wanted
 from tests.chaos.invariants import check_history
-from tests.chaos.simulated_network import World
+from tests.chaos.simulated_network import SimulatedNetwork
 
 HISTORIES = 20
 """Of each seed."""
@@ -33,7 +33,7 @@ def test_any_history_ends_right(seed: int) -> None:
     def play(draw: object, steps: int) -> None:
         nonlocal played
         with pytest.MonkeyPatch.context() as patch:
-            check_history(World(draw, patch, hypothesis.note), steps)  # type: ignore[arg-type]
+            check_history(SimulatedNetwork(draw, patch, hypothesis.note), steps)  # type: ignore[arg-type]
         played += 1
 
     try:

@@ -16,7 +16,7 @@ from firestate.errors import UnknownSessionError
 from firestate.queries import BY_SOURCE
 from firestate.schema.ids import Identity, memory_path
 from tests.chaos.agent_processes import Log, environment_of, process
-from tests.chaos.observed_states import StatesSeen
+from tests.chaos.observed_states import ObservedStates
 from tests.chaos.settings import kills, seeds, tell
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def test_what_has_returned_takes_effect_once(tmp_path: Path, empty_pipeline: Run
     chance = random.Random(seeds()[0])
     total = kills() * _CALLS_BETWEEN_KILLS
     log = Log(tmp_path / "log")
-    seen = StatesSeen()
+    seen = ObservedStates()
     pipeline.router.listeners.append(seen)
     killed = 0
     while not any(line.get("flushed") for line in log.lines()):

@@ -27,7 +27,7 @@ from tests.chaos.agent_processes import Log, environment_of, process
 from tests.chaos.settings import applies, migration_kills, records, seeds, tell
 from tests.harness import event_message, everything, state_message
 from tests.load.runner import PROJECT
-from tests.migration.migration_run import Moving, old_event, old_state, written
+from tests.migration.migration_run import MigrationRun, old_event, old_state, written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +56,7 @@ def test_a_killed_apply_ends_as_one_that_was_not(tmp_path: Path, empty_pipeline:
     before, memories = counts(pipeline), memories_of(pipeline)
     moves = []
     for number in range(applies()):
-        move = Moving(fill(tmp_path, number), tmp_path / f"work-{number}", pipeline.store)
+        move = MigrationRun(fill(tmp_path, number), tmp_path / f"work-{number}", pipeline.store)
         move.plan()
         killed = killed_often(move, pipeline, tmp_path / f"log-{number}", chance)
         tell(f"apply {number}: killed {killed} times")
@@ -98,7 +98,7 @@ def fill(folder: Path, number: int) -> Path:
     return written(folder / f"old-{number}", files)
 
 
-def killed_often(move: Moving, pipeline: Runner, path: Path, chance: random.Random) -> int:
+def killed_often(move: MigrationRun, pipeline: Runner, path: Path, chance: random.Random) -> int:
     """Begin an apply until one ends by itself; kill those before at random moments."""
     log, kills = Log(path), migration_kills() // applies()
     whole = records() / _RATE
@@ -114,7 +114,7 @@ def killed_often(move: Moving, pipeline: Runner, path: Path, chance: random.Rand
     return kills
 
 
-def started(move: Moving, log: Log) -> None:
+def started(move: MigrationRun, log: Log) -> None:
     """Wait until the process has begun to work, or has nothing left to do."""
     progress = move.folder / "progress.json"
     before = progress.stat().st_mtime_ns if progress.exists() else 0
@@ -126,7 +126,7 @@ def started(move: Moving, log: Log) -> None:
         time.sleep(0.005)
 
 
-def documents(store: Store, move: Moving) -> dict[str, Any]:
+def documents(store: Store, move: MigrationRun) -> dict[str, Any]:
     """Give the documents of one migration that can be seen."""
     writer = f"migration-{read_head(move.folder / PLAN).id}"
     return {
@@ -136,10 +136,10 @@ def documents(store: Store, move: Moving) -> dict[str, Any]:
     }
 
 
-def unkilled(move: Moving, path: Path) -> dict[str, Any]:
+def unkilled(move: MigrationRun, path: Path) -> dict[str, Any]:
     """Apply the same elsewhere, in one go; give the documents."""
     store = SqliteStore(path)
-    other = Moving(move.source, path.with_suffix(".work"), store)
+    other = MigrationRun(move.source, path.with_suffix(".work"), store)
     other.plan()
     assert other.apply().counts == {"written": records()}
     found = documents(store, other)
@@ -147,7 +147,7 @@ def unkilled(move: Moving, path: Path) -> dict[str, Any]:
     return found
 
 
-def checked(pipeline: Runner, moves: list[Moving]) -> dict[str, Any]:
+def checked(pipeline: Runner, moves: list[MigrationRun]) -> dict[str, Any]:
     """Let all be counted; see that it is exact, and all equal to the files. Give the counts."""
     found = counts(pipeline)
     assert FullAudit(pipeline.store).run().drift == 0

@@ -15,7 +15,7 @@ from firestate.audit.full import FullAudit
 from firestate.queries import BY_SOURCE
 from tests.chaos.agent_processes import environment_of
 from tests.chaos.settings import seconds, tell
-from tests.chaos.tcp_proxy import Cut, Cuttable
+from tests.chaos.tcp_proxy import Cut, TcpProxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,12 +39,12 @@ _LEAST_P99_SECONDS = 0.01
 
 
 @pytest.fixture
-def ways(empty_pipeline: Runner, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Cuttable]]:
+def ways(empty_pipeline: Runner, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[TcpProxy]]:
     environment = environment_of(empty_pipeline)
     with contextlib.ExitStack() as stack:
         ways = []
         for name in ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"):
-            ways.append(stack.enter_context(Cuttable(environment[name])))
+            ways.append(stack.enter_context(TcpProxy(environment[name])))
             environment[name] = ways[-1].address
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
@@ -121,7 +121,7 @@ class Fleet:
 @pytest.mark.parametrize("how", ["frozen", "refused", "unreachable"])
 @pytest.mark.timeout(300)
 def test_cut_off_in_the_middle(
-    how: Cut, ways: list[Cuttable], empty_pipeline: Runner, tmp_path: Path
+    how: Cut, ways: list[TcpProxy], empty_pipeline: Runner, tmp_path: Path
 ) -> None:
     """No call raises or takes longer, reads say what they are, and all arrives in the end."""
     pipeline = empty_pipeline
@@ -168,7 +168,7 @@ def test_cut_off_in_the_middle(
 @pytest.mark.parametrize("how", ["frozen", "refused", "unreachable"])
 @pytest.mark.timeout(300)
 def test_absent_at_the_start(
-    how: Cut, ways: list[Cuttable], empty_pipeline: Runner, tmp_path: Path
+    how: Cut, ways: list[TcpProxy], empty_pipeline: Runner, tmp_path: Path
 ) -> None:
     """Agents begin, are resumed, work and end without the cloud; all arrives when it comes."""
     pipeline = empty_pipeline

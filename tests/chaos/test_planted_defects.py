@@ -19,7 +19,7 @@ from firestate.schema.ids import SESSIONS
 from firestate.schema.messages import TombstoneMessage
 from firestate.stores.protocol import Query, Remove, Update
 from tests.chaos.invariants import check_history
-from tests.chaos.simulated_network import World
+from tests.chaos.simulated_network import SimulatedNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,13 +50,13 @@ def version_not_raised(patch: pytest.MonkeyPatch) -> None:
 
 def acknowledged_before_the_write(patch: pytest.MonkeyPatch) -> None:
     """Take a message or a trigger for done when its process starts, not when it has ended."""
-    done = World._done
+    done = SimulatedNetwork._done
 
-    def done_at_once(self: World, work: Callable[[], object]) -> bool:
+    def done_at_once(self: SimulatedNetwork, work: Callable[[], object]) -> bool:
         done(self, work)
         return True
 
-    patch.setattr(World, "_done", done_at_once)
+    patch.setattr(SimulatedNetwork, "_done", done_at_once)
 
 
 def shard_folded_twice(patch: pytest.MonkeyPatch) -> None:
@@ -81,16 +81,16 @@ def tombstone_ignored(patch: pytest.MonkeyPatch) -> None:
 
 def row_removed_with_its_document(patch: pytest.MonkeyPatch) -> None:
     """Remove the ledger row when the state's document expires."""
-    expire = World._expire
+    expire = SimulatedNetwork._expire
 
-    def with_row(self: World, document: Stored) -> None:
+    def with_row(self: SimulatedNetwork, document: Stored) -> None:
         expire(self, document)
         store = self.engine.store
         for row in list(store.query(Query(SESSIONS, group=True))):
             if document.path.endswith(f"_{row.data['agent_id']}_{row.id}"):
                 store.commit([Remove(row.path, row.token)])
 
-    patch.setattr(World, "_expire", with_row)
+    patch.setattr(SimulatedNetwork, "_expire", with_row)
 
 
 def repair_sets_a_total(patch: pytest.MonkeyPatch) -> None:
@@ -171,6 +171,6 @@ def ends_well(seed: int, plant: Plant) -> bool:
         plant(patch)
         draw = random.Random(seed)
         with suppress(AssertionError):
-            check_history(World(draw, patch), draw.randrange(5, 60))
+            check_history(SimulatedNetwork(draw, patch), draw.randrange(5, 60))
             return True
     return False

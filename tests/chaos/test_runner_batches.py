@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chaos.fault_injection import Mischief
+from tests.chaos.fault_injection import FaultInjection
 from tests.chaos.fleet import Fleet
-from tests.chaos.running_pipeline import Stage, wait_all_open
+from tests.chaos.running_pipeline import RunningPipeline, wait_all_open
 from tests.chaos.settings import batches, seeds, tell
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def volleys() -> list[range]:
 
 
 @pytest.mark.parametrize("together", volleys(), ids=lambda seeds: "-".join(map(str, seeds)))
-def test_batches(stage: Stage, together: range) -> None:
+def test_batches(stage: RunningPipeline, together: range) -> None:
     """Every message is accounted for, every counter exact, and no state has gone back."""
     draw = random.Random(together.start)
     if (together.start - seeds().start) % _PER_PIPELINE == 0:
@@ -57,7 +57,7 @@ def test_batches(stage: Stage, together: range) -> None:
         sent = [message for fleet in fleets for message in fleet.sent]
         actions = [action for seed in together for action in _ACTIONS[seed % len(_ACTIONS)]]
         before, began = running.router.counts.copy(), time.monotonic()
-        with Mischief(running, draw, actions) as mischief:
+        with FaultInjection(running, draw, actions) as mischief:
             running.publish(interleaved([spoiled(fleet.sent, draw) for fleet in fleets], draw))
             running.wait_quiet(_PATIENCE_SECONDS)
         if {"kill", "freeze"} & set(actions):

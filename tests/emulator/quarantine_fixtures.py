@@ -30,7 +30,7 @@ GOOD = outgoing(state_message(1))
 GOOD_ID = quarantine_id(GOOD.topic, GOOD.data)
 
 
-class Direct:
+class DirectPublisher:
     """A publisher whose messages are delivered here and now; it can crash before or after."""
 
     def __init__(self, pipeline: Pipeline, crash: str = "") -> None:

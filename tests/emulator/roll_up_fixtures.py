@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from firestate.stores.protocol import Store, Write
 
 
-class Watched:
+class WatchedStore:
     """A store that notes each `global_config` that was written, and when."""
 
     def __init__(self, store: Store) -> None:
@@ -45,7 +45,7 @@ class Watched:
         return at
 
 
-class Halting(Watched):
+class HaltingStore(WatchedStore):
     """A store that stops at each commit until it may go on."""
 
     def __init__(self, store: Store) -> None:
@@ -86,12 +86,12 @@ def waiting_for(roll_up: RollUp, changed_at: datetime) -> None:
 @contextmanager
 def held_up(
     store: Store, interval_seconds: float
-) -> Iterator[tuple[RollUp, Halting, ThreadPoolExecutor]]:
+) -> Iterator[tuple[RollUp, HaltingStore, ThreadPoolExecutor]]:
     """Give a roll-up in the middle of a fold for one change, and threads for more wakes.
 
     At the end the fold has been written; before that it waits for `go_on`.
     """
-    halting = Halting(store)
+    halting = HaltingStore(store)
     roll_up = RollUp(halting, interval_seconds=interval_seconds)
     with ThreadPoolExecutor(4) as pool:
         folding = pool.submit(woken, roll_up, store)

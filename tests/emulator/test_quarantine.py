@@ -29,7 +29,7 @@ from tests.emulator.quarantine_fixtures import (
     BAD_ID,
     LARGE,
     LARGE_ID,
-    Direct,
+    DirectPublisher,
     kept,
 )
 
@@ -57,7 +57,7 @@ def test_a_large_message_comes_back_to_the_byte(store: FirestoreStore) -> None:
     found = kept(store, LARGE_ID)
     assert found.data == LARGE.data
     assert (found.document.parts, found.document.deliveries) == (11, 2)
-    publisher = Direct(pipeline)
+    publisher = DirectPublisher(pipeline)
     assert republish_quarantined(store, publisher, LARGE_ID, NOW)
     assert publisher.sent[0].data == LARGE.data
     assert drop_quarantined(store, LARGE_ID)
@@ -78,7 +78,7 @@ def test_refused_again_after_a_replay(store: FirestoreStore) -> None:
     """It waits again, with every refusal and replay counted; dropped, it is gone whole."""
     pipeline = Pipeline(store)
     pipeline.send(BAD)
-    publisher = Direct(pipeline)
+    publisher = DirectPublisher(pipeline)
     assert republish_quarantined(store, publisher, BAD_ID, NOW)
     (sent,) = publisher.sent
     assert (sent.topic, sent.data, sent.attributes) == (BAD.topic, BAD.data, {"origin": "kept"})
@@ -92,7 +92,9 @@ def test_refused_after_the_replay_was_marked(store: FirestoreStore) -> None:
     """The refusal may come late: first it waits no longer, then it does again."""
     pipeline = Pipeline(store)
     pipeline.send(BAD)
-    publisher = Direct(Pipeline(FirestoreStore(firestore.Client(project="demo-elsewhere"))))
+    publisher = DirectPublisher(
+        Pipeline(FirestoreStore(firestore.Client(project="demo-elsewhere")))
+    )
     assert republish_quarantined(store, publisher, BAD_ID, NOW)
     assert not kept(store).document.waiting
     assert waiting(store) == 0
@@ -114,7 +116,7 @@ def test_a_message_of_the_future(store: FirestoreStore, monkeypatch: pytest.Monk
 
     monkeypatch.setattr("firestate.schema.messages.upgrade_message", upgraded)
 
-    publisher = Direct(pipeline)
+    publisher = DirectPublisher(pipeline)
     for _ in range(2):
         assert republish_quarantined(store, publisher, own_id, NOW)
     pipeline.settle()
@@ -135,7 +137,9 @@ def test_a_replayed_message_that_is_nowhere(store: FirestoreStore) -> None:
     good = outgoing(state_message(1))
     for message in (BAD, good):
         keep_dead_letter(store, Delivery(message.topic, message.data), NOW)
-        publisher = Direct(Pipeline(FirestoreStore(firestore.Client(project="demo-elsewhere"))))
+        publisher = DirectPublisher(
+            Pipeline(FirestoreStore(firestore.Client(project="demo-elsewhere")))
+        )
         republish_quarantined(store, publisher, quarantine_id(message.topic, message.data), NOW)
     assert +MessageOutcomes(store).count([BAD, good]) == {"quarantined": 2}
     pipeline.send(good)
@@ -157,7 +161,7 @@ def test_damage_is_named_and_not_published(store: FirestoreStore, damage: str) -
         "no topic": [Remove(document.path, document.token, [("topic",)])],
     }
     store.commit(harm[damage])
-    publisher = Direct(Pipeline(store))
+    publisher = DirectPublisher(Pipeline(store))
     with pytest.raises(DamagedDocumentError, match=document.path):
         republish_quarantined(store, publisher, BAD_ID, NOW)
     assert publisher.sent == []

@@ -18,7 +18,7 @@ from tests.emulator.quarantine_fixtures import (
     BAD_ID,
     GOOD,
     GOOD_ID,
-    Direct,
+    DirectPublisher,
     dead_letter_in,
     refuse,
 )
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def publisher(store: FirestoreStore, monkeypatch: pytest.MonkeyPatch) -> Direct:
+def publisher(store: FirestoreStore, monkeypatch: pytest.MonkeyPatch) -> DirectPublisher:
     """What is published is delivered at once."""
-    direct = Direct(Pipeline(store))
+    direct = DirectPublisher(Pipeline(store))
     monkeypatch.setattr("firestate.cli.quarantine_commands.open_publisher", lambda *_: direct)
     return direct
 
@@ -45,7 +45,7 @@ def test_a_line_to_be_put_right_and_replayed(
     """`show --as-line` gives what `firestate replay FILE` takes, to the byte; JSON does as well."""
     text = '{"state": "ä\u2028\x85 nonsense"}'
     (own_id,) = refuse(store, Outgoing(STATE_TOPIC, text.encode()))
-    sent = Direct(Pipeline(store))
+    sent = DirectPublisher(Pipeline(store))
     monkeypatch.setattr("firestate.cli.replay.open_publisher", lambda *_: sent)
     for number, option in enumerate(("--as-line", "--json")):
         out = run("quarantine", "show", own_id, option)[1]
@@ -57,7 +57,7 @@ def test_a_line_to_be_put_right_and_replayed(
     assert json.loads(run("quarantine", "list", "--json")[1])[0]["deliveries"] == 3
 
 
-def test_replay_one(run: Run, store: FirestoreStore, publisher: Direct) -> None:
+def test_replay_one(run: Run, store: FirestoreStore, publisher: DirectPublisher) -> None:
     """Of one message nobody is asked; it is stored, and waits no more."""
     dead_letter_in(store)
     code, out, _ = run("quarantine", "replay", GOOD_ID[:8])
@@ -73,7 +73,7 @@ def test_replay_one(run: Run, store: FirestoreStore, publisher: Direct) -> None:
 
 
 def test_many_are_asked_for(
-    run: Run, store: FirestoreStore, publisher: Direct, monkeypatch: pytest.MonkeyPatch
+    run: Run, store: FirestoreStore, publisher: DirectPublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their number is told; without a yes nothing is done, with one all of it."""
     dead_letter_in(store)
@@ -94,7 +94,9 @@ def test_many_are_asked_for(
     assert len(json.loads(run("quarantine", "list", "--json")[1])) == 2
 
 
-def test_a_damaged_one_stops_no_other(run: Run, store: FirestoreStore, publisher: Direct) -> None:
+def test_a_damaged_one_stops_no_other(
+    run: Run, store: FirestoreStore, publisher: DirectPublisher
+) -> None:
     """It is named, and the exit code says that not all could be done."""
     refuse(store, BAD)
     dead_letter_in(store)
@@ -107,7 +109,7 @@ def test_a_damaged_one_stops_no_other(run: Run, store: FirestoreStore, publisher
     assert [each.data for each in publisher.sent] == [GOOD.data]
 
 
-def test_drop(run: Run, store: FirestoreStore, publisher: Direct) -> None:
+def test_drop(run: Run, store: FirestoreStore, publisher: DirectPublisher) -> None:
     """By id, what was replayed, or all; nothing is left of them."""
     del publisher
     dead_letter_in(store)

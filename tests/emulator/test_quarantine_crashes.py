@@ -24,7 +24,7 @@ from tests.emulator.quarantine_fixtures import (
     GOOD_ID,
     LARGE,
     LARGE_ID,
-    Direct,
+    DirectPublisher,
     dead_letter_in,
     kept,
 )
@@ -93,10 +93,10 @@ def test_dropped_while_a_large_message_is_kept(store: FirestoreStore) -> None:
     assert kept(store, LARGE_ID).data == LARGE.data
 
 
-def replay_once(store: Any, crash: str = "") -> tuple[Direct, int]:
+def replay_once(store: Any, crash: str = "") -> tuple[DirectPublisher, int]:
     """Replay until it does not crash; give what was published."""
     inner = getattr(store, "_store", store)
-    publisher = Direct(Pipeline(inner), crash)
+    publisher = DirectPublisher(Pipeline(inner), crash)
     crashes = 0
     while True:
         try:
@@ -185,7 +185,7 @@ def test_refused_again_while_it_is_dropped(store: FirestoreStore) -> None:
 def test_dropped_while_it_is_replayed(store: FirestoreStore) -> None:
     """There is nothing left to mark."""
 
-    class Dropping(Direct):
+    class Dropping(DirectPublisher):
         def flush(self) -> int:
             drop_quarantined(store, GOOD_ID)
             return super().flush()
@@ -193,4 +193,4 @@ def test_dropped_while_it_is_replayed(store: FirestoreStore) -> None:
     dead_letter_in(store)
     assert republish_quarantined(store, Dropping(Pipeline(store)), GOOD_ID, NOW)
     assert read_quarantined(store, GOOD_ID) is None
-    assert not republish_quarantined(store, Direct(Pipeline(store)), GOOD_ID, NOW)
+    assert not republish_quarantined(store, DirectPublisher(Pipeline(store)), GOOD_ID, NOW)

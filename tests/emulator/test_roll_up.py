@@ -13,7 +13,14 @@ from firestate.ingest.outcomes import Outcome
 from firestate.pipeline.roll_up import RollUp
 from firestate.schema.ids import CONTROLS, GLOBAL_CONFIG
 from firestate.stores.protocol import Create
-from tests.emulator.roll_up_fixtures import Watched, count, held_up, spawned, waiting_for, woken
+from tests.emulator.roll_up_fixtures import (
+    WatchedStore,
+    count,
+    held_up,
+    spawned,
+    waiting_for,
+    woken,
+)
 from tests.harness import Crash
 
 if TYPE_CHECKING:
@@ -35,7 +42,7 @@ def test_a_wake_folds_what_woke_it(store: FirestoreStore) -> None:
 
 def test_many_wakes_make_few_folds(store: FirestoreStore) -> None:
     """Wakes for a hundred changes at once are merged; the last change is folded all the same."""
-    watched = Watched(store)
+    watched = WatchedStore(store)
     roll_up = RollUp(watched)
     with ThreadPoolExecutor(20) as pool:
         reports = list(pool.map(lambda number: woken(roll_up, store, number % 8), range(100)))
@@ -119,7 +126,7 @@ def test_a_fold_that_fails_leaves_the_way_open(
     """Its own event comes again, and other wakes do not wait for it."""
     broken = [True]
 
-    class Broken(Watched):
+    class Broken(WatchedStore):
         def snapshot(self, query: Any) -> Any:
             if broken.pop() if broken else False:
                 raise fault

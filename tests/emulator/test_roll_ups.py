@@ -15,7 +15,7 @@ from firestate.ingest.outcomes import Outcome
 from firestate.pipeline.roll_up import RollUp
 from firestate.schema.ids import GLOBAL_CONFIG, SHARDS, shard_path
 from firestate.stores.protocol import Add, Query, Stored, Update
-from tests.emulator.roll_up_fixtures import Watched, count, spawned, waiting_for, woken
+from tests.emulator.roll_up_fixtures import WatchedStore, count, spawned, waiting_for, woken
 from tests.harness import Crash
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @pytest.mark.usefixtures("own_turns")
 def test_at_most_once_a_second_and_never_back(store: FirestoreStore) -> None:
     """Two processes and a sweep at once: a second between writes, and no total ever falls."""
-    watched = Watched(store)
+    watched = WatchedStore(store)
     processes = [RollUp(watched), RollUp(watched)]
     end = time.monotonic() + 5
 
@@ -80,7 +80,7 @@ def test_a_killed_process_leaves_the_latest_wake_to_another(store: FirestoreStor
     """That one folds also where it has read what the killed one had begun to wait for."""
     dead = threading.Event()
 
-    class Killed(Watched):
+    class Killed(WatchedStore):
         def snapshot(self, query: Any) -> Any:
             if dead.is_set():
                 raise Crash
@@ -109,7 +109,7 @@ def test_what_another_process_has_folded(store: FirestoreStore) -> None:
     """`folded_at` tells up to when; it is believed up to when it was written."""
     change = count(store)
     RollUp(store).fold()
-    watched = Watched(store)
+    watched = WatchedStore(store)
     assert RollUp(watched).wake(change).outcome is Outcome.MERGED
     assert watched.reads == 0
     stored = store.read(GLOBAL_CONFIG)

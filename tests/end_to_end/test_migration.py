@@ -16,7 +16,7 @@ from firestate.stores.firestore import FirestoreStore
 from firestate.stores.sqlite import SqliteStore
 from tests.end_to_end.suites import BUCKET, counted
 from tests.harness import everything
-from tests.migration.migration_run import SAMPLES, Moving, written
+from tests.migration.migration_run import SAMPLES, MigrationRun, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +85,7 @@ def test_the_function_does_what_the_command_does(
     running: Suite, store: FirestoreStore, old: Path, tmp_path: Path
 ) -> None:
     """The report, the documents and the receipt are the same; undone and applied, all is back."""
-    here = Moving(old, tmp_path / "work", SqliteStore(tmp_path / "state.db"))
+    here = MigrationRun(old, tmp_path / "work", SqliteStore(tmp_path / "state.db"))
     lines = here.plan()
     tally = here.apply()
     verified = here.verify()
@@ -145,7 +145,7 @@ def test_the_command_reads_a_bucket_too(bucket: Any, old: Path, tmp_path: Path) 
     """The plan of the bucket is that of the folder, but for where it is."""
     del bucket
     make_plan(BucketSource(BUCKET, PREFIX), tmp_path / "b")
-    here = Moving(old, tmp_path / "a", SqliteStore(None))
+    here = MigrationRun(old, tmp_path / "a", SqliteStore(None))
     here.plan()
     assert _lines(tmp_path / "a") == _lines(tmp_path / "b")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from firestate.audit.full import FullAudit
 from firestate.local.engine import LocalEngine
 from firestate.migration.verify.comparison import Result
-from tests.migration.migration_run import SAMPLES, Moving
+from tests.migration.migration_run import SAMPLES, MigrationRun
 
 MADE_BY = Path(__file__).parents[1] / "migration" / "made_by"
 
@@ -26,8 +26,8 @@ def test_sessions_of_adk(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     engine = LocalEngine(fold_interval_seconds=0)
-    now = Moving(saved, tmp_path / "now", engine.store)
-    then = Moving(SAMPLES / "adk", tmp_path / "then", engine.store)
+    now = MigrationRun(saved, tmp_path / "now", engine.store)
+    then = MigrationRun(SAMPLES / "adk", tmp_path / "then", engine.store)
     found = [(line.source, line.format, line.kind) for line in now.plan()]
     assert len(found) == 6
     # The same shape as on the day of the samples, whatever ids and times are.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Shared:
+class SharedPipeline:
     """Keeps a pipeline from test to test; makes it anew after `close`."""
 
     def __init__(self, logs: Path) -> None:

@@ -11,7 +11,7 @@ from firestate.pipeline.deliveries import Delivery
 from firestate.pipeline.quarantine import quarantine
 from firestate.schema.messages import STATE_TOPIC
 from firestate.stores.sqlite import SqliteStore
-from tests.chaos.concurrent_writer import MeddlingStore
+from tests.chaos.concurrent_writer import ConcurrentWriterStore
 from tests.harness import NOW
 
 ERROR = InvalidMessageError("schema", [FieldProblem("state", "is wrong")])
@@ -38,7 +38,7 @@ def test_no_document_without_its_bytes(
             else:
                 drop_quarantined(store, own_id)
 
-    quarantine(MeddlingStore(store, at, others), delivery, ERROR, NOW)
+    quarantine(ConcurrentWriterStore(store, at, others), delivery, ERROR, NOW)
     kept = read_quarantined(store, own_id)
     assert kept is None or kept.data == delivery.data
     if not steps.endswith("d"):

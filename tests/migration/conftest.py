@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from firestate.local.engine import LocalEngine
-from tests.migration.migration_run import Moving, written
+from tests.migration.migration_run import MigrationRun, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    Move = Callable[..., Moving]
+    Move = Callable[..., MigrationRun]
 
 
 @pytest.fixture
@@ -27,8 +27,8 @@ def engine() -> Iterator[LocalEngine]:
 def move(engine: LocalEngine, tmp_path: Path) -> Move:
     """Make a migration of these files, or of a folder, into the engine."""
 
-    def made(files: dict[str, Any] | Path, work: str = "work") -> Moving:
+    def made(files: dict[str, Any] | Path, work: str = "work") -> MigrationRun:
         source = written(tmp_path / "old", files) if isinstance(files, dict) else files
-        return Moving(source, tmp_path / work, engine.store)
+        return MigrationRun(source, tmp_path / work, engine.store)
 
     return made

@@ -29,7 +29,7 @@ SAMPLES = Path(__file__).parent / "samples"
 
 
 @dataclass
-class Moving:
+class MigrationRun:
     """One source, its work folder, and the store that it goes to."""
 
     source: Path

@@ -17,7 +17,7 @@ from firestate.operations.operator_controls import change_controls, with_flag
 from firestate.schema.ids import CONTROLS
 from firestate.stores.protocol import Remove, Update
 from tests.migration.inspection import STATE, settled, visible
-from tests.migration.migration_run import Moving, old_event, old_state
+from tests.migration.migration_run import MigrationRun, old_event, old_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,7 @@ def test_progress_is_of_one_target(move: Move) -> None:
     moving.plan()
     moving.apply(until=lambda: True)
     other = LocalEngine(fold_interval_seconds=0)
-    elsewhere = Moving(moving.source, moving.folder, other.store, "project b")
+    elsewhere = MigrationRun(moving.source, moving.folder, other.store, "project b")
     assert elsewhere.apply().counts == {RecordOutcome.WRITTEN: 300}
     elsewhere.verify()
     with pytest.raises(ConfigurationError, match="is of project b, not of file a"):

@@ -12,10 +12,10 @@ from tests.migration.migration_run import old_event, old_state
 
 if TYPE_CHECKING:
     from tests.migration.conftest import Move
-    from tests.migration.migration_run import Moving
+    from tests.migration.migration_run import MigrationRun
 
 
-def reported(moving: Moving) -> PlanReport:
+def reported(moving: MigrationRun) -> PlanReport:
     """Plan, and give the report of it."""
     moving.plan()
     return report_of(moving.folder / PLAN)

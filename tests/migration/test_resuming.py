@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from firestate import StateManager
 from firestate.local.engine import LocalEngine
-from tests.migration.migration_run import Moving, old_state, written
+from tests.migration.migration_run import MigrationRun, old_state, written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ def test_an_agent_resumes_from_its_file(tmp_path: Path, monkeypatch: pytest.Monk
     folder = tmp_path / "agents"
     engine = LocalEngine(folder / "state.db", fold_interval_seconds=0)
     old = written(tmp_path / "old", {"a.json": old_state(memory={"goal": {"text": "a parser"}})})
-    moving = Moving(old, tmp_path / "work", engine.store)
+    moving = MigrationRun(old, tmp_path / "work", engine.store)
     moving.plan()
     moving.apply()
     engine.settle()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tests.rules.client import Guarded
+    from tests.rules.client import RulesClient
 
 RULES = Path(__file__).parents[2] / "firestore.rules"
 CONTROLS = "system_state/controls"
@@ -52,7 +52,7 @@ def expected() -> dict[tuple[str, str], str]:
     }
 
 
-def measured(emulator: Guarded, path: str, role: str) -> str:
+def measured(emulator: RulesClient, path: str, role: str) -> str:
     """Try all five on one document; give the letters of those that were allowed, or `-`."""
     owner, person = emulator.owner, emulator.somebody(ROLES[role])
     fields: dict[str, Any] = {"emergency_stop": True} if path == CONTROLS else {"n": 1}

@@ -20,13 +20,13 @@ _ALLOWED, _DENIED = (200, 404), 403
 
 
 @contextmanager
-def guarded_by(rules: Path) -> Iterator[Guarded]:
+def guarded_by(rules: Path) -> Iterator[RulesClient]:
     """Run an emulator with these rules."""
     with firestore_emulator(rules=rules) as host, httpx.Client(base_url=f"http://{host}") as http:
-        yield Guarded(http)
+        yield RulesClient(http)
 
 
-class Guarded:
+class RulesClient:
     """An emulator under rules."""
 
     def __init__(self, http: httpx.Client) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tests.rules.access_matrix import CONTROLS, ROLES
 
 if TYPE_CHECKING:
-    from tests.rules.client import Guarded
+    from tests.rules.client import RulesClient
 
 OTHER_TIME = "2026-01-01T00:00:00Z"
 VALID: dict[str, dict[str, Any]] = {
@@ -51,7 +51,7 @@ INVALID: dict[str, dict[str, Any]] = {
 }
 
 
-def try_controls(emulator: Guarded) -> None:
+def try_controls(emulator: RulesClient) -> None:
     """Have an operator replace the controls by each of the above."""
     operator = emulator.somebody(ROLES["operator"])
     for fields in (*VALID.values(), *INVALID.values()):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Covered:
+class RuleCoverage:
     """How many expressions there are, how many of them are questions, and what was not tried."""
 
     source: str
@@ -69,7 +69,7 @@ def _print() -> None:
             cells = [f"{measured(emulator, path, role):{max(len(role), 6)}}" for role in ROLES]
             print(f"{path:36}", *cells)  # noqa: T201 - what this is for
         try_controls(emulator)
-        covered = Covered.by(emulator.coverage())
+        covered = RuleCoverage.by(emulator.coverage())
     print(  # noqa: T201 - what this is for
         f"{covered.expressions} expressions, {len(covered.unevaluated)} never evaluated; "
         f"{covered.questions} of them are true or false, {len(covered.one_sided)} only one of both"

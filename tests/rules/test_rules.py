@@ -10,34 +10,34 @@ from firestate.queries import SHAPES
 from tests.rules.access_matrix import CONTROLS, ROLES, RULES, expected, measured
 from tests.rules.client import guarded_by
 from tests.rules.controls_cases import INVALID, OTHER_TIME, VALID, try_controls
-from tests.rules.rule_coverage import Covered
+from tests.rules.rule_coverage import RuleCoverage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from firestate.queries import Shape
-    from tests.rules.client import Guarded, Person
+    from tests.rules.client import Person, RulesClient
 
 
 @pytest.fixture(scope="module")
-def emulator() -> Iterator[Guarded]:
+def emulator() -> Iterator[RulesClient]:
     with guarded_by(RULES) as started:
         yield started
 
 
 @pytest.fixture
-def operator(emulator: Guarded) -> Person:
+def operator(emulator: RulesClient) -> Person:
     return emulator.somebody(ROLES["operator"])
 
 
 @pytest.mark.parametrize(("path", "role"), expected())
-def test_the_matrix(emulator: Guarded, path: str, role: str) -> None:
+def test_the_matrix(emulator: RulesClient, path: str, role: str) -> None:
     """Each role may do with each document what the table says, and nothing else."""
     assert measured(emulator, path, role) == expected()[path, role]
 
 
 @pytest.mark.parametrize("name", VALID)
-def test_controls_that_are_taken(emulator: Guarded, operator: Person, name: str) -> None:
+def test_controls_that_are_taken(emulator: RulesClient, operator: Person, name: str) -> None:
     """An operator creates and replaces them; a viewer does neither."""
     fields, viewer = VALID[name], emulator.somebody(ROLES["viewer"])
     emulator.owner.delete(CONTROLS)
@@ -48,7 +48,7 @@ def test_controls_that_are_taken(emulator: Guarded, operator: Person, name: str)
 
 
 @pytest.mark.parametrize("name", INVALID)
-def test_controls_that_are_refused(emulator: Guarded, operator: Person, name: str) -> None:
+def test_controls_that_are_refused(emulator: RulesClient, operator: Person, name: str) -> None:
     """Each field by its type, at the first write and at a later one."""
     owner = emulator.owner
     owner.delete(CONTROLS)
@@ -59,7 +59,7 @@ def test_controls_that_are_refused(emulator: Guarded, operator: Person, name: st
     assert not operator.update(CONTROLS, INVALID[name], mask=[field])
 
 
-def test_the_time_of_controls(emulator: Guarded, operator: Person) -> None:
+def test_the_time_of_controls(emulator: RulesClient, operator: Person) -> None:
     """It is that of the request: not left out, not chosen, not left as it was."""
     owner = emulator.owner
     for fields in ({}, {"last_updated": OTHER_TIME}, {"last_updated": 7}):
@@ -98,7 +98,7 @@ def structured(shape: Shape) -> tuple[dict[str, Any], str]:
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_queries(emulator: Guarded, name: str) -> None:
+def test_queries(emulator: RulesClient, name: str) -> None:
     """Whoever may list a collection may query it; nobody may query all collections of a name."""
     query, parent = structured(SHAPES[name])
     shape = SHAPES[name]
@@ -115,7 +115,7 @@ def test_every_expression_is_tried_both_ways() -> None:
         for path, role in expected():
             measured(emulator, path, role)
         try_controls(emulator)
-        covered = Covered.by(emulator.coverage())
+        covered = RuleCoverage.by(emulator.coverage())
     assert covered.source == RULES.read_text()
     assert covered.expressions > 50
     assert covered.unevaluated == []
