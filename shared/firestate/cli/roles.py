@@ -117,7 +117,7 @@ def _accounts(project: str | None) -> Iterator[Accounts]:
     try:
         from firestate.auth.role_claims import Accounts
     except ModuleNotFoundError as error:
-        message = "this needs the package firebase-admin: pip install 'firestate[roles]'"
+        message = "this needs the package firebase-admin: pip install './shared[roles]'"
         raise ConfigurationError(message) from error
     accounts = Accounts(name)
     try:

@@ -23,7 +23,7 @@ def bucket_client(name: str) -> Any:  # noqa: ANN401 - a Bucket, which has no ty
     try:
         from google.cloud import storage  # type: ignore[attr-defined,import-untyped,unused-ignore] # noqa: PLC0415 - an extra
     except ImportError as error:
-        message = 'to read a bucket, install the library for it: pip install "firestate[buckets]"'
+        message = 'to read a bucket, install the library for it: pip install "./shared[buckets]"'
         raise ConfigurationError(message) from error
     try:
         return storage.Client().bucket(name)
