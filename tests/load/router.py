@@ -10,6 +10,7 @@ on, as in production. A policy can spoil deliveries, and others can listen.
 from __future__ import annotations
 
 import base64
+import contextlib
 import threading
 import time
 from collections import Counter
@@ -23,12 +24,13 @@ import urllib3
 from tests.load.deliveries import Address, Delivery, Fault, Listener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.05, 2.0
 _AT_ONCE = 8
 _LIMIT_SECONDS = 120.0
 _LOOK_SECONDS = 0.02
+_FORGETS_FOR_SECONDS = 0.3
 _OK = range(200, 300)
 
 
@@ -46,10 +48,13 @@ class Router:
         """How many deliveries the functions have taken: what grows as long as there is progress."""
         self.last_failure: dict[str, str] = {}
         self._busy = 0
+        self._forgetting = False
+        self._forgotten_at = 0.0
         self._quiet_since = time.monotonic()
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._pools: dict[str, ThreadPoolExecutor] = {}
+        self._former_pools: list[ThreadPoolExecutor] = []
         self._turns: Counter[str] = Counter()
         self._http = urllib3.PoolManager(num_pools=32, maxsize=32, block=False)
         self._server = _Server(("127.0.0.1", 0), _handler(self))
@@ -63,15 +68,26 @@ class Router:
         self._closing.set()
         self._server.shutdown()
         self._server.server_close()
-        for pool in self._pools.values():
+        for pool in (*self._pools.values(), *self._former_pools):
             pool.shutdown(wait=True, cancel_futures=True)
         self._http.clear()
 
     def connect(self, function: str, addresses: list[Address]) -> None:
-        """Deliver what is for `function` to these from now on; nothing may be under way."""
-        if pool := self._pools.pop(function, None):
-            pool.shutdown()
-        self.addresses[function] = addresses
+        """Deliver what is for `function` to these from now on."""
+        with self._lock:
+            self.addresses[function] = addresses
+            if pool := self._pools.pop(function, None):
+                self._former_pools.append(pool)
+
+    @contextlib.contextmanager
+    def forgetting(self) -> Iterator[None]:
+        """Deliver none of the changes made within the block."""
+        self._forgetting = True
+        yield
+        self._forgotten_at = time.monotonic()
+        while time.monotonic() < self._forgotten_at + _FORGETS_FOR_SECONDS:
+            time.sleep(_LOOK_SECONDS)
+        self._forgetting = False
 
     def reset(self) -> None:
         """Deliver everything again, to all that listen to nobody: as it was in the beginning."""
@@ -95,6 +111,9 @@ class Router:
 
     def change(self, function: str, headers: dict[str, str], body: bytes) -> None:
         """Take a change from the Firestore emulator, and deliver it until it is taken."""
+        if self._forgetting:
+            self._forgotten_at = time.monotonic()
+            return
         delivery = Delivery(function, "/", headers, base64.b64decode(body))
         for listener in self.listeners:
             listener.changed(delivery)

@@ -112,11 +112,12 @@ class Runner:
         self.publish([Outgoing(STATE_TOPIC, b" "), Outgoing(EVENT_TOPIC, b" ")])
         self.wait_quiet(_PATIENCE_SECONDS)
         self.sent.clear()
-        httpx.delete(
-            f"http://{self.firestore_host}/emulator/v1/projects/{PROJECT}"
-            "/databases/(default)/documents",
-            timeout=_PATIENCE_SECONDS,
-        ).raise_for_status()
+        with self.router.forgetting():
+            httpx.delete(
+                f"http://{self.firestore_host}/emulator/v1/projects/{PROJECT}"
+                "/databases/(default)/documents",
+                timeout=_PATIENCE_SECONDS,
+            ).raise_for_status()
 
     def _unacknowledged(self) -> set[str]:
         return {future.result() for future in self.sent} - self.router.acknowledged
