@@ -27,9 +27,9 @@ class ForkSafeSqlite(ForkSafe):
         """Open nothing yet."""
         super().__init__()
         self.path = path
+        self._new_locks()
         self._closed = False
         self._opened: sqlite3.Connection | None = None
-        self._new_locks()
 
     @abstractmethod
     def _new_locks(self) -> None:
