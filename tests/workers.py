@@ -10,12 +10,10 @@ pass: there is one process more than processors.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped] # has no types
-
-if TYPE_CHECKING:
-    import pytest
 
 _TOGETHER = {
     "pipeline": (
@@ -43,6 +41,7 @@ _LONG = (
 """What takes long besides."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist has one of its own
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Give one process more than processors; none besides this one for tests that are picked."""
     options = config.option
