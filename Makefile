@@ -45,7 +45,7 @@ test: setup ## Run all tests; ARGS="..." goes to pytest
 	@$(RUN) pytest $(WORKERS) $(ARGS)
 
 test-pythons: setup-python ## Run the tests of `quick` on the other Pythons that are found here
-	@$(RUN) tools.pythons $(ARGS)
+	@$(RUN) tools.pythons $(WORKERS) $(ARGS)
 
 chaos: setup ## Faults by the thousand; SEEDS=first..last, BATCHES, ROUNDS, KILLS, TAKEN, SECONDS, MIGRATION, FOLDS, BAD
 	@CHAOS_SEEDS=$(SEEDS) CHAOS_BATCHES=$(BATCHES) CHAOS_ROUNDS=$(ROUNDS) CHAOS_KILLS=$(KILLS) \
