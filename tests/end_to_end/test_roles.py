@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.rules.client import Person
+from tests.rules.client import SECONDS, Person
 
 if TYPE_CHECKING:
     from tests.conftest import Run
@@ -49,6 +49,7 @@ def call(running: Suite, method: str, body: dict[str, Any], *, owner: bool = Fal
         params={} if owner else {"key": "any"},
         headers={"Authorization": "Bearer owner"} if owner else {},
         json=body,
+        timeout=SECONDS,
     )
     return answer.raise_for_status().json()
 
@@ -67,7 +68,7 @@ def may_read_and_stop(running: Suite, email: str) -> tuple[bool, bool]:
     """Sign in, and tell whether agents can be read, and the controls be written."""
     credentials = {"email": email, "password": PASSWORD, "returnSecureToken": True}
     token = call(running, "accounts:signInWithPassword", credentials)["idToken"]
-    with httpx.Client(base_url=f"http://{running.hosts['firestore']}") as http:
+    with httpx.Client(base_url=f"http://{running.hosts['firestore']}", timeout=SECONDS) as http:
         owner = Person(http, running.project, "Bearer owner")
         owner.delete("system_state/controls")
         person = Person(http, running.project, f"Bearer {token}")

@@ -16,13 +16,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROJECT = "demo-rules"
+SECONDS = 60.0
+"""How long an answer may take: on a busy machine the emulator is slow."""
 _ALLOWED, _DENIED = (200, 404), 403
 
 
 @contextmanager
 def guarded_by(rules: Path) -> Iterator[RulesClient]:
     """Run an emulator with these rules."""
-    with firestore_emulator(rules=rules) as host, httpx.Client(base_url=f"http://{host}") as http:
+    with (
+        firestore_emulator(rules=rules) as host,
+        httpx.Client(base_url=f"http://{host}", timeout=SECONDS) as http,
+    ):
         yield RulesClient(http)
 
 
