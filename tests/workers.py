@@ -15,9 +15,8 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped] # has no types
 
-_TOGETHER = {
+TOGETHER = {
     "pipeline": (
-        "tests/agents/test_crash_points.py",
         "tests/agents/test_events.py",
         "tests/agents/test_states.py",
         "tests/chaos/test_network_outage.py",
@@ -72,7 +71,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def scope_of(nodeid: str) -> str:
     """Say with what a test is to stay together: a name from above, or its module."""
-    for name, beginnings in _TOGETHER.items():
+    for name, beginnings in TOGETHER.items():
         if nodeid.startswith(beginnings):
             return name
     return nodeid.partition("::")[0]
@@ -80,7 +79,7 @@ def scope_of(nodeid: str) -> str:
 
 def place_of(nodeid: str) -> int:
     """Say how early a test is to begin."""
-    names = list(_TOGETHER)
+    names = list(TOGETHER)
     scope = scope_of(nodeid)
     if scope in names:
         return names.index(scope)
