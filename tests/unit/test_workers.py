@@ -8,7 +8,7 @@ from tests.workers import TOGETHER, place_of, scope_of
 
 ROOT = Path(__file__).parents[2]
 NEEDS = {
-    "pipeline": ("here: World", "pipeline: Runner", "stage: Stage"),
+    "pipeline": ("here: Environment", "pipeline: Runner", "stage: RunningPipeline"),
     "suite": ("running: Suite",),
 }
 """How a test asks for what takes long to start."""
@@ -31,7 +31,7 @@ def test_who_needs_the_same_is_kept_together() -> None:
 def test_a_module_is_kept_together_and_what_takes_long_comes_first() -> None:
     """Fixtures of a module are made once."""
     assert scope_of("tests/unit/test_ids.py::test_a[x::y]") == "tests/unit/test_ids.py"
-    order = ["tests/chaos/test_frozen.py", "tests/end_to_end/test_suite.py"]
+    order = ["tests/chaos/test_frozen_process.py", "tests/end_to_end/test_suite.py"]
     order += ["tests/load/test_load.py", "tests/unit/test_ids.py"]
     places = [place_of(f"{each}::test_any") for each in order]
     assert places == sorted(set(places))
