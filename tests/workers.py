@@ -42,7 +42,7 @@ _LONG = (
 
 @pytest.hookimpl(tryfirst=True)  # xdist has one of its own
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Give one process more than processors; none besides this one for tests that are picked."""
+    """Return one process more than processors; none besides this one for tests that are picked."""
     options = config.option
     picked = options.keyword or options.markexpr or options.capture == "no"
     if picked or any("::" in each or each.endswith(".py") for each in config.args):

@@ -34,7 +34,7 @@ _CLEAR = "\r\033[K"
 
 
 def nothing() -> str:
-    """Give no details of a step."""
+    """Return no details of a step."""
     return ""
 
 

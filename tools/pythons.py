@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def find(version: str) -> Path | None:
-    """Give a Python of this version that runs; None where there is none."""
+    """Return a Python of this version that runs; None where there is none."""
     return next((path for path in _candidates(version) if _runs(path, version)), None)
 
 

@@ -79,12 +79,12 @@ def seconds() -> int:
 
 
 def folds() -> int:
-    """Give how often two roll-ups are to fold at the same moment."""
+    """Return how often two roll-ups are to fold at the same moment."""
     return _number("CHAOS_FOLDS", _FOLDS)
 
 
 def bad_messages() -> tuple[int, int]:
-    """Give how many bad messages are wanted, small ones and large ones."""
+    """Return how many bad messages are wanted, small ones and large ones."""
     small, large = _numbers("CHAOS_BAD", "small,large", _BAD)
     return small, large
 

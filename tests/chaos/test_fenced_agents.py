@@ -81,7 +81,7 @@ class Told:
         manager.watch(*SESSION, self._tell)
 
     def of(self, epoch: int, stored_at: float) -> float:
-        """Give how long it took to be told of an epoch, or of a later one."""
+        """Return how long it took to be told of an epoch, or of a later one."""
         at = min((at for each, at in self.at.items() if each >= epoch), default=stored_at)
         return max(at - stored_at, 0.0)
 

@@ -21,7 +21,7 @@ class SharedPipeline:
         self._times = 0
 
     def runner(self) -> Runner:
-        """Give the pipeline, with one process of each function."""
+        """Return the pipeline, with one process of each function."""
         if self._runner is None:
             self._times += 1
             logs = self._logs / str(self._times)
@@ -30,7 +30,7 @@ class SharedPipeline:
         return self._runner
 
     def empty(self) -> Runner:
-        """Give the pipeline with nothing stored, and nothing on its way."""
+        """Return the pipeline with nothing stored, and nothing on its way."""
         fresh = self._runner is None
         running = self.runner()
         if not fresh:

@@ -149,7 +149,7 @@ IMPURE = {"google", "grpc", "time", "os", "random", "threading", "socket", "rich
 
 
 def module_name(path: Path) -> str:
-    """Give a module's name below `firestate`; a package is named like its folder."""
+    """Return a module's name below `firestate`; a package is named like its folder."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -162,13 +162,13 @@ SOURCES = {
 
 
 def room_of(module: str) -> str:
-    """Give the room of a module: of the listed names that it is below, the longest."""
+    """Return the room of a module: of the listed names that it is below, the longest."""
     rooms = [r for r in {*ROOMS, *EVERYBODYS} if f"{module}.".startswith(f"{r}.")]
     return max(rooms, key=len, default=module)
 
 
 def imported(source: str) -> set[str]:
-    """Give all names that a module imports, wherever in it: also lazily, also for types alone."""
+    """Return all names that a module imports, wherever in it: also lazily, also for types alone."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -180,7 +180,7 @@ def imported(source: str) -> set[str]:
 
 
 def ours_in(source: str, sources: Mapping[str, str]) -> set[str]:
-    """Give the modules of ours that a module imports."""
+    """Return the modules of ours that a module imports."""
     found = set()
     for name in imported(source):
         below = name.removeprefix("firestate.")
@@ -191,7 +191,7 @@ def ours_in(source: str, sources: Mapping[str, str]) -> set[str]:
 
 
 def arrows_up(sources: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Give each import that its room does not allow."""
+    """Return each import that its room does not allow."""
     found = []
     for module, source in sources.items():
         room = room_of(module)
@@ -201,7 +201,7 @@ def arrows_up(sources: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def circle(sources: Mapping[str, str]) -> list[str]:
-    """Give the modules of a circle of imports, if there is one."""
+    """Return the modules of a circle of imports, if there is one."""
     sorter = TopologicalSorter({m: ours_in(s, sources) - {m} for m, s in sources.items()})
     try:
         sorter.prepare()
@@ -212,7 +212,7 @@ def circle(sources: Mapping[str, str]) -> list[str]:
 
 
 def impure(sources: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Give each import by a pure module of something that is not."""
+    """Return each import by a pure module of something that is not."""
     return [
         (module, name)
         for module, source in sources.items()

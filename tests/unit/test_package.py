@@ -36,7 +36,7 @@ def python(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[
 
 
 def places() -> dict[str, str]:
-    """Give the module of each public name, as type checkers read it."""
+    """Return the module of each public name, as type checkers read it."""
     return {
         alias.name: node.module or ""
         for block in ast.parse(_TYPED).body

@@ -81,7 +81,7 @@ def done(mode: str, failing: str = "") -> list[str]:
 
 
 def made(commands: list[str]) -> set[str]:
-    """Give the environments that were made from nothing, and `node_modules`."""
+    """Return the environments that were made from nothing, and `node_modules`."""
     folders = {Path(each.split()[-1]).name for each in commands if " -m venv " in each}
     return folders | ({"node_modules"} if "npm ci" in commands else set())
 

@@ -214,7 +214,7 @@ class StateManager:
     def load(
         self, agent_type: str, agent_id: str, session_id: str | None = None
     ) -> ReadRequest[Answer[AgentState | None]]:
-        """Give the state of an agent: in a session, or its newest; None where there is none."""
+        """Return the state of an agent: in a session, or its newest; None where there is none."""
         if session_id is None:
             return read_request(newest_states(agent_type, agent_id, limit=1), first_state)
         return read_request(Identity(agent_type, agent_id, session_id).state_path, first_state)
@@ -249,24 +249,24 @@ class StateManager:
     def success_rates(
         self, *, hours: float = 24, limit: int = _MOST_EVENTS
     ) -> ReadRequest[Answer[SuccessRates]]:
-        """Give how well coordination went in the last hours; reads each event of them."""
+        """Return how well coordination went in the last hours; reads each event of them."""
         find = recent_events(hours, limit=limit)
         return read_request(find, lambda found: success_rates_of(read_as(CoordinationEvent, found)))
 
     @read_method
     def learned(self, agent_type: str, agent_id: str) -> ReadRequest[Answer[Experience]]:
-        """Give what an agent has learned, over all its sessions."""
+        """Return what an agent has learned, over all its sessions."""
         return read_request(memory_path(agent_type, agent_id), experience_in)
 
     @read_method
     def learned_by_type(self, agent_type: str, limit: int = 50) -> ReadRequest[Answer[Experience]]:
-        """Give what the agents of a type have learned together, those that changed last."""
+        """Return what the agents of a type have learned together, those that changed last."""
         find = Lookup((MEMORIES_OF_TYPE,), {"agent_type": agent_type}, limit=limit)
         return read_request(find, experience_in)
 
     @read_method
     def system(self) -> ReadRequest[Answer[SystemState]]:
-        """Give the system as a whole: counters, statistics, what operators have set."""
+        """Return the system as a whole: counters, statistics, what operators have set."""
         return read_request(GLOBAL_CONFIG, system_state_in)
 
     def watch(

@@ -47,5 +47,5 @@ class BucketWorkdir:
             blob.upload_from_filename(str(self.folder / name), content_type="application/json")
 
     def shown(self, name: str) -> str:
-        """Give its address."""
+        """Return its address."""
         return f"gs://{self._bucket.name}/{self._prefix}{name}"

@@ -29,7 +29,7 @@ def matches(data: Mapping[str, Any], where: Iterable[Where]) -> bool:
 
 
 def field_of(data: Mapping[str, Any], dotted: str) -> Any:  # noqa: ANN401 - anything stored
-    """Give the value of a (dotted) field, or a mark that compares with nothing."""
+    """Return the value of a (dotted) field, or a mark that compares with nothing."""
     value: Any = data
     for name in dotted.split("."):
         if not isinstance(value, dict) or name not in value:
@@ -39,13 +39,13 @@ def field_of(data: Mapping[str, Any], dotted: str) -> Any:  # noqa: ANN401 - any
 
 
 def number_in(data: Mapping[str, Any], dotted: str) -> int | float:
-    """Give the number in a (dotted) field; 0 for anything else, as Firestore's sums have it."""
+    """Return the number in a (dotted) field; 0 for anything else, as Firestore's sums have it."""
     value = field_of(data, dotted)
     return value if isinstance(value, int | float) and not isinstance(value, bool) else 0
 
 
 def sort_key(data: Mapping[str, Any], dotted: str) -> tuple[int, Any] | None:
-    """Give what a document is ordered by; None where the field is not there."""
+    """Return what a document is ordered by; None where the field is not there."""
     value = field_of(data, dotted)
     return None if value is _NOTHING else (_rank(value), _comparable(value))
 

@@ -25,7 +25,7 @@ class Backend(Protocol):
         ...
 
     def store(self) -> Store:
-        """Give what to read from."""
+        """Return what to read from."""
         ...
 
     def broken(self, reason: str) -> None:

@@ -65,7 +65,7 @@ def recent_events(
 
 
 def former_states(found: list[Document], own: str | None) -> list[tuple[AgentState, Document]]:
-    """Give the states that are to be taken along into the session `own`, the newest first.
+    """Return the states that are to be taken along into the session `own`, the newest first.
 
     One: the newest other one. More only where that has begun itself before its past could be read,
     and has ended before it was.

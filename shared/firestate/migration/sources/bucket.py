@@ -37,7 +37,7 @@ class BucketSource:
         self._only = prefix.rpartition("/")[2] if alone else None
 
     def list(self) -> Iterator[ListedFile | SkippedFile | UnlistableFile]:
-        """Give the objects, in the order of their names; names are shown without the prefix."""
+        """Return the objects, in the order of their names; names are shown without the prefix."""
         with translated_storage(self.label):
             for blob in self._bucket.client.list_blobs(self._bucket, prefix=self._prefix):
                 name = self._only or blob.name.removeprefix(self._prefix)
@@ -64,7 +64,7 @@ class BucketSource:
 
 
 def _date(blob: Any) -> datetime:  # noqa: ANN401 - a Blob, which has no types
-    """Give the date of the file that was copied there, where the copying has kept it."""
+    """Return the date of the file that was copied there, where the copying has kept it."""
     kept = (blob.metadata or {}).get(_MTIME)
     if kept is not None and str(kept).isdecimal():
         return datetime.fromtimestamp(int(kept), UTC)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def bucket_client(name: str) -> Any:  # noqa: ANN401 - a Bucket, which has no types
-    """Give the bucket; raise ConfigurationError where the library or credentials are missing."""
+    """Return the bucket; raise ConfigurationError where the library or credentials are missing."""
     try:
         from google.cloud import storage  # type: ignore[attr-defined,import-untyped,unused-ignore] # noqa: PLC0415 - an extra
     except ImportError as error:

@@ -37,7 +37,7 @@ class FolderSource:
         self._work = _place(work) if work is not None and work.exists() else None
 
     def list(self) -> Iterator[ListedFile | SkippedFile | UnlistableFile]:
-        """Give the files, in the order of their names; links are followed, but not in circles."""
+        """Return the files, in the order of their names; links are followed, but not in circles."""
         if self._only is not None:
             yield self._listed(self._only)
         else:
@@ -101,7 +101,7 @@ def _no_file() -> Unreadable:
 
 
 def unreadable(error: OSError) -> Unreadable:
-    """Give the refusal of a file that the system does not give."""
+    """Return the refusal of a file that the system does not give."""
     reason = error.strerror or type(error).__name__
     return Unreadable(
         "line 1 column 1", f"cannot be read: {reason}", "give the right to read it, or leave it out"

@@ -17,13 +17,13 @@ SQLITE = b"SQLite format 3\0"
 
 
 def bucket_of(text: str) -> tuple[str, str] | None:
-    """Give bucket and prefix of a `gs://` address."""
+    """Return bucket and prefix of a `gs://` address."""
     match = _BUCKET.fullmatch(text)
     return (match[1], match[2]) if match else None
 
 
 def open_source(text: str, work: Path | None = None) -> Source:
-    """Give the source of this name; raise ConfigurationError where there is none.
+    """Return the source of this name; raise ConfigurationError where there is none.
 
     What lies in the folder `work`, plans and receipts, is never taken for old files.
     """

@@ -50,7 +50,7 @@ class Source(Protocol):
     label: str
 
     def list(self) -> Iterator[ListedFile | SkippedFile | UnlistableFile]:
-        """Give all files, in the order of their names."""
+        """Return all files, in the order of their names."""
         ...
 
     def open(self, name: str, date: datetime | None = None) -> OpenedFile:
