@@ -1,4 +1,4 @@
-"""What becomes of a record, given what is stored: each row of the table in deciding.py."""
+"""What becomes of a record, given what is stored: each row of the table in record_decision.py."""
 
 from __future__ import annotations
 

@@ -341,8 +341,8 @@ class StateManager:
             agent.delete()
             return
         stored = found[0]["epoch"] if found else 0
-        desk = self._runtime.submitter
-        desk.put_tombstone(identity, Order(desk.new_epoch(identity, stored), 1))
+        submitter = self._runtime.submitter
+        submitter.put_tombstone(identity, Order(submitter.new_epoch(identity, stored), 1))
 
     def _watched(self, target: str | Query, tell: Callable[[Change], None]) -> Watch:
         watch = Watch(target, lambda change: self._runtime.callbacks.call(tell, change))

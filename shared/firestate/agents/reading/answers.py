@@ -1,4 +1,4 @@
-"""Questions to the store, and the answers that agents get.
+"""Requests to read from the store, and the answers that agents get.
 
 A method that reads is written once, and called in two ways: `manager.active()` waits for its
 answer, `await manager.active.aio()` lets other tasks run meanwhile.
@@ -61,7 +61,7 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest(Generic[T]):
-    """What to find, a path or a LookUp, and what to make of the documents and their freshness."""
+    """What to find, a path or a Lookup, and what to make of the documents and their freshness."""
 
     find: str | Lookup
     make: Callable[[list[Document], bool], T]
@@ -70,12 +70,12 @@ class ReadRequest(Generic[T]):
 def read_request(
     find: str | Lookup, convert: Callable[[list[Document]], T]
 ) -> ReadRequest[Answer[T]]:
-    """Give a Question whose result is an Answer."""
+    """Return a ReadRequest whose result is an Answer."""
     return ReadRequest(find, lambda documents, fresh: Answer(convert(documents), fresh))
 
 
 class RequestRunner(Protocol):
-    """Somebody who can ask the store."""
+    """Runs requests on the store."""
 
     def ask(self, read_request: ReadRequest[T]) -> T:
         """Ask, and give what is made of what was found."""
@@ -94,23 +94,23 @@ class _HasReader(Protocol):
 class BoundRead(Generic[P, T]):
     """A method that reads, of one object."""
 
-    def __init__(self, method: Callable[P, ReadRequest[T]], asker: RequestRunner) -> None:
+    def __init__(self, method: Callable[P, ReadRequest[T]], runner: RequestRunner) -> None:
         """Take the method, and whom to ask."""
         self._method = method
-        self._asker = asker
+        self._runner = runner
         update_wrapper(self, method)  # for people's `help`
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Ask, and wait for the answer."""
-        return self._asker.ask(self._method(*args, **kwargs))
+        return self._runner.ask(self._method(*args, **kwargs))
 
     def aio(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
         """Ask, and let other tasks run until the answer is there."""
-        return self._asker.ask_aio(self._method(*args, **kwargs))
+        return self._runner.ask_aio(self._method(*args, **kwargs))
 
 
 class read_method(Generic[P, T]):  # noqa: N801 - a decorator
-    """Make of a method that gives a Question one that asks it: plain, or by `.aio` for asyncio."""
+    """Make of a method that returns a ReadRequest one that runs it: plain, or by `.aio`."""
 
     def __init__(self, method: Callable[Concatenate[Any, P], ReadRequest[T]]) -> None:
         """Take the method."""

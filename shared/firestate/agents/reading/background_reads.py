@@ -51,7 +51,7 @@ class BackgroundReads(ForkSafe):
         with self._lock:
             if self._thread is None and not self._closing.is_set():
                 self._thread = threading.Thread(
-                    target=self._run, name="firestate-errands", daemon=True
+                    target=self._run, name="firestate-background-reads", daemon=True
                 )
                 self._thread.start()
         self._added.set()
@@ -82,7 +82,7 @@ class BackgroundReads(ForkSafe):
         try:
             found, fresh = self._reader.ask(ReadRequest(find, lambda found, fresh: (found, fresh)))
         except Exception:  # noqa: BLE001 - nobody else would read
-            _LOG.exception("an errand could not be run, and is tried again")
+            _LOG.exception("a background read has failed, and is tried again")
             return False
         if fresh:
             try:

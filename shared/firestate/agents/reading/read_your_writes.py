@@ -50,7 +50,7 @@ def is_later(one: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
 def with_own_writes(
     found: Mapping[str, Document], own: Mapping[str, Document], look_up: Lookup
 ) -> dict[str, Document]:
-    """Give the documents of a LookUp, by path: `found` with `own` that are later on top."""
+    """Return the documents of a Lookup, by path: `found` with `own` that are later on top."""
     later = {path: data for path, data in own.items() if is_later(data, found.get(path))}
     merged = {path: data for path, data in found.items() if path not in later}
     merged |= {path: data for path, data in later.items() if matches_lookup(data, look_up)}
@@ -62,7 +62,7 @@ def with_own_writes(
 def may_miss_documents(
     found: Mapping[str, Document], own: Mapping[str, Document], look_up: Lookup
 ) -> bool:
-    """Whether the store may hold more that belongs to the result of a LookUp than was `found`.
+    """Whether the store may hold more that belongs to the result of a Lookup than was `found`.
 
     It gave up to the limit; and of that, with `own` on top, something is gone or comes later.
     """
@@ -76,7 +76,7 @@ def may_miss_documents(
 
 
 def matches_lookup(data: Document, look_up: Lookup) -> bool:
-    """Whether a document is one that a LookUp finds."""
+    """Whether a document is one that a Lookup finds."""
     wanted = {name: value for name, value in look_up.wanted.items() if value is not None}
     if not is_wanted(data, wanted):
         return False
