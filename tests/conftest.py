@@ -15,7 +15,7 @@ from google.cloud import firestore
 
 from firestate.cli import main
 from firestate.stores.firestore import FirestoreStore
-from tests.load.shared import SharedPipeline
+from tests.load.shared_pipeline import SharedPipeline
 from tools.emulators import firestore_emulator
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from tests.chaos.running_pipeline import RunningPipeline  # noqa: E402 - see abo
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.load.shared import SharedPipeline
+    from tests.load.shared_pipeline import SharedPipeline
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from firestate.client.outgoing import Outgoing
     from tests.load.runner import Runner
-    from tests.load.shared import SharedPipeline
+    from tests.load.shared_pipeline import SharedPipeline
 
 LIMIT_SECONDS = 2.0
 """What a handler may take here before its delivery comes again."""

@@ -13,7 +13,7 @@ from firestate.migration.apply.throttle import NoThrottle
 from firestate.migration.plan.make_plan import PLAN
 from firestate.migration.plan.plan_file import PlanLine, read_lines
 from firestate.migration.plan_store import make_new_plan
-from firestate.migration.sources.open_source import open_source
+from firestate.migration.sources.resolve_source import open_source
 from firestate.migration.verify.undo import Undone, undo
 from firestate.migration.verify.verify_plan import verify_plan
 from firestate.migration.workdir import FolderWorkdir

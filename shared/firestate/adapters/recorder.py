@@ -16,7 +16,7 @@ from firestate.adapters.agent_handle import AgentHandle
 from firestate.adapters.agent_run import AgentRun, Session
 from firestate.adapters.error_guard import ErrorLog, log_errors
 from firestate.adapters.failures import Failure
-from firestate.agents.state.clock_and_ids import new_id
+from firestate.agents.state.generated_ids import new_id
 from firestate.errors import EmergencyStopError, UnknownSessionError
 from firestate.schema.sanitize import sanitize_id, sanitize_type
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, Unpack
 
 from firestate.agents.state.carry_over import merge_carried
 from firestate.agents.state.changes import CHANGEABLE
-from firestate.agents.state.clock_and_ids import new_id, now
+from firestate.agents.state.clock import now
 from firestate.agents.state.encoded_state import EncodedState
+from firestate.agents.state.generated_ids import new_id
 from firestate.agents.state.history_trimming import Former, is_short, trimmed
 from firestate.agents.state.json_values import to_json_values
 from firestate.agents.state.message_encoding import checked_event

@@ -30,7 +30,8 @@ from firestate.agents.reading.state_queries import (
 from firestate.agents.reading.success_rates import SuccessRates, success_rates_of
 from firestate.agents.runtime import LOCAL, Runtime, named_project
 from firestate.agents.state.carry_over import PENDING
-from firestate.agents.state.clock_and_ids import new_id, now
+from firestate.agents.state.clock import now
+from firestate.agents.state.generated_ids import new_id
 from firestate.agents.state.json_values import to_json_values
 from firestate.errors import DamagedDocumentError, UnknownSessionError
 from firestate.limits import MAX_OUTBOX_BYTES, SNAPSHOT_INTERVAL_SECONDS

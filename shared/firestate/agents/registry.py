@@ -10,7 +10,7 @@ from firestate.agents.agent import Agent
 from firestate.agents.backends.document_watch import Watch
 from firestate.agents.state.carry_over import carry_over, ended_as
 from firestate.agents.state.changes import new_fields
-from firestate.agents.state.clock_and_ids import now
+from firestate.agents.state.clock import now
 from firestate.agents.state.encoded_state import EncodedState
 from firestate.agents.state.json_values import to_json_values
 from firestate.agents.state.message_encoding import checked_state

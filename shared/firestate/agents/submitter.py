@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Literal
 
 from firestate.agents.reading.read_your_writes import state_document
-from firestate.agents.state.clock_and_ids import now
+from firestate.agents.state.clock import now
 from firestate.agents.state.json_values import to_json_values
 from firestate.agents.state.message_encoding import (
     checked_event,

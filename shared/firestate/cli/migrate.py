@@ -28,7 +28,7 @@ from firestate.migration.plan.make_plan import PLAN, listing_of
 from firestate.migration.plan.plan_file import read_head
 from firestate.migration.plan.plan_report import report_of
 from firestate.migration.plan_store import find_earlier_plan, make_new_plan
-from firestate.migration.sources.open_source import open_source
+from firestate.migration.sources.resolve_source import open_source
 from firestate.migration.verify.undo import undo
 from firestate.migration.verify.verify_plan import verify_plan
 from firestate.migration.workdir import FolderWorkdir

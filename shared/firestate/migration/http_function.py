@@ -28,7 +28,7 @@ from firestate.migration.apply.throttle import Throttle
 from firestate.migration.bucket_workdir import BucketWorkdir
 from firestate.migration.plan.plan_report import report_of
 from firestate.migration.plan_store import find_earlier_plan, make_new_plan
-from firestate.migration.sources.open_source import bucket_of, open_source
+from firestate.migration.sources.resolve_source import bucket_of, open_source
 from firestate.migration.sources.source import WORK
 from firestate.migration.verify.undo import undo
 from firestate.migration.verify.verify_plan import verify_plan

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from firestate.agents.reading.answers import Document, Lookup
 from firestate.agents.reading.experience import Experience, experience_from
 from firestate.agents.state.carry_over import PENDING
-from firestate.agents.state.clock_and_ids import now
+from firestate.agents.state.clock import now
 from firestate.errors import SchemaTooNewError
 from firestate.queries import (
     CURRENT_STATUSES,

@@ -1,15 +1,9 @@
-"""The present, and new ids in the order of time."""
+"""New ids, in the order of time."""
 
 from __future__ import annotations
 
 import secrets
 import time
-from datetime import UTC, datetime
-
-
-def now() -> datetime:
-    """Return the present, in UTC."""
-    return datetime.now(UTC)
 
 
 def new_id() -> str:
