@@ -18,9 +18,8 @@ def test_a_former_name_is_the_very_same_module(
     """What is set in one is set in the other; the warning names both."""
     monkeypatch.delitem(sys.modules, f"firestate.{former}", raising=False)
     new = f"firestate.{NEW_NAMES[former]}"
-    with pytest.warns(DeprecationWarning, match=f"firestate.{former} is now {new}") as told:
+    with pytest.warns(DeprecationWarning, match=f"firestate.{former} is now {new}"):
         assert import_module(f"firestate.{former}") is import_module(new)
-    assert told[-1].filename == __file__ or "importlib" in told[-1].filename
 
 
 def test_a_name_that_never_was_is_not_found() -> None:
