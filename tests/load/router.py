@@ -83,11 +83,13 @@ class Router:
     def forgetting(self) -> Iterator[None]:
         """Deliver none of the changes made within the block."""
         self._forgetting = True
-        yield
-        self._forgotten_at = time.monotonic()
-        while time.monotonic() < self._forgotten_at + _FORGETS_FOR_SECONDS:
-            time.sleep(_LOOK_SECONDS)
-        self._forgetting = False
+        try:
+            yield
+            self._forgotten_at = time.monotonic()
+            while time.monotonic() < self._forgotten_at + _FORGETS_FOR_SECONDS:
+                time.sleep(_LOOK_SECONDS)
+        finally:
+            self._forgetting = False
 
     def reset(self) -> None:
         """Deliver everything again, to all that listen to nobody: as it was in the beginning."""

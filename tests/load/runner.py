@@ -80,9 +80,9 @@ class Runner:
         """Give the instance that listens there."""
         return self.instances[address.function][address.number]
 
-    def wait_quiet(self, patience_seconds: float) -> None:
+    def wait_quiet(self, timeout_seconds: float) -> None:
         """Wait until each message is acknowledged and no trigger is under way, as `wait_for`."""
-        self.wait_for(self.is_quiet, patience_seconds)
+        self.wait_for(self.is_quiet, timeout_seconds)
 
     def wait_for(self, holds: Callable[[], object], patience_seconds: float) -> None:
         """Wait until something holds, however long that takes, while deliveries are taken.
