@@ -14,7 +14,12 @@ from firestate.errors import InvalidMessageError, SchemaTooNewError
 from firestate.schema.enums import AgentStatus, CoordinationEventType, TaskStatus
 from firestate.schema.models import AgentMemory, AgentState, CoordinationEvent, SystemState
 from firestate.schema.serialization import from_document, from_json, to_document, to_json
-from firestate.schema.upgrades import upgrade_document, upgrade_message, upgraded
+from firestate.schema.upgrades import (
+    document_version,
+    upgrade_document,
+    upgrade_message,
+    upgraded,
+)
 from tests.harness import event_message
 from tests.unit.strategies import agent_types, any_times, good_maps, ids, texts, totals
 
@@ -40,13 +45,29 @@ agent_states = st.builds(
     current_task=st.none() | texts,
     task_status=st.none() | st.sampled_from(TaskStatus),
     parent_agent_id=st.none() | ids,
+    parent_agent_type=st.none() | agent_types,
+    parent_session_id=st.none() | ids,
     child_agent_ids=st.lists(ids, max_size=2),
     collaboration_context=good_maps,
     task_totals=st.none()
-    | st.fixed_dictionaries({"kinds": st.dictionaries(st.just("code"), totals())}),
+    | st.fixed_dictionaries(
+        {
+            "kinds": st.dictionaries(st.just("code"), totals()),
+            "errors": st.dictionaries(st.just("Timeout"), st.integers(0, 9)),
+        }
+    ),
+)
+outcomes = st.sampled_from(
+    [
+        {"success": True},
+        {"success": False},
+        {"success": False, "cancelled": True},
+        {"success": True, "cancelled": False},
+    ]
 )
 coordination_events = st.builds(
-    CoordinationEvent,
+    lambda outcome, **fields: CoordinationEvent(**outcome, **fields),
+    outcome=outcomes,
     event_id=ids,
     event_type=st.sampled_from(CoordinationEventType),
     timestamp=any_times,
@@ -54,7 +75,6 @@ coordination_events = st.builds(
     source_agent_type=agent_types,
     context=good_maps,
     task_context=good_maps,
-    success=st.booleans(),
     target_agent_id=st.none() | ids,
     target_agent_type=st.none() | agent_types,
     session_id=st.none() | ids,
@@ -96,8 +116,14 @@ models = st.one_of(agent_states, coordination_events, agent_memories, system_sta
 def test_a_document_holds_all_of_a_model(model: BaseModel) -> None:
     """What is written to Firestore reads back as the same model."""
     document = to_document(model)
-    assert from_document(type(model), {**document, "epoch": 1, "schema_version": 1}) == model
+    assert from_document(type(model), {**stored(model), "epoch": 1}) == model
     _assert_plain(document)
+
+
+def stored(model: BaseModel) -> dict[str, Any]:
+    """Give a model's document with the version that ingest stores it under."""
+    document = to_document(model)
+    return {**document, "schema_version": document_version(document)}
 
 
 @given(models)
@@ -109,7 +135,7 @@ def test_json_holds_all_of_a_model(model: BaseModel) -> None:
 @given(models)
 def test_a_document_says_the_same_as_json(model: BaseModel) -> None:
     """Both ways round lead to one model."""
-    assert from_json(type(model), to_json(from_document(type(model), to_document(model)))) == model
+    assert from_json(type(model), to_json(from_document(type(model), stored(model)))) == model
 
 
 def _assert_plain(value: object) -> None:
@@ -131,9 +157,9 @@ def test_a_plain_map_is_not_copied() -> None:
     document = to_document(CoordinationEvent.model_validate(fields))
     assert document["context"]["a"] is context["a"]
     fields["context"] = {"a": [AgentStatus.IDLE, {}], "b": [1]}
-    stored = to_document(CoordinationEvent.model_validate(fields))["context"]
-    assert type(stored["a"][0]) is str
-    assert stored == fields["context"]
+    plain = to_document(CoordinationEvent.model_validate(fields))["context"]
+    assert type(plain["a"][0]) is str
+    assert plain == fields["context"]
 
 
 def test_required_fields_come_first() -> None:
@@ -186,9 +212,10 @@ def test_versions_that_are_none_of_ours(version: object) -> None:
 
 def test_todays_versions() -> None:
     """A missing version is the first; a message of the future is refused as a message."""
-    assert upgrade_document({"a": 1}) == {"a": 1}
-    assert upgrade_message({"a": 1}) == {"a": 1}
-    with pytest.raises(InvalidMessageError, match="schema_version: is 2"):
-        upgrade_message({"schema_version": 2})
+    assert upgrade_document({"a": 1}) == {"a": 1, "schema_version": 2}
+    assert upgrade_message({"a": 1}) == {"a": 1, "schema_version": 2}
+    assert upgrade_document({"schema_version": 2}) == {"schema_version": 2}
+    with pytest.raises(InvalidMessageError, match="schema_version: is 3"):
+        upgrade_message({"schema_version": 3})
     with pytest.raises(SchemaTooNewError):
-        upgrade_document({"schema_version": 2})
+        upgrade_document({"schema_version": 3})

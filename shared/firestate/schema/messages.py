@@ -10,7 +10,7 @@ import re
 from itertools import islice
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
-from pydantic import Field, Strict, ValidationError
+from pydantic import Field, PrivateAttr, Strict, ValidationError
 
 from firestate.errors import FieldProblem, InvalidMessageError
 from firestate.limits import (
@@ -24,8 +24,14 @@ from firestate.limits import (
 from firestate.schema.field_types import AgentType, Flag, Id, MapProblemsError, UtcTime
 from firestate.schema.ids import Identity, event_path
 from firestate.schema.models import AgentState, CoordinationEvent, Model
+from firestate.schema.serialization import to_document
 from firestate.schema.strict_json import bounds_problem, half_pairs_in, parse_json
-from firestate.schema.upgrades import MESSAGE_VERSION, upgrade_message
+from firestate.schema.upgrades import (
+    MESSAGE_VERSION,
+    document_version,
+    totals_of_version_1,
+    upgrade_message,
+)
 from firestate.schema.values import digest, extent, stored_size
 
 STATE_TOPIC = "agent-state"
@@ -49,7 +55,7 @@ class Order(NamedTuple):
 
 
 class _Ordered(Model):
-    schema_version: Literal[1] = MESSAGE_VERSION
+    schema_version: Literal[2] = MESSAGE_VERSION
     epoch: OrderNumber = Field(
         description="Grows each time a session is taken up: max(start in microseconds, stored + 1)"
     )
@@ -67,6 +73,17 @@ class StateMessage(_Ordered):
     """An agent's whole state."""
 
     state: AgentState
+
+    _given_totals: dict[str, Any] | None = PrivateAttr(default=None)
+
+    def stored_fields(self) -> tuple[dict[str, Any], int]:
+        """Return the fields of the state as they are stored, and the version that reads them."""
+        fields = to_document(self.state)
+        if self._given_totals is None:
+            return fields, document_version(fields)
+        return fields | {
+            "task_totals": totals_of_version_1(fields["task_totals"], self._given_totals)
+        }, 1
 
     @property
     def identity(self) -> Identity:
@@ -97,7 +114,7 @@ class TombstoneMessage(_Ordered):
 class EventMessage(Model):
     """One coordination event."""
 
-    schema_version: Literal[1] = MESSAGE_VERSION
+    schema_version: Literal[2] = MESSAGE_VERSION
     event: CoordinationEvent
     migration: Flag = Field(default=False, description="Brought from old files: may be of any age")
 
@@ -108,18 +125,27 @@ class EventMessage(Model):
 
     @property
     def content_digest(self) -> str:
-        """Equal for equal events, whoever sent them."""
-        return digest(dict(self.event))
+        """Equal for equal events, whoever sent them, by which release."""
+        fields = dict(self.event)
+        if not fields["cancelled"]:  # what version 1 did not know, and therefore did not digest
+            del fields["cancelled"]
+        return digest(fields)
 
 
 def parse_state_message(data: bytes) -> StateMessage | TombstoneMessage:
     """Read a message of `agent-state`; raise InvalidMessageError with a problem for each field."""
-    return state_message(_parse_object(data))
+    raw = _parse_object(data)
+    message = state_message(upgrade_message(raw))
+    if isinstance(message, StateMessage) and raw.get("schema_version", 1) == 1:
+        totals = raw["state"].get("task_totals")
+        if totals is not None and not totals.get("errors"):  # which version 1 does not have
+            message._given_totals = totals  # noqa: SLF001 - its own module's
+    return message
 
 
 def parse_event_message(data: bytes) -> EventMessage:
     """Read a message of `agent-coordination`; raise InvalidMessageError like the above."""
-    return event_message(_parse_object(data))
+    return event_message(upgrade_message(_parse_object(data)))
 
 
 def state_message(raw: dict[str, Any]) -> StateMessage | TombstoneMessage:
@@ -147,7 +173,7 @@ def _parse_object(data: bytes) -> dict[str, Any]:
         raise _invalid("schema", f"must be a JSON object, not {type(raw).__name__}")
     if _ESCAPED_HALF_PAIR.search(data) and (found := list(islice(half_pairs_in(raw), 20))):
         raise InvalidMessageError("schema", found)
-    return upgrade_message(raw)
+    return raw
 
 
 def _validated(model: type[M], raw: dict[str, Any]) -> M:

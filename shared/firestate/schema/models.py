@@ -62,8 +62,9 @@ class Model(BaseModel):
 class Totals(Model):
     """How often something was tried since the session began, and how it went.
 
-    `tries` counts what ended: completed, failed and cancelled. `duration_ms` is the sum over the
-    `timed` tries (all of them where `timed` is absent), in whole milliseconds.
+    `tries` counts the completed and the failed; what was `cancelled` is neither a try nor a
+    failure. `duration_ms` is the sum over the `timed` ones (all tries where `timed` is absent), in
+    whole milliseconds. Up to version 1 of messages `tries` counted the cancelled as well.
     """
 
     tries: Count
@@ -76,11 +77,12 @@ class Totals(Model):
     @model_validator(mode="after")
     def _check_parts(self) -> Self:
         # What is left of the tries is counted as failed, which must not fall below zero.
-        if self.successes + self.cancelled > self.tries:
-            message = "successes and cancelled together are more than tries"
+        if self.successes > self.tries:
+            message = "successes are more than tries"
             raise ValueError(message)
-        if self.timed is not None and self.timed > self.tries:
-            message = "timed is more than tries"
+        # Clients of version 1 timed the cancelled too.
+        if self.timed is not None and self.timed > self.tries + self.cancelled:
+            message = "timed is more than tries and cancelled together"
             raise ValueError(message)
         return self
 
@@ -90,8 +92,13 @@ TotalsByName = Annotated[
 ]
 
 
+CountsByName = Annotated[
+    dict[str, Count], InBatches, BeforeValidator(check_number), AfterValidator(check_keys)
+]
+
+
 class TaskTotals(Model):
-    """Cumulative totals of a session by task kind and by tool.
+    """Cumulative totals of a session by task kind and by tool, and of failures by error type.
 
     Where an agent gives them they are counted instead of its task history, which it may then
     trim.
@@ -99,6 +106,7 @@ class TaskTotals(Model):
 
     kinds: TotalsByName = Field(default_factory=dict)
     tools: TotalsByName = Field(default_factory=dict)
+    errors: CountsByName = Field(default_factory=dict)
 
 
 class AgentState(Model):
@@ -119,13 +127,19 @@ class AgentState(Model):
     current_task: Text | None = None
     task_status: TaskStatus | None = None
     parent_agent_id: Id | None = None
+    parent_agent_type: AgentType | None = None
+    parent_session_id: Id | None = None
     child_agent_ids: Annotated[list[Id], *Names] = Field(default_factory=list)
     collaboration_context: UserMap = Field(default_factory=dict)
     task_totals: TaskTotals | None = None
 
 
 class CoordinationEvent(Model):
-    """What one agent did to another; created once and never changed."""
+    """What one agent did to another; created once and never changed.
+
+    An event that was `cancelled`, such as a hand-over that was broken off, neither succeeded nor
+    failed: it counts by itself, in no success rate.
+    """
 
     event_id: Id
     event_type: CoordinationEventType
@@ -140,6 +154,14 @@ class CoordinationEvent(Model):
     session_id: Id | None = None
     error_message: Text | None = None
     duration_seconds: Annotated[float, Strict(), Field(ge=0, le=MAX_DURATION_SECONDS)] | None = None
+    cancelled: Flag = False
+
+    @model_validator(mode="after")
+    def _check_outcome(self) -> Self:
+        if self.cancelled and self.success:
+            message = "success and cancelled exclude each other"
+            raise ValueError(message)
+        return self
 
 
 class AgentMemory(Model):

@@ -28,7 +28,8 @@ class Attribute(BaseModel):
 class QuarantineDocument(BaseModel):
     """The document of a refused message; its bytes are in the parts.
 
-    `waiting` says that it was refused, and not replayed since.
+    `waiting` says that it was refused, and not replayed since; `released` that an operator lets it
+    in though it says `migration: true`.
     """
 
     id: str
@@ -45,3 +46,4 @@ class QuarantineDocument(BaseModel):
     first_seen: UtcTime
     last_seen: UtcTime
     replayed_at: UtcTime | None = None
+    released: Annotated[bool, Strict()] = False
