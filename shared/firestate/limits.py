@@ -60,6 +60,10 @@ MAX_NAMES = 1_000
 """Ours: tools, children, metrics or totals of one agent. Firestore takes 40,000 index entries for a
 document, and who reads a quarantine no list of a hundred thousand mistakes."""
 
+MAX_CHILDREN = 100
+"""Ours: children that an agent's state lists, the newest that have not ended. All of them are found
+by a query; a list that only grew would reach its bound in an agent that lives for long."""
+
 MAX_FIELDS = 40
 """Ours: fields of one object that has named fields; none has half as many."""
 

@@ -1,10 +1,15 @@
-"""State messages that reach the limits of what is accepted, each in its own way."""
+"""State messages that reach the limits of what is accepted, each in its own way.
+
+Some hold the last of times, which is accepted on the last days alone.
+"""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from firestate.limits import (
+    EARLIEST_ARRIVAL,
     INT64_MAX,
     INT64_MIN,
     MAX_COUNT,
@@ -17,6 +22,8 @@ from firestate.limits import (
 from firestate.schema.values import problems_of
 from tests.harness import task
 
+LAST_DAY = datetime.max.replace(tzinfo=UTC) - EARLIEST_ARRIVAL
+"""From here on no time is too early."""
 FIFTY_MORE = MAX_LABELS + 50
 WHO = {"agent_id": "a" * 400, "agent_type": "T" * 400, "session_id": "s" * 400}
 
@@ -46,7 +53,14 @@ EXTREMES: dict[str, dict[str, Any]] = {
     "empty": {},
     "labels of all kinds": {
         "task_history": [
-            task(n, kind=word(n % FIFTY_MORE), tool=word(n % FIFTY_MORE, "ä"), task_id=word(n))
+            task(
+                n,
+                "failed" if n % 3 else "completed",
+                kind=word(n % FIFTY_MORE),
+                tool=word(n % FIFTY_MORE, "ä"),
+                task_id=word(n),
+                error_type=word(n % FIFTY_MORE, "ö"),
+            )
             for n in range(700)
         ],
         "memory_context": {
@@ -58,7 +72,10 @@ EXTREMES: dict[str, dict[str, Any]] = {
         "task_history": [{"status": "failed", "tools": [word(n) for n in range(900)]}]
     },
     "reserved labels": {
-        "task_history": [task(n, kind=f"__{word(n)}__", tool="__x__") for n in range(200)],
+        "task_history": [
+            task(n, "failed", kind=f"__{word(n)}__", tool="__x__", error_type=f"__{word(n)}__")
+            for n in range(200)
+        ],
         "memory_context": {"__": {"type": "__" + "x" * 500 + "__", "importance": "____"}},
     },
     "thousands of tasks": {"task_history": [{"status": "completed"}] * 40_000},
@@ -82,6 +99,7 @@ EXTREMES: dict[str, dict[str, Any]] = {
             }
             for group in ("kinds", "tools")
         }
+        | {"errors": {word(n): MAX_COUNT for n in range(MAX_NAMES)}}
     },
     "largest numbers": {
         "memory_context": {
@@ -106,5 +124,10 @@ EXTREMES: dict[str, dict[str, Any]] = {
             {"status": "failed", "ended_at": "0001-01-01T00:00+23:59"},
         ],
     },
-    "ids as long as can be": WHO | {"parent_agent_id": "p" * 400},
+    "ids as long as can be": WHO
+    | {
+        "parent_agent_id": "p" * 400,
+        "parent_agent_type": "P" * 400,
+        "parent_session_id": "s" * 400,
+    },
 }

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from firestate.limits import INT64_MAX, INT64_MIN
 from firestate.schema.ids import id_problem
+from firestate.schema.upgrades import DOCUMENT_VERSION, document_version
 from firestate.schema.values import problems_of, time_text
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ tasks: SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "ended_at": st.one_of(times.map(time_text), times, st.just("yesterday"), st.just(5)),
         "completed_at": times.map(time_text),
         "session_id": st.sampled_from(["s1", "s2", "elsewhere", None]),
+        "error_type": st.one_of(words, st.integers(0, 3)),
     },
 )
 memories: SearchStrategy[Any] = st.one_of(
@@ -90,9 +92,10 @@ def totals(draw: st.DrawFn) -> dict[str, Any]:
     successes = draw(st.integers(0, tries))
     drawn: dict[str, Any] = {"tries": tries, "successes": successes}
     if draw(st.booleans()):
-        drawn["cancelled"] = draw(st.integers(0, tries - successes))
+        drawn["cancelled"] = draw(st.integers(0, 50))
     if draw(st.booleans()):
-        drawn |= {"timed": draw(st.integers(0, tries)), "duration_ms": draw(st.integers(0, 9999))}
+        timed = st.integers(0, tries + drawn.get("cancelled", 0))
+        drawn |= {"timed": draw(timed), "duration_ms": draw(st.integers(0, 9999))}
     if draw(st.booleans()):
         drawn["last_seen"] = draw(times)
     return drawn
@@ -104,6 +107,26 @@ task_totals = st.fixed_dictionaries(
     optional={
         "kinds": st.dictionaries(keys, totals(), max_size=3),
         "tools": st.dictionaries(keys, totals(), max_size=3),
+        "errors": st.dictionaries(keys, st.integers(0, 9), max_size=3),
+    },
+)
+"""As today's release gives them: the tries do not count the cancelled."""
+
+
+@st.composite
+def former_totals(draw: st.DrawFn) -> dict[str, Any]:
+    """Draw totals of version 1: the tries count the cancelled."""
+    drawn = draw(totals())
+    tries = drawn["tries"] + drawn.get("cancelled", 0)
+    timed = {"timed": draw(st.integers(0, tries))} if "timed" in drawn else {}
+    return drawn | timed | {"tries": tries}
+
+
+former_task_totals = st.fixed_dictionaries(
+    {},
+    optional={
+        "kinds": st.dictionaries(keys, former_totals(), max_size=3),
+        "tools": st.dictionaries(keys, former_totals(), max_size=3),
     },
 )
 
@@ -140,6 +163,8 @@ SOMETIMES_IN_STATES: dict[str, SearchStrategy[Any]] = {
     "current_task": words,
     "task_status": st.sampled_from(["pending", "in_progress", "completed", "failed", "cancelled"]),
     "parent_agent_id": names,
+    "parent_agent_type": agent_types,
+    "parent_session_id": st.sampled_from(["s0", "s1"]),
     "child_agent_ids": st.lists(names, max_size=3),
     "collaboration_context": _user_map("collaboration_context", scalars),
     "task_totals": task_totals,
@@ -152,6 +177,8 @@ MESSAGE_CHANGES: SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "current_task": st.sampled_from(["plan", "test"]),
         "task_status": SOMETIMES_IN_STATES["task_status"],
         "parent_agent_id": names,
+        "parent_agent_type": agent_types,
+        "parent_session_id": st.sampled_from(["s0", "s1"]),
         "child_agent_ids": st.lists(names, max_size=2),
         "tools_enabled": st.lists(st.sampled_from(["editor", "shell"]), max_size=2),
         "performance_metrics": st.just({"tokens": 5.0}),
@@ -163,12 +190,16 @@ MESSAGE_CHANGES: SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
 def states(
     session_ids: SearchStrategy[str] = st.just("s1"),  # noqa: B008 - a strategy is no state
 ) -> SearchStrategy[dict[str, Any]]:
-    """Draw the fields of a state as they are stored; some are tombstones."""
+    """Draw the fields of a state as they are stored, with their version; some are tombstones."""
     live = st.fixed_dictionaries(
         ALWAYS_IN_STATES | {"session_id": session_ids}, optional=SOMETIMES_IN_STATES
     )
     tombstones = st.fixed_dictionaries({"session_id": session_ids, "deleted": st.just(value=True)})
-    return st.one_of(live, live, live, tombstones)
+    versions = st.integers(1, DOCUMENT_VERSION)
+    drawn = st.tuples(st.one_of(live, live, live, tombstones), versions)
+    return drawn.map(
+        lambda both: both[0] | {"schema_version": max(both[1], document_version(both[0]))}
+    )
 
 
 IN_CONTEXT: dict[str, SearchStrategy[Any]] = {"error_type": st.one_of(words, st.integers())}
@@ -188,6 +219,9 @@ SOMETIMES_IN_EVENTS: dict[str, SearchStrategy[Any]] = {
     "target_agent_type": st.sampled_from(["QA", "Father", "other"]),
     "session_id": st.sampled_from(["s1", "s2"]),
     "duration_seconds": st.floats(0, 1e9),
+    "cancelled": st.booleans(),
 }
-events = st.fixed_dictionaries(ALWAYS_IN_EVENTS, optional=SOMETIMES_IN_EVENTS)
+events = st.fixed_dictionaries(ALWAYS_IN_EVENTS, optional=SOMETIMES_IN_EVENTS).map(
+    lambda event: event | {"success": event["success"] and not event.get("cancelled")}
+)
 """The fields of events as they are stored."""

@@ -12,20 +12,25 @@ from hypothesis import strategies as st
 from firestate.audit.recount import recount_event, recount_row, recount_state
 from firestate.counters.contribution import CODE, contribution_of
 from firestate.counters.event_counts import event_counts
-from firestate.counters.ledger import difference
+from firestate.counters.ledger import difference, new_row
 from firestate.counters.task_history import ended_task
 from firestate.limits import MAX_DOCUMENT_BYTES, MAX_LABEL_BYTES, MAX_LABELS, MAX_STATE_BYTES
 from firestate.schema.ids import Identity
+from firestate.schema.upgrades import upgrade_document
 from firestate.schema.values import digest, stored_size
 from tests.harness import state_message
 from tests.unit.strategies import (
     NOW,
     events,
+    former_task_totals,
     states,
 )
 
 IDENTITY = Identity("Developer", "a_1", "s1")
-RECORDED = {1: "8e2ead5049dc98f9ae1fc6ed5e52895a"}  # pragma: allowlist secret - a digest
+RECORDED = {
+    1: "8e2ead5049dc98f9ae1fc6ed5e52895a",  # pragma: allowlist secret - a digest
+    2: "37266bcefd9b361c7dfb59eb4bed8d90",  # pragma: allowlist secret - a digest
+}
 """What `whole_state` below contributes, by the number of the code that computes it."""
 
 
@@ -52,7 +57,14 @@ def whole_state() -> dict[str, Any]:
     return state(
         memory_context={"m": {"type": "fact", "importance": 0.75}},
         task_history=[
-            {"task_id": "t", "kind": "code", "tool": "editor", "status": outcome, "duration_ms": 7}
+            {
+                "task_id": "t",
+                "kind": "code",
+                "tool": "editor",
+                "status": outcome,
+                "duration_ms": 7,
+                "error_type": f"Error of one that is {outcome}",
+            }
             for outcome in ("completed", "failed", "cancelled", "in_progress")
         ],
         performance_metrics={"tokens": 5.0},
@@ -61,6 +73,8 @@ def whole_state() -> dict[str, Any]:
         current_task="t",
         task_status="in_progress",
         parent_agent_id="father",
+        parent_agent_type="Father",
+        parent_session_id="s0",
         child_agent_ids=["child"],
         collaboration_context={"with": "qa"},
     )
@@ -82,9 +96,24 @@ def test_the_recount_agrees(document: dict[str, Any]) -> None:
 @given(states())
 def test_the_recount_of_a_row_agrees(document: dict[str, Any]) -> None:
     """Also about what a row adds to the shards."""
-    contribution = contribution_of(document)
-    found = {k: v for k, v in recount_row("Developer", "s1", contribution).items() if v}
-    assert flat(difference(IDENTITY, None, contribution)) == found
+    row = row_of(document)
+    recounted = recount_row("Developer", "s1", row["contribution"], row.get("task_errors"))
+    found = {k: v for k, v in recounted.items() if v}
+    assert flat(difference(IDENTITY, None, row)) == found
+
+
+def row_of(document: dict[str, Any], before: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Give the row of a session after a state, given the one before."""
+    return new_row(before, IDENTITY, (CODE, 1, 1), NOW, contribution_of(document))
+
+
+@given(states(), former_task_totals)
+def test_the_recount_of_a_former_document_agrees(
+    document: dict[str, Any], totals: dict[str, Any]
+) -> None:
+    """It is worth what it is worth to readers, who bring it up to date first."""
+    former = document | {"schema_version": 1, "task_totals": totals}
+    assert recount_state(former) == contribution_of(upgrade_document(former))
 
 
 @given(events)
@@ -95,11 +124,60 @@ def test_the_recount_of_an_event_agrees(event: dict[str, Any]) -> None:
 
 @given(states())
 def test_tasks_are_counted_once(document: dict[str, Any]) -> None:
-    """Completed, failed and cancelled are the tries of all kinds, none is negative."""
+    """Completed and failed are the tries of all kinds, without the cancelled; none is negative."""
     contribution = contribution_of(document)
-    assert min(contribution["tasks"].values()) >= 0
+    tasks = contribution["tasks"]
+    assert min(tasks.values()) >= 0
     kinds = contribution.get("kinds", {}).values()
-    assert sum(contribution["tasks"].values()) == sum(kind["tries"] for kind in kinds)
+    assert tasks["completed"] + tasks["failed"] == sum(kind["tries"] for kind in kinds)
+    assert tasks["completed"] == sum(kind["successes"] for kind in kinds)
+    assert tasks["cancelled"] == sum(kind["cancelled"] for kind in kinds)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        ("completed", {"tries": 1, "successes": 1, "cancelled": 0, "timed": 1, "duration_ms": 7}),
+        ("failed", {"tries": 1, "successes": 0, "cancelled": 0, "timed": 1, "duration_ms": 7}),
+        ("cancelled", {"tries": 0, "successes": 0, "cancelled": 1, "timed": 0, "duration_ms": 0}),
+    ],
+)
+def test_a_cancelled_task_is_no_try(outcome: str, expected: dict[str, int]) -> None:
+    """By kind and by tool: it is neither tried nor timed, but seen."""
+    one = {"status": outcome, "kind": "code", "tool": "ed", "duration_ms": 7, "ended_at": NOW}
+    worth = contribution_of(state(task_history=[one]))
+    assert worth["kinds"] == {"code": expected | {"last_seen": NOW}}
+    assert worth["tools"] == {"ed": expected | {"last_seen": NOW}}
+
+
+@pytest.mark.parametrize(
+    ("history", "totals", "expected"),
+    [
+        ([], None, None),
+        ([{"status": "failed"}], None, None),
+        ([{"status": "failed", "error_type": ""}], None, None),
+        ([{"status": "failed", "error_type": 7}], None, None),
+        ([{"status": "failed", "error_type": "A", "session_id": "s0"}], None, None),
+        ([{"status": "completed", "error_type": "A"}], None, None),
+        ([{"status": "cancelled", "error_type": "A"}], None, None),
+        ([{"status": "failed", "error_type": "A"}] * 2, None, {"A": 2}),
+        ([{"status": "failed", "error_type": "__A__"}], None, {"~__A__": 1}),
+        ([{"status": "failed", "error_type": "A"}], {}, None),
+        ([], {"errors": {}}, None),
+        ([], {"errors": {"A": 0}}, None),
+        ([], {"errors": {"A": 3, "B": 1}}, {"A": 3, "B": 1}),
+    ],
+)
+def test_failed_tasks_by_error_type(
+    history: list[dict[str, Any]], totals: dict[str, Any] | None, expected: dict[str, int] | None
+) -> None:
+    """Counted where a failed task of this session names one; left out where there are none."""
+    given_totals = {} if totals is None else {"task_totals": totals}
+    document = state(task_history=history, **given_totals) | {"schema_version": 2}
+    assert contribution_of(document).get("task_errors") == expected
+    assert recount_state(document).get("task_errors") == expected
+    counted = difference(IDENTITY, None, row_of(document)).get("errors", {})
+    assert counted.get("by_task_error_type") == expected
 
 
 @pytest.mark.parametrize(
@@ -161,7 +239,7 @@ def test_totals_are_used_instead_of_the_history() -> None:
     }
     history = [{"status": "completed", "kind": "code", "task_id": "t"}]
     worth = contribution_of(state(task_history=history, task_totals=totals))
-    assert worth["tasks"] == {"completed": 290, "failed": 6, "cancelled": 4}
+    assert worth["tasks"] == {"completed": 290, "failed": 10, "cancelled": 4}
     assert worth["kinds"]["code"]["timed"] == 300
     assert worth["tools"]["ed"]["timed"] == 0
     assert [decision["id"] for decision in worth["decisions"]] == ["t"]
@@ -211,18 +289,22 @@ def test_the_largest_contribution_fits_beside_the_largest_state() -> None:
     most = MAX_LABELS + 50
     history = [
         {
-            "status": "cancelled",
+            # The newest hundred, which are decisions, have the longest word for how they ended.
+            "status": "cancelled" if n >= 400 else "failed",
+            "error_type": word(n % most),
             "task_id": word(n),
             "kind": word(n % most),
             "tools": [word(n % most)],
             "duration_ms": 1,
-            "ended_at": NOW,
+            "ended_at": NOW + timedelta(seconds=n),
         }
         for n in range(500)
     ]
     context = {str(n): {"type": word(n % most), "importance": word(n % most)} for n in range(500)}
     contribution = contribution_of(state(task_history=history, memory_context=context))
     assert len(contribution["kinds"]) == len(contribution["tools"]) == MAX_LABELS
+    assert len(contribution["task_errors"]) == MAX_LABELS
+    assert {each["outcome"] for each in contribution["decisions"]} == {"cancelled"}
     assert stored_size(contribution) < 95_000
     digests = {f"{number:22}": "0" * 32 for number in range(20)}
     ours = {"contribution": contribution, "digests": digests, "writer": "w" * 400}
@@ -232,10 +314,12 @@ def test_the_largest_contribution_fits_beside_the_largest_state() -> None:
 @given(st.lists(states(), min_size=2, max_size=5))
 def test_differences_add_up(history: list[dict[str, Any]]) -> None:
     """However many steps a session takes, they sum to what it is worth at the end."""
-    worths = [contribution_of(each) for each in history]
+    rows: list[dict[str, Any]] = []
+    for each in history:
+        rows.append(row_of(each, rows[-1] if rows else None))
     total: dict[tuple[str, ...], int] = {}
-    for before, after in zip([None, *worths], worths, strict=False):
+    for before, after in zip([None, *rows], rows, strict=False):
         for path, change in flat(difference(IDENTITY, before, after)).items():
             total[path] = total.get(path, 0) + change
-    expected = flat(difference(IDENTITY, None, worths[-1]))
+    expected = flat(difference(IDENTITY, None, row_of(history[-1])))
     assert {path: count for path, count in total.items() if count} == expected

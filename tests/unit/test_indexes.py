@@ -27,7 +27,7 @@ from firestate.stores.protocol import Create
 from tests.harness import NOW, event_message, state_message
 from tests.unit.index_entries import MOST_BYTES, MOST_ENTRIES, MOST_ENTRY_BYTES, entries
 from tests.unit.index_use import problems
-from tests.unit.largest_messages import EXTREMES, WHO
+from tests.unit.largest_messages import EXTREMES, LAST_DAY, WHO
 from tools.indexes import FILE, indexes, text
 
 PACKAGE = Path(firestate.__file__).parent
@@ -160,12 +160,14 @@ def largest_documents() -> dict[str, dict[str, Any]]:
         | {
             "memory_context": most_values,
             "parent_agent_id": "p" * 400,
+            "parent_agent_type": "P" * 400,
+            "parent_session_id": "s" * 400,
             "performance_metrics": {str(number): 1 for number in range(1_000)},
         },
     }
     for name, changes in states.items():
         message = StateMessage.model_validate(state_message(1, **changes))
-        creation = decide_state(None, message, NOW).write
+        creation = decide_state(None, message, LAST_DAY, of_any_age=True).write
         assert isinstance(creation, Create)
         identity, state = message.identity, dict(creation.data)
         row = new_row(None, identity, state["counted_version"], NOW, state["contribution"])

@@ -27,6 +27,16 @@ if TYPE_CHECKING:
 IDENTITY = Identity("Developer", "a_1", "s1")
 STATUSES = ("idle", "busy", "terminated")
 
+ENDS = st.sampled_from(
+    [
+        {"status": "completed"},
+        {"status": "cancelled"},
+        {"status": "failed"},
+        {"status": "failed", "error_type": "Timeout"},
+        {"status": "failed", "error_type": "other"},
+    ]
+)
+
 Document = dict[str, Any]
 
 
@@ -42,7 +52,7 @@ def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
         if draw(st.integers(0, 5)) == 0:
             messages.append(tombstone_message(revision, epoch))
         else:
-            tasks = [task(n) for n in range(draw(st.integers(0, 2)))]
+            tasks = [task(n, **draw(ENDS)) for n in range(draw(st.integers(0, 2)))]
             status = draw(st.sampled_from(STATUSES))
             changes = draw(MESSAGE_CHANGES) | {"status": status, "task_history": tasks}
             messages.append(state_message(revision, epoch, **changes))
@@ -79,16 +89,21 @@ def counted(triggers: list[Document]) -> tuple[dict[str, Any] | None, Counts]:
     for document in triggers:
         version = tuple(document["counted_version"])
         if ledger.is_newer(row, version):
-            old = row["contribution"] if row else None
-            row = new_row(
+            new = new_row(
                 row,
                 IDENTITY,
                 document["counted_version"],
                 document["counted_at"],
                 document["contribution"],
             )
-            shard = added(shard, difference(IDENTITY, old, row["contribution"]))
+            shard = added(shard, difference(IDENTITY, row, new))
+            row = new
     return row, shard
+
+
+def first_row(contribution: dict[str, Any]) -> dict[str, Any]:
+    """Give the row of a session that nothing was counted of before."""
+    return new_row(None, IDENTITY, (1, 1, 1), NOW, contribution)
 
 
 @st.composite
@@ -116,7 +131,7 @@ def test_counters_are_exact(delivered: tuple[list[Document], Document]) -> None:
     row, shard = counted(triggers)
     assert row is not None
     assert row["contribution"] == contribution_of(last)
-    assert shard == difference(IDENTITY, None, contribution_of(last))
+    assert shard == difference(IDENTITY, None, first_row(contribution_of(last)))
     assert shard["spawned"] == 1
 
 
@@ -140,7 +155,7 @@ def test_a_wrong_guard_is_found(fault: Callable[[Any, Any], bool]) -> None:
         row, shard = counted(triggers)
         assert row is not None
         assert row["contribution"] == contribution_of(last)
-        assert shard == difference(IDENTITY, None, contribution_of(last))
+        assert shard == difference(IDENTITY, None, first_row(contribution_of(last)))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ledger, "is_newer", fault)
@@ -198,7 +213,37 @@ def test_sums(one: dict[str, Any], other: dict[str, Any]) -> None:
 )
 def test_a_row_that_lacks_what_is_counted_today(early: dict[str, Any]) -> None:
     """Of an earlier release, or of a deleted agent: it is taken for nothing, by both countings."""
-    full = contribution_of(state_message(1, task_history=[task(1)])["state"] | {"created_at": NOW})
-    step = difference(IDENTITY, early, full)
-    assert added(difference(IDENTITY, None, early), step) == difference(IDENTITY, None, full)
+    failed = task(1, "failed", error_type="Timeout")
+    state = state_message(1, task_history=[task(2), failed])["state"] | {"created_at": NOW}
+    former = {"version": [1, 1, 1], "shard": 0, "contribution": early}
+    full = new_row(former, IDENTITY, (2, 1, 2), NOW, contribution_of(state))
+    step = difference(IDENTITY, former, full)
+    assert added(difference(IDENTITY, None, former), step) == difference(IDENTITY, None, full)
+    assert step["errors"] == {"by_task_error_type": {"Timeout": 1}}
     assert recount_row("Developer", "s1", early)["spawned",] == 1
+
+
+@given(st.lists(st.tuples(st.booleans(), st.lists(ENDS, max_size=3)), min_size=1, max_size=6))
+def test_an_earlier_release_writes_rows_too(writes: list[tuple[bool, list[Document]]]) -> None:
+    """It counts no error types, and leaves those of the row as they were counted."""
+    row: dict[str, Any] | None = None
+    shard: Counts = {}
+    for revision, (by_former, ends) in enumerate(writes):
+        history = [task(n, **end) for n, end in enumerate(ends)]
+        state = state_message(revision, task_history=history)["state"] | {"created_at": NOW}
+        worth = contribution_of(state)
+        if by_former:
+            worth = {name: value for name, value in worth.items() if name != "task_errors"}
+            new = (row or {"shard": 0}) | {"version": [1, 1, revision], "contribution": worth}
+            step = difference(IDENTITY, _without_errors(row), _without_errors(new))
+        else:
+            new = new_row(row, IDENTITY, (2, 1, revision), NOW, worth)
+            step = difference(IDENTITY, row, new)
+        row, shard = new, added(shard, step)
+        assert shard == difference(IDENTITY, None, row)
+        if not by_former:
+            assert row.get("task_errors", {}) == worth.get("task_errors", {})
+
+
+def _without_errors(row: dict[str, Any] | None) -> dict[str, Any] | None:
+    return row and {name: value for name, value in row.items() if name != "task_errors"}

@@ -16,16 +16,17 @@ from firestate.cli.system import system_table
 from firestate.counters.contribution import contribution_of
 from firestate.counters.event_counts import event_counts
 from firestate.counters.labels import label
-from firestate.counters.ledger import difference
+from firestate.counters.ledger import difference, new_row
 from firestate.counters.shard_totals import global_document
 from firestate.schema.ids import Identity
 from firestate.schema.models import AgentState, CoordinationEvent
-from tests.unit.random_shards import CLOSED, OF_EVENTS, OF_ROWS
+from tests.unit.random_shards import CLOSED, GROUPS, OF_EVENTS, OF_ROWS, OF_ROWS_BESIDE_EVENTS
 from tests.unit.strategies import (
     ALWAYS_IN_EVENTS,
     ALWAYS_IN_STATES,
     IN_CONTEXT,
     IN_USER_MAPS,
+    NOW,
     SOMETIMES_IN_EVENTS,
     SOMETIMES_IN_STATES,
     events,
@@ -99,9 +100,19 @@ def test_what_events_add_has_a_form(event: dict[str, Any]) -> None:
 @given(states())
 def test_random_shards_have_what_rows_add(document: dict[str, Any]) -> None:
     """The same for agents."""
-    change = difference(Identity("Father", "a", "s1"), None, contribution_of(document))
-    missing = change.keys() - OF_ROWS.keys()
+    change = added_by(document)
+    missing = change.keys() - OF_ROWS.keys() - OF_ROWS_BESIDE_EVENTS.keys()
     assert not missing, f"add these to OF_ROWS in random_shards.py: {missing}"
+    for group, members in OF_ROWS_BESIDE_EVENTS.items():
+        missing = change.get(group, {}).keys() - members.keys()
+        assert not missing, f"add {group}.{missing} to OF_ROWS_BESIDE_EVENTS in random_shards.py"
+
+
+def added_by(document: dict[str, Any]) -> dict[str, Any]:
+    """Give what a session adds to the shards, with its first row."""
+    identity = Identity("Father", "a", "s1")
+    row = new_row(None, identity, (1, 1, 1), NOW, contribution_of(document))
+    return difference(identity, None, row)
 
 
 @given(states(), events)
@@ -109,8 +120,7 @@ def test_users_words_are_bounded_and_escaped(
     document: dict[str, Any], event: dict[str, Any]
 ) -> None:
     """What becomes a key of a counter is one that can be written, and no longer than it may be."""
-    identity = Identity("Father", "a", "s1")
-    for counts in (difference(identity, None, contribution_of(document)), event_counts(event)):
+    for counts in (added_by(document), event_counts(event)):
         for path in flat(counts):
             for key in path:
                 assert label(key, "") == key, f"{'.'.join(path)}: use counters.labels.label"
@@ -129,7 +139,7 @@ def test_whatever_is_counted_is_shown() -> None:
         **{name: {"x": numbered(name)} for name in OF_ROWS if name.startswith("by_")},
         "tasks": {"completed": numbered("tasks")},
     }
-    for group, members in OF_EVENTS.items():
+    for group, members in GROUPS.items():
         shard[group] = {
             name: (
                 {"error": {"total": numbered(f"{group}.{name}")}}
@@ -166,7 +176,7 @@ def test_each_figure_has_a_line_for_people() -> None:
                 else ({"x": 1} if name.startswith("by_") else 1)
                 for name in members
             }
-            for group, members in OF_EVENTS.items()
+            for group, members in GROUPS.items()
         },
     }
     data = global_document([shard], None, {})

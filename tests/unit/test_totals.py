@@ -91,6 +91,7 @@ def test_it_fits_a_document_however_many_words_users_have() -> None:
     for shown in (
         document["system_metrics"]["agents_by_type"],
         document["error_counts"]["by_error_type"],
+        document["error_counts"]["by_task_error_type"],
     ):
         assert len(shown) == MAX_LABELS
         assert sum(shown.values()) == sum(words.values())

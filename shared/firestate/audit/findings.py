@@ -15,6 +15,7 @@ class FindingKind(StrEnum):
 
     SHARDS = "shards"
     ROW = "row"
+    STATE = "state"
     EVENT = "event"
     MEMORY = "memory"
     GLOBAL = "global"
@@ -52,6 +53,8 @@ class AuditReport:
     memories: int = 0
     in_flight: int = 0
     expired_events: int = 0
+    at_former_paths: int = 0
+    """States that `firestate rederive` is still to move, outdated copies included."""
     findings: list[Finding] = field(default_factory=list)
     repaired: int = 0
 
@@ -70,6 +73,7 @@ class AuditReport:
             "memories": self.memories,
             "in_flight": self.in_flight,
             "expired_events": self.expired_events,
+            "at_former_paths": self.at_former_paths,
             "drift": self.drift,
             "repaired": self.repaired,
             "findings": [finding.as_json() for finding in self.findings],

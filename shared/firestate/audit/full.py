@@ -21,9 +21,13 @@ from firestate.audit.recount_agent import (
     recount_events,
 )
 from firestate.audit.recount_system import recount_system
+from firestate.ingest.states import EDITED
 from firestate.pipeline.sweep import swept_figures
 from firestate.queries import ALL_EVENTS, ALL_MEMORIES, ALL_ROWS, ALL_STATES, SHARDS
-from firestate.schema.ids import CONTROLS, GLOBAL_CONFIG, SESSIONS, memory_path
+from firestate.schema.ids import CONTROLS, GLOBAL_CONFIG, SESSIONS, Identity, memory_path
+from firestate.schema.messages import Tombstone
+from firestate.schema.models import AgentState
+from firestate.schema.values import digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 
 DEFAULT_GRACE = timedelta(seconds=60)
 _EVENT_LIFETIME = timedelta(days=90)
+_FIELDS = AgentState.model_fields.keys() | Tombstone.model_fields.keys() | {"deleted"}
 _OF_ROWS = ("sessions", "tasks")  # in learning_context; the rest of it is of events
 _READABLE_PAST = timedelta(minutes=50)  # Firestore reads up to an hour back
 
@@ -51,6 +56,8 @@ class FullAudit:
         # Figures by word, once a memory has put words of expired events together under `other`:
         # which words these were is no longer known.
         self._unknown: set[tuple[str, ...]] = set()
+        self._at_two_paths: dict[Identity, tuple[tuple[int, int, bool], str]] = {}
+        self._outdated: set[str] = set()
         self.report = AuditReport(self._at)
         self.shard_drift: Flat = {}
 
@@ -70,28 +77,78 @@ class FullAudit:
     def _check_states(self, rows: dict[str, Stored]) -> None:
         for state in self._read(ALL_STATES):
             self.report.states += 1
-            data = state.data
-            path = (
-                f"{memory_path(data['agent_type'], data['agent_id'])}"
-                f"/{SESSIONS}/{data['session_id']}"
-            )
-            row = rows.get(path)
-            worth = recount_state(data)
-            if data["contribution"] != worth:
-                self._find(FindingKind.ROW, state.path, "contribution", worth, data["contribution"])
-            elif row is None or row.data["version"] != data["counted_version"]:
-                found = row.data["version"] if row else None
-                ahead = found is not None and _later(found, data["counted_version"])
-                if state.updated_at > self._ripe and not ahead:
-                    self.report.in_flight += 1
-                else:
-                    expected = data["counted_version"]
-                    self._find(FindingKind.ROW, state.path, "version", expected, found)
-            elif (counted := row.data["contribution"]) != worth:
-                self._find(FindingKind.ROW, state.path, "row", worth, counted)
-            elif row.data["counted_at"] != data["counted_at"]:
-                found_at, expected_at = row.data["counted_at"], data["counted_at"]
-                self._find(FindingKind.ROW, state.path, "counted_at", expected_at, found_at)
+            known = len(self.report.findings)
+            try:
+                self._place(state)
+                self._check_fields(state)
+                self._check_state(state, rows)
+            except (KeyError, TypeError, AttributeError, ValueError) as error:
+                # Somebody has edited it into a form that is not counted: the others are audited.
+                if len(self.report.findings) == known:
+                    reason = f"cannot be read: {type(error).__name__}"
+                    self._find(FindingKind.STATE, state.path, "document", "a state", reason)
+        outdated = self._outdated
+        self.report.findings = [f for f in self.report.findings if f.path not in outdated]
+
+    def _check_state(self, state: Stored, rows: dict[str, Stored]) -> None:
+        """Compare a state with its row, and its contribution with a recount."""
+        data = state.data
+        path = (
+            f"{memory_path(data['agent_type'], data['agent_id'])}/{SESSIONS}/{data['session_id']}"
+        )
+        row = rows.get(path)
+        worth = recount_state(data)
+        if data["contribution"] != worth:
+            self._find(FindingKind.ROW, state.path, "contribution", worth, data["contribution"])
+        elif row is None or row.data["version"] != data["counted_version"]:
+            found = row.data["version"] if row else None
+            ahead = found is not None and _later(found, data["counted_version"])
+            if state.updated_at > self._ripe and not ahead:
+                self.report.in_flight += 1
+            else:
+                expected = data["counted_version"]
+                self._find(FindingKind.ROW, state.path, "version", expected, found)
+        elif (counted := row.data["contribution"]) != worth:
+            self._find(FindingKind.ROW, state.path, "row", worth, counted)
+        elif row.data["counted_at"] != data["counted_at"]:
+            found_at, expected_at = row.data["counted_at"], data["counted_at"]
+            self._find(FindingKind.ROW, state.path, "counted_at", expected_at, found_at)
+        elif (errors := row.data.get("task_errors", {})) != worth.get("task_errors", {}):
+            expected = worth.get("task_errors", {})
+            self._find(FindingKind.ROW, state.path, "task_errors", expected, errors)
+
+    def _place(self, state: Stored) -> None:
+        """Note a state that is not where it belongs; of two of one identity, the earlier one.
+
+        While two releases run beside each other each writes at its own path. The earlier state
+        is left over: what is wrong with it counts nothing, and `rederive` removes it.
+        """
+        identity = Identity(*(state.data[name] for name in Identity._fields))
+        if state.path not in identity.state_paths:
+            # Its agent's next message would find another identity's document here.
+            self._find(FindingKind.STATE, state.path, "identity", state.id, "/".join(identity))
+        if len(identity.state_paths) == 1:
+            return
+        self.report.at_former_paths += state.path != identity.state_path
+        order = (state.data["epoch"], state.data["revision"], state.path == identity.state_path)
+        known = self._at_two_paths.get(identity)
+        if known is not None:
+            self._outdated.add(min(known, (order, state.path))[1])
+        self._at_two_paths[identity] = max(known or (order, ""), (order, state.path))
+
+    def _check_fields(self, state: Stored) -> None:
+        """Find fields that are not as ingest stored them: somebody has edited the document."""
+        digests = state.data["digests"]
+        names = (digests.keys() - {"contribution"}) | (_FIELDS & state.data.keys())
+        for name in sorted(names):
+            known = digests.get(name, "")
+            if name in digests and known == EDITED:
+                continue  # repaired before: the agent's next snapshot writes it
+            if name not in state.data:
+                self._find(FindingKind.STATE, state.path, name, "a value", None)
+            elif digest(state.data[name]) != known:
+                expected = "as the agent wrote it" if known else None
+                self._find(FindingKind.STATE, state.path, name, expected, state.data[name])
 
     def _check_events(self) -> dict[str, list[dict[str, Any]]]:
         by_agent: dict[str, list[dict[str, Any]]] = {}
@@ -130,7 +187,8 @@ class FullAudit:
         found = flattened({k: v for k, v in learning.items() if k not in _OF_ROWS})
         worth = recount_events(events)
         shown = as_memories_show(worth)
-        expired = found.get(("coordination", "total"), 0) - len(events)
+        counted = sum(found.get(("coordination", name), 0) for name in ("total", "cancelled"))
+        expired = counted - len(events)
         if expired > 0 and self._may_have_expired(memory):
             # Their documents are gone after 90 days; what they added stays, and only a lower
             # bound of it can be recounted.
@@ -165,7 +223,10 @@ class FullAudit:
         for row in rows.values():
             self._expect(
                 recount_row(
-                    row.data["agent_type"], row.data["session_id"], row.data["contribution"]
+                    row.data["agent_type"],
+                    row.data["session_id"],
+                    row.data["contribution"],
+                    row.data.get("task_errors", {}),
                 )
             )
         shards = list(self._read(SHARDS))

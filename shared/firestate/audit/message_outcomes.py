@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from firestate.errors import InvalidMessageError
 from firestate.ingest.refusal import quarantine_id
+from firestate.ingest.states import same_content
 from firestate.schema.ids import quarantine_path
 from firestate.schema.messages import (
     EVENT_TOPIC,
@@ -23,6 +24,7 @@ from firestate.schema.messages import (
 )
 from firestate.schema.serialization import to_document
 from firestate.schema.values import digest
+from firestate.stored_states import choose_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,9 +72,12 @@ class MessageOutcomes:
             return "missing"
         if isinstance(message, EventMessage):
             path, content = message.path, message.content_digest
+            stored = self._stored(path)
         else:
             path, content = message.identity.state_path, _content(message)
-        stored = self._stored(path)
+            paths = {each: self._stored(each) for each in message.identity.state_paths}
+            found = {each: one for each, one in paths.items() if one is not None}
+            stored = choose_state(message.identity, found).state
         if stored is None:
             return "missing"
         if isinstance(message, EventMessage):
@@ -82,7 +87,7 @@ class MessageOutcomes:
             order = (stored.data["epoch"], stored.data["revision"])
             if order > message.order:
                 return "superseded"
-            if order < message.order or _stored_content(stored) != content:
+            if order < message.order or not same_content(stored, message):
                 return "missing"
         # The same content in other bytes: one of them is stored, the others are its duplicates.
         if (path, content) in taken:
@@ -102,8 +107,3 @@ def _content(message: StateMessage | TombstoneMessage) -> str:
     else:
         fields = to_document(message.deleted) | {"deleted": True}
     return digest({name: digest(value) for name, value in fields.items()} | {"": message.writer})
-
-
-def _stored_content(stored: Stored) -> str:
-    digests = {k: v for k, v in stored.data["digests"].items() if k != "contribution"}
-    return digest(digests | {"": stored.data["writer"]})

@@ -41,7 +41,7 @@ def recount_state(state: Doc) -> Doc:
         "memory": _recount_memory(state["memory_context"], own),
         "decisions": _recount_decisions(ended, state["created_at"]),
     }
-    totals = state.get("task_totals")
+    totals = _totals_of(state)
     kinds: dict[str, Doc] = {}
     tools: dict[str, Doc] = {}
     if totals is not None:
@@ -51,7 +51,7 @@ def recount_state(state: Doc) -> Doc:
                     one["tries"],
                     one["successes"],
                     one.get("cancelled", 0),
-                    one.get("timed", one["tries"]),
+                    one["tries"] if one.get("timed") is None else one["timed"],
                     one.get("duration_ms", 0),
                 ]
                 if any(figures):
@@ -62,10 +62,12 @@ def recount_state(state: Doc) -> Doc:
             figures = [
                 1,
                 1 if entry["status"] == "completed" else 0,
-                1 if entry["status"] == "cancelled" else 0,
+                0,
                 0 if took is None else 1,
                 took or 0,
             ]
+            if entry["status"] == "cancelled":
+                figures = [0, 0, 1, 0, 0]
             seen = ended_at(entry) or state["created_at"]
             tally(kinds, kind_of(entry), figures, seen)
             for tool in tools_of(entry):
@@ -75,9 +77,11 @@ def recount_state(state: Doc) -> Doc:
     tries = sum(kind["tries"] for kind in kinds.values())
     worth["tasks"] = {
         "completed": successes,
-        "failed": tries - successes - cancelled,
+        "failed": tries - successes,
         "cancelled": cancelled,
     }
+    if errors := _recount_errors(ended, totals):
+        worth["task_errors"] = _heaviest(errors)
     worth["kinds"], worth["tools"] = _heaviest(kinds), _heaviest(tools)
     return worth
 
@@ -87,6 +91,11 @@ def recount_event(event: Doc) -> Flat:
     took = round((event.get("duration_seconds") or 0) * 1000)
     good = 1 if event["success"] else 0
     kind = event["event_type"]
+    if event.get("cancelled"):
+        return {
+            ("coordination", "cancelled"): 1,
+            ("coordination", "by_type", kind, "cancelled"): 1,
+        }
     worth: Flat = {
         ("coordination", "total"): 1,
         ("coordination", "succeeded"): good,
@@ -103,7 +112,42 @@ def recount_event(event: Doc) -> Flat:
     return worth
 
 
-def recount_row(agent_type: str, session_id: str, worth: Doc) -> Flat:
+def _totals_of(state: Doc) -> Doc | None:
+    """Give the totals of a state; in version 1 the cancelled were among the tries."""
+    totals: Doc | None = state.get("task_totals")
+    if totals is None or state.get("schema_version", 1) != 1:
+        return totals
+    return totals | {
+        group: {
+            name: one
+            | {
+                "tries": one["tries"] - one.get("cancelled", 0),
+                "timed": one["timed"] if one.get("timed") is not None else one["tries"],
+            }
+            for name, one in totals.get(group, {}).items()
+        }
+        for group in ("kinds", "tools")
+    }
+
+
+def _recount_errors(ended: list[Doc], totals: Doc | None) -> dict[str, int]:
+    found: dict[str, int] = {}
+    if totals is not None:
+        for word, count in totals.get("errors", {}).items():
+            if count:
+                name = key_of(word) or "unspecified"
+                found[name] = found.get(name, 0) + count
+        return found
+    for entry in ended:
+        word = entry.get("error_type")
+        if entry["status"] == "failed" and isinstance(word, str) and word:
+            found[key_of(word)] = found.get(key_of(word), 0) + 1
+    return found
+
+
+def recount_row(
+    agent_type: str, session_id: str, worth: Doc, task_errors: dict[str, int] | None = None
+) -> Flat:
     """Give what one row adds to the shards, as flat figures."""
     current = worth["current"]
     flat: Flat = {
@@ -116,6 +160,8 @@ def recount_row(agent_type: str, session_id: str, worth: Doc) -> Flat:
         flat["by_status", worth["status"]] = current
     for outcome in OUTCOMES:
         flat["tasks", outcome] = worth.get("tasks", {}).get(outcome, 0)
+    for word, count in (task_errors or {}).items():
+        flat["errors", "by_task_error_type", word] = count
     return flat
 
 
@@ -182,7 +228,7 @@ def _heaviest(counts: dict[str, Any]) -> dict[str, Any]:
 
     def weight(name: str) -> int:
         value = counts[name]
-        heaviness: int = value["tries"] if isinstance(value, dict) else value
+        heaviness: int = value["tries"] + value["cancelled"] if isinstance(value, dict) else value
         return heaviness
 
     order = sorted(counts, key=lambda name: (-weight(name), name))[: _MOST_KEYS - 1]

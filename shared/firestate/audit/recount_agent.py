@@ -91,7 +91,8 @@ def _common(event: Doc) -> Doc:
 
 
 def _activity(event: Doc) -> Doc:
-    return {**_common(event), "activity": event["event_type"], "success": event["success"]}
+    activity = {**_common(event), "activity": event["event_type"], "success": event["success"]}
+    return activity | {"cancelled": True} if event.get("cancelled") else activity
 
 
 def _decision(event: Doc) -> Doc:
@@ -99,7 +100,9 @@ def _decision(event: Doc) -> Doc:
     return {
         **_common(event),
         "decision": event["event_type"],
-        "outcome": "completed" if event["success"] else "failed",
+        "outcome": "cancelled"
+        if event.get("cancelled")
+        else ("completed" if event["success"] else "failed"),
         "duration_ms": None if seconds is None else round(seconds * 1000),
     }
 
@@ -202,8 +205,9 @@ def _insights(live: list[Doc]) -> Doc:
         }
         insights["earlier_sessions"] = {"tries": before["tries"], **_rates(before)}
     rated = [
-        (-(one["successes"] / one["tries"] if one["tries"] else 0.0), -one["tries"], name)
+        (-one["successes"] / one["tries"], -one["tries"], name)
         for name, one in kinds.items()
+        if one["tries"]
     ]
     rated.sort()
     insights["best_task_kind"] = rated[0][2] if rated else None

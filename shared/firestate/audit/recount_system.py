@@ -42,7 +42,7 @@ def recount_system(shards: list[dict[str, Any]], controls: dict[str, Any]) -> di
             changed[session] = max(changed.get(session, _LONG_AGO), entry.get("at", _LONG_AGO))
     active = sorted(session for session, count in agents.items() if count > 0)
     latest = sorted(active, key=lambda session: (changed[session], session), reverse=True)
-    figures = ("total", "succeeded", "duration_ms")
+    figures = ("total", "succeeded", "cancelled", "duration_ms")
     by_type = {
         kind: {figure: over("coordination", "by_type", kind, figure) for figure in figures}
         for kind in names("coordination", "by_type")
@@ -54,6 +54,7 @@ def recount_system(shards: list[dict[str, Any]], controls: dict[str, Any]) -> di
         "error_counts": {
             "by_event_type": counts("errors", "by_event_type"),
             "by_error_type": _largest(counts("errors", "by_error_type")),
+            "by_task_error_type": _largest(counts("errors", "by_task_error_type")),
         },
         "system_metrics": {
             "agents_by_status": counts("by_status"),

@@ -12,8 +12,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from firestate.counters.labels import bounded
 from firestate.counters.memory_counts import memory_counts
-from firestate.counters.task_counts import bounded_fields, counts_of_tasks, counts_of_totals
+from firestate.counters.task_counts import (
+    bounded_fields,
+    counts_of_tasks,
+    counts_of_totals,
+    error_counts,
+)
 from firestate.counters.task_history import ENDED, EndedTask, ended_tasks
 from firestate.limits import MAX_DECISIONS
 
@@ -21,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-CODE = 1
+CODE = 2
 
 Contribution = dict[str, Any]
 Version = tuple[int, int, int]
@@ -33,7 +39,7 @@ def contribution_of(document: Mapping[str, Any]) -> Contribution:
 
     `spawned` is 1 for each, `current` 1 unless terminated or deleted. `kinds` and `tools` hold
     tries, successes, cancelled, timed, duration_ms and last_seen by name; `decisions` the newest
-    100 tasks that ended.
+    100 tasks that ended; `task_errors`, only where there are any, the failed by error type.
     """
     if document.get("deleted"):
         return {"spawned": 1, "current": 0, "tasks": dict.fromkeys(ENDED, 0)}
@@ -55,15 +61,20 @@ def _totals(
 ) -> Contribution:
     if given is None:
         kinds, tools = counts_of_tasks(ended, created_at)
+        errors = dict(Counter(task.error_type for task in ended if task.error_type))
     else:
         kinds = counts_of_totals(given.get("kinds", {}))
         tools = counts_of_totals(given.get("tools", {}))
+        errors = error_counts(given.get("errors", {}))
     by_outcome = Counter(
         completed=sum(kind.successes for kind in kinds.values()),
-        failed=sum(kind.tries - kind.successes - kind.cancelled for kind in kinds.values()),
+        failed=sum(kind.tries - kind.successes for kind in kinds.values()),
         cancelled=sum(kind.cancelled for kind in kinds.values()),
     )
-    return {
+    # Left out where there are none: most contributions are then what they were in the release
+    # before, and need not be counted again.
+    more = {"task_errors": bounded(errors, int, int.__add__)} if errors else {}
+    return more | {
         "tasks": {outcome: by_outcome[outcome] for outcome in ENDED},
         "kinds": bounded_fields(kinds),
         "tools": bounded_fields(tools),

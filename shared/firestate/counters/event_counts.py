@@ -17,9 +17,13 @@ def event_counts(event: Mapping[str, Any]) -> Counts:
     """Give the counts of `event` (its fields as stored).
 
     An error is an event of type `error` or one without success; it is counted by its event type,
-    and by `context.error_type` where there is one.
+    and by `context.error_type` where there is one. One that was cancelled is no error, and in no
+    total: it is counted by itself.
     """
     kind, succeeded = event["event_type"], int(event["success"])
+    if event.get("cancelled"):
+        cancelled = {"cancelled": 1}
+        return {"coordination": {**cancelled, "by_type": {kind: cancelled}}}
     counts = {
         "total": 1,
         "succeeded": succeeded,

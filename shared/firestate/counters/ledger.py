@@ -58,8 +58,15 @@ def new_row(
     at: datetime,
     contribution: Contribution,
 ) -> dict[str, Any]:
-    """Give the row after `contribution`. A row stays with the shard that it first counted in."""
-    return {
+    """Give the row after `contribution`. A row stays with the shard that it first counted in.
+
+    `task_errors` of a row are those that it has added to the shards. They stand beside the
+    contribution since releases up to 0.1 replace that, know nothing of these, and leave them as
+    they are: so the row says what is counted whichever release has written it last.
+    """
+    errors = contribution.get("task_errors", {})
+    counted = {"task_errors": errors} if errors or (row and row.get("task_errors")) else {}
+    return counted | {
         "schema_version": 1,
         **identity._asdict(),
         "version": list(version),
@@ -69,14 +76,17 @@ def new_row(
     }
 
 
-def difference(identity: Identity, old: Contribution | None, new: Contribution | None) -> Counts:
-    """Give what the step from `old` to `new` adds to the counters; zeros are left out."""
+def difference(
+    identity: Identity, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None
+) -> Counts:
+    """Give what the step from the row `old` to `new` adds to the counters; zeros are left out."""
     return subtracted(_counted(identity, new), _counted(identity, old))
 
 
-def _counted(identity: Identity, contribution: Contribution | None) -> dict[str, Any]:
-    if not contribution:
+def _counted(identity: Identity, row: Mapping[str, Any] | None) -> dict[str, Any]:
+    if not row:
         return {}
+    contribution = row["contribution"]
     current = contribution["current"]
     return {
         "spawned": contribution["spawned"],
@@ -84,5 +94,6 @@ def _counted(identity: Identity, contribution: Contribution | None) -> dict[str,
         "by_status": {contribution["status"]: current} if current else {},
         "by_type": {identity.agent_type: current},
         "tasks": contribution.get("tasks", {}),
+        "errors": {"by_task_error_type": row.get("task_errors", {})},
         "sessions": {identity.session_id: {"agents": current}},
     }

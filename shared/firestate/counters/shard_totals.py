@@ -24,7 +24,7 @@ CONTROLLED = {
 }
 """What operators set in the controls, with what holds where they have not."""
 
-_NO_EVENTS: dict[str, Any] = {"total": 0, "succeeded": 0, "duration_ms": 0}
+_NO_EVENTS: dict[str, Any] = {"total": 0, "succeeded": 0, "cancelled": 0, "duration_ms": 0}
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -111,14 +111,15 @@ def global_document(
     """
     total = sum_of_shards(shards)
     sessions, session_count = active_sessions(shards)
-    errors = shown_errors(total)
+    errors = {"by_task_error_type": {}} | shown_errors(total)
     document: dict[str, Any] = {
         "schema_version": 1,
         "system_version": SYSTEM_VERSION,
         "active_sessions": sessions,
         "total_agents_spawned": total.get("spawned", 0),
         "current_agent_count": total.get("current", 0),
-        "error_counts": errors | {"by_error_type": heaviest(errors["by_error_type"])},
+        "error_counts": errors
+        | {name: heaviest(errors[name]) for name in ("by_error_type", "by_task_error_type")},
         "system_metrics": {
             **metrics,
             "agents_by_status": total.get("by_status", {}),

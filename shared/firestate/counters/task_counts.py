@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 class TaskCounts:
     """How often something was tried, and how it went.
 
-    `tries` counts the completed, the failed and the cancelled; `duration_ms` is the sum over the
-    `timed` tries, in whole milliseconds; `last_seen` is the time of the newest.
+    `tries` counts the completed and the failed; a cancelled task is neither a try nor timed.
+    `duration_ms` is the sum over the `timed` ones, in whole milliseconds; `last_seen` is the time
+    of the newest, cancelled or not.
     """
 
     tries: int = 0
@@ -33,13 +35,15 @@ class TaskCounts:
     @classmethod
     def of_task(cls, task: EndedTask, default_time: datetime | None = None) -> Self:
         """Return the counts of one task; without a time of its own it has the default one."""
+        seen = task.ended_at or default_time
+        if task.outcome == "cancelled":
+            return cls(cancelled=1, last_seen=seen)
         return cls(
             tries=1,
             successes=int(task.outcome == "completed"),
-            cancelled=int(task.outcome == "cancelled"),
             timed=int(task.duration_ms is not None),
             duration_ms=task.duration_ms or 0,
-            last_seen=task.ended_at or default_time,
+            last_seen=seen,
         )
 
     @classmethod
@@ -94,14 +98,23 @@ def counts_of_totals(totals: Mapping[str, Mapping[str, Any]]) -> Counts:
     counts: Counts = {}
     for name, fields in totals.items():
         one = TaskCounts.from_fields(fields)
-        if one.tries or one.duration_ms:
+        if one.tries or one.cancelled or one.duration_ms:
             _add(counts, label(name, UNSPECIFIED), one)
     return counts
 
 
+def error_counts(totals: Mapping[str, int]) -> dict[str, int]:
+    """Read the failures by error type of a state's `task_totals`."""
+    counts: Counter[str] = Counter()
+    for name, count in totals.items():
+        if count:
+            counts[label(name, UNSPECIFIED)] += count
+    return dict(counts)
+
+
 def bounded_fields(counts: Counts) -> dict[str, dict[str, Any]]:
-    """Return the fields of the 64 names tried most often; the rest together are `other`."""
-    kept = bounded(counts, lambda one: one.tries, TaskCounts.__add__)
+    """Return the fields of the 64 names that ended most often; the rest together are `other`."""
+    kept = bounded(counts, lambda one: one.tries + one.cancelled, TaskCounts.__add__)
     return {name: one.as_fields() for name, one in kept.items()}
 
 

@@ -2,7 +2,8 @@
 
 Looked at are `status` (a TaskStatus), `kind` (or `task_type`, `type`), `tool` or `tools`,
 `duration_seconds` (or `duration_ms`, or the times of start and end), `ended_at` (or
-`completed_at`, `timestamp`), `task_id` (or `id`) and `session_id`. All else is the user's.
+`completed_at`, `timestamp`), `task_id` (or `id`), `error_type` of a failed one, and `session_id`.
+All else is the user's.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ class EndedTask:
     outcome: str
     ended_at: datetime | None
     duration_ms: int | None
+    error_type: str = ""
+    """The word that a failed task is counted by; empty where it names none."""
 
 
 def ended_tasks(history: Iterable[Any], session_id: str) -> list[EndedTask]:
@@ -55,6 +58,7 @@ def ended_task(entry: Mapping[str, Any], session_id: str) -> EndedTask | None:
         outcome=entry["status"],
         ended_at=ended_at,
         duration_ms=_duration_ms(entry, ended_at),
+        error_type=label(entry.get("error_type"), "") if entry["status"] == "failed" else "",
     )
 
 

@@ -39,7 +39,8 @@ def performance_insights(rows: RowsPart) -> dict[str, Any]:
             **rate_and_duration(latest),
         }
         insights["earlier_sessions"] = {"tries": earlier["tries"], **rate_and_duration(earlier)}
-    ranked = sorted(kinds, key=lambda name: _rank(name, kinds[name]))
+    tried = [name for name in kinds if kinds[name].get("tries", 0)]  # not only cancelled
+    ranked = sorted(tried, key=lambda name: _rank(name, kinds[name]))
     insights["best_task_kind"] = ranked[0] if ranked else None
     insights["worst_task_kind"] = ranked[-1] if len(ranked) > 1 else None
     return insights

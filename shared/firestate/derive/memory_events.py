@@ -50,11 +50,13 @@ def add_event(part: EventsPart, event: Mapping[str, Any]) -> EventsPart:
     if event["event_type"] in _DECISIONS:
         decision = common | {
             "decision": event["event_type"],
-            "outcome": "completed" if event["success"] else "failed",
+            "outcome": _outcome(event),
             "duration_ms": _duration_ms(event),
         }
         decisions = newest([*decisions, decision], MAX_DECISIONS)
     activity = common | {"activity": event["event_type"], "success": event["success"]}
+    if event.get("cancelled"):
+        activity["cancelled"] = True
     return EventsPart(
         counts=_bounded(added(part.counts, event_counts(event))),
         decisions=decisions,
@@ -121,6 +123,12 @@ def _target(event: Mapping[str, Any]) -> dict[str, str]:
         "target_agent_id": event.get("target_agent_id"),
     }
     return {name: value for name, value in parts.items() if value is not None}
+
+
+def _outcome(event: Mapping[str, Any]) -> str:
+    if event.get("cancelled"):
+        return "cancelled"
+    return "completed" if event["success"] else "failed"
 
 
 def _duration_ms(event: Mapping[str, Any]) -> int | None:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from firestate.errors import FieldProblem, InvalidMessageError
 from firestate.ingest.outcomes import Outcome
-from firestate.limits import EARLIEST_ARRIVAL, EVENT_LIFETIME, LATEST_ARRIVAL
+from firestate.limits import EVENT_LIFETIME, LATEST_ARRIVAL
 from firestate.schema.serialization import to_document
+from firestate.schema.times import check_times
+from firestate.schema.upgrades import document_version
 from firestate.stores.protocol import Create
 
 if TYPE_CHECKING:
@@ -24,12 +26,11 @@ def event_creation(message: EventMessage, now: datetime) -> Create:
 
     Raises InvalidMessageError for an event that is dated more than a day ahead.
     """
-    if message.event.timestamp > now + EARLIEST_ARRIVAL:
-        reason = f"is of {message.event.timestamp:%Y-%m-%d}, which is yet to come"
-        raise InvalidMessageError("too_early", [FieldProblem("event.timestamp", reason)])
+    fields = to_document(message.event)
+    check_times("event", fields, now)
     document = {
-        **to_document(message.event),
-        "schema_version": 1,
+        **fields,
+        "schema_version": document_version(fields),
         "digest": message.content_digest,
         "expire_at": now + EVENT_LIFETIME,
     }

@@ -18,3 +18,5 @@ class Outcome(StrEnum):
     FOLDED = "folded"
     MERGED = "merged"
     SWEPT = "swept"
+    MOVED = "moved"
+    RELEASED = "released"

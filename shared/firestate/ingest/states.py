@@ -4,26 +4,33 @@ stored        arriving             outcome
 nothing       not too old          stored
 nothing       older than 30 days   quarantine: its document may have been removed
 nothing       earlier than the row quarantine: its document was later, and has been removed
-anything      of the day after     quarantine: its clock is wrong
+anything      a time that is ahead quarantine: its clock is wrong
 1.5           1.6, or 2.0          stored: later replaces earlier
 1.5           1.4, or 0.9          superseded
 1.5           1.5, same content    duplicate
 1.5           1.5, other content   quarantine: two writers claim one place in the order
-other agent   anything             quarantine: both ids join to the same document id
+other agent   anything             quarantine: its document lies where this one belongs
+
+Beside what the agent says a document holds what ingest keeps about it: the digest of each field,
+so that only what has changed is written; the contribution and its version; since when the status
+and the task have been as they are (`status_since`, `task_since`), by the agent's own times: of
+states that came so late that a later one was there, nothing is known.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from firestate.counters.contribution import CODE, Version, contribution_of
 from firestate.errors import FieldProblem, InvalidMessageError
 from firestate.ingest.outcomes import Outcome
-from firestate.limits import EARLIEST_ARRIVAL, LATEST_ARRIVAL, STATE_LIFETIME
+from firestate.limits import LATEST_ARRIVAL, STATE_LIFETIME
 from firestate.schema.ids import Identity
 from firestate.schema.messages import Order, StateMessage, TombstoneMessage
 from firestate.schema.serialization import to_document
+from firestate.schema.times import check_times
+from firestate.schema.upgrades import upgrade_document
 from firestate.schema.values import digest
 from firestate.stores.protocol import Create, Update, Write
 
@@ -40,8 +47,18 @@ HEAD = (
     "digests",
     "counted_version",
     "counted_at",
+    "status_since",
+    "task_since",
+    "since_order",
 )
 """All of a stored state that the decision needs: the read is masked to it."""
+
+
+EDITED = ""
+"""In place of a field's digest: somebody has edited the field. The next snapshot writes it anew."""
+
+_STATUS = ("status",)
+_TASK = ("current_task", "task_status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,44 +85,60 @@ def decide_state(
     message: StateMessage | TombstoneMessage,
     now: datetime,
     row: Stored | None = None,
+    *,
+    of_any_age: bool = False,
 ) -> StateDecision:
     """Decide; raise InvalidMessageError for a message that belongs into quarantine.
 
     `row` is the ledger row of a session whose document is absent, where it `may_be_removed`.
+    `of_any_age` lets an old message in whose document is absent: it was kept back by us, and its
+    row tells whether the session has ended since.
     """
-    fields, at = _fields(message)
-    if at > now + EARLIEST_ARRIVAL:
-        raise _invalid("too_early", "state", f"is of {at:%Y-%m-%d}, which is yet to come")
+    body = _body(message)
+    check_times("state" if isinstance(message, StateMessage) else "deleted", body.fields, now)
     if head is None:
-        if not message.migration and at < now - LATEST_ARRIVAL:
-            raise _invalid("too_late", "state", f"is of {at:%Y-%m-%d}, older than 30 days")
-        if row is not None and message.order < Order(*row.data["version"][1:]):
-            reason = "is earlier than one that was stored, and has been removed since"
-            raise _invalid("too_late", "revision", reason)
-        write: Write = Create(
-            message.identity.state_path, _document(message, fields, at, now, head=None)
-        )
-        return StateDecision(Outcome.STORED, write)
-
-    if (stored_as := Identity(*(head.data[name] for name in Identity._fields))) != message.identity:
+        if not (message.migration or of_any_age) and body.at < now - LATEST_ARRIVAL:
+            raise _invalid("too_late", "state", f"is of {body.at:%Y-%m-%d}, older than 30 days")
+        return _first(message, body, now, row)
+    stored_as = tuple(head.data.get(name) for name in Identity._fields)
+    if stored_as != message.identity:
         raise _invalid("identity", "state", f"would replace the document of {stored_as}")
     stored_order = Order(head.data["epoch"], head.data["revision"])
     if message.order < stored_order:
         return StateDecision(Outcome.SUPERSEDED)
     if message.order == stored_order:
-        if _same_content(head, message, fields):
+        if same_content(head, message):
             return StateDecision(Outcome.DUPLICATE)
         reason = f"{message.epoch}.{message.revision} is stored with other content"
         raise _invalid("conflict", "revision", reason)
 
-    document = _document(message, fields, at, now, head)
+    return StateDecision(Outcome.STORED, _update(head, _document(message, body, now, head)))
+
+
+def _first(
+    message: StateMessage | TombstoneMessage, body: _Body, now: datetime, row: Stored | None
+) -> StateDecision:
+    if row is not None and message.order < Order(*row.data["version"][1:]):
+        reason = "is earlier than one that was stored, and has been removed since"
+        raise _invalid("too_late", "revision", reason)
+    document = _document(message, body, now, head=None)
+    return StateDecision(Outcome.STORED, Create(message.identity.state_path, document))
+
+
+def _update(head: Stored, document: dict[str, Any]) -> Update:
+    """Give the write of what differs from the stored state."""
     before, after = head.data["digests"], document["digests"]
     unchanged = {name for name in after if after[name] == before.get(name)}
     removed = [name for name in before if name not in after]
     if "expire_at" not in document:
         removed.append("expire_at")
+    for name in ("status_since", "task_since", "since_order"):
+        if name not in document and name in head.data:
+            removed.append(name)
+        elif name in document and document[name] == head.data.get(name):
+            unchanged.add(name)
     changes = {name: value for name, value in document.items() if name not in unchanged}
-    return StateDecision(Outcome.STORED, Update(head.path, head.token, changes, removed))
+    return Update(head.path, head.token, changes, removed)
 
 
 def next_version(stored: Version | None, order: Order, *, recount: bool = False) -> Version:
@@ -118,20 +151,27 @@ def next_version(stored: Version | None, order: Order, *, recount: bool = False)
     return (generation, *order)
 
 
-def _fields(message: StateMessage | TombstoneMessage) -> tuple[dict[str, Any], datetime]:
+class _Body(NamedTuple):
+    """What a message says: its fields as they are stored, its time, the version of their form."""
+
+    fields: dict[str, Any]
+    at: datetime
+    version: int
+
+
+def _body(message: StateMessage | TombstoneMessage) -> _Body:
     if isinstance(message, StateMessage):
-        return to_document(message.state), message.state.last_updated
-    return to_document(message.deleted) | {"deleted": True}, message.deleted.deleted_at
+        fields, version = message.stored_fields()
+        return _Body(fields, message.state.last_updated, version)
+    fields = to_document(message.deleted) | {"deleted": True}
+    return _Body(fields, message.deleted.deleted_at, 1)
 
 
 def _document(
-    message: StateMessage | TombstoneMessage,
-    fields: dict[str, Any],
-    at: datetime,
-    now: datetime,
-    head: Stored | None,
+    message: StateMessage | TombstoneMessage, body: _Body, now: datetime, head: Stored | None
 ) -> dict[str, Any]:
-    contribution = contribution_of(fields)
+    fields, at = body.fields, body.at
+    contribution = contribution_of(upgrade_document(fields | {"schema_version": body.version}))
     digests = {name: digest(value) for name, value in fields.items()}
     digests["contribution"] = digest(contribution)
     if (
@@ -151,7 +191,8 @@ def _document(
     document = {
         **fields,
         **counted,
-        "schema_version": 1,
+        **_since(fields, digests, at, message.order, head),
+        "schema_version": body.version,
         "epoch": message.epoch,
         "revision": message.revision,
         "writer": message.writer,
@@ -166,14 +207,43 @@ def _document(
     return document
 
 
-def _same_content(
-    head: Stored, message: StateMessage | TombstoneMessage, fields: dict[str, Any]
-) -> bool:
-    # The contribution is left out: it depends on the release that computed it.
+def _since(
+    fields: dict[str, Any], digests: dict[str, str], at: datetime, order: Order, head: Stored | None
+) -> dict[str, Any]:
+    """Give since when the status and the task have been what they are, as far as they are.
+
+    What the stored state has not changed keeps its time. `since_order` names the state that these
+    times are of. Where a release that does not keep them has stored a later one, it is not known
+    what was in between: then it is the time of this message, later than the truth, never earlier.
+    """
+    before = {} if head is None else head.data["digests"]
+    known: dict[str, Any] = {}
+    if head is not None and head.data.get("since_order") == [
+        head.data["epoch"],
+        head.data["revision"],
+    ]:
+        known = head.data
+    since: dict[str, Any] = {}
+    for name, parts in (("status_since", _STATUS), ("task_since", _TASK)):
+        if any(part in fields for part in parts):
+            same = all(digests.get(part) == before.get(part) for part in parts)
+            since[name] = known.get(name, at) if same else at
+    return since | {"since_order": list(order)} if since else {}
+
+
+def same_content(head: Stored, message: StateMessage | TombstoneMessage) -> bool:
+    """Whether a stored state (its writer, version and digests) says what a message says.
+
+    The contribution is left out: it depends on the release that computed it.
+    """
+    fields = _body(message).fields
     stored = {k: v for k, v in head.data["digests"].items() if k != "contribution"}
     arrived = {name: digest(value) for name, value in fields.items()}
+    unsure = {name for name, known in stored.items() if known == EDITED}
     same_writer: bool = head.data["writer"] == message.writer
-    return same_writer and stored == arrived
+    return same_writer and all(
+        stored.get(name) == arrived.get(name) for name in (stored.keys() | arrived.keys()) - unsure
+    )
 
 
 def _invalid(code: str, field: str, reason: str) -> InvalidMessageError:
