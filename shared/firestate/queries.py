@@ -79,6 +79,8 @@ class Shape:
 # agent_states. A tombstone has no status: asked for with one, it is left out.
 ALL_STATES = Shape(STATES)
 BY_PARENT = Shape(STATES, ("parent_agent_id",), order_by=("created_at",))
+IN_STATUS_SINCE = Shape(STATES, ("status",), within="status_since", order_by=("status_since",))
+IN_TASK_SINCE = Shape(STATES, ("task_status",), within="task_since", order_by=("task_since",))
 IN_SESSION = Shape(STATES, ("session_id",), order_by=("status",))
 IN_SESSION_BY_STATUS = Shape(STATES, ("session_id", "status"))
 BY_TYPE = Shape(STATES, ("agent_type", "status"), order_by=("last_active",), descending=True)
@@ -154,6 +156,8 @@ SHAPES = {name: each for name, each in list(globals().items()) if isinstance(eac
 # else was asked for is filtered out of what it finds. So any filters can be combined, and where
 # they are, no more is read than the documents of one parent, session, agent, or pair of types.
 LOOK_UP_AGENTS = (OF_AGENT, BY_PARENT, IN_SESSION_BY_STATUS, IN_SESSION, BY_TYPE, BY_STATUS)
+LOOK_UP_LONG = (IN_STATUS_SINCE,)
+LOOK_UP_LONG_TASKS = (IN_TASK_SINCE,)
 LOOK_UP_EVENTS = (BY_SOURCE, BETWEEN_TYPES, BY_SUCCESS, BY_EVENT_TYPE)
 LOOK_UP_MEMORIES = (MEMORIES_OF_TYPE, LATEST_MEMORIES)
 LOOK_UP_LARGEST = (LARGEST_OF_TYPE, LARGEST_MEMORIES)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from google.cloud import firestore
 
@@ -39,6 +39,11 @@ BUDGETS = {
     "heartbeat: derive": Billed(reads=1),
     "changed state: ingest": Billed(reads=1, writes=1),
     "changed state: derive": Billed(reads=2, writes=3),
+    "heartbeat, marked id: ingest": Billed(reads=2, writes=1),
+    "heartbeat, marked id: derive": Billed(reads=1),
+    "changed state, marked id: ingest": Billed(reads=2, writes=1),
+    "changed state, marked id: derive": Billed(reads=2, writes=3),
+    "late state, marked id": Billed(reads=2),
     "event: ingest": Billed(writes=1),
     "event: derive": Billed(reads=1, writes=3),
     "duplicate state": Billed(reads=1),
@@ -50,7 +55,8 @@ BUDGETS = {
     "merged wake": Billed(),
 }
 """Billed operations by kind. The event's trigger that comes again is allowed one read, where the
-design says one refused write: its memory tells that it is counted, before anything is refused."""
+design says one refused write: its memory tells that it is counted, before anything is refused. A
+state with a marked id (schema/ids) is looked for at the path of earlier releases as well."""
 
 _NOW = datetime.now(UTC)
 _SESSIONS = 1_000
@@ -112,6 +118,13 @@ def _measured(pipeline: Pipeline, counter: GrpcCounter) -> dict[str, Billed]:
         lambda: pipeline.send(state_message(3, status="busy", task_history=[task(1)])),
     )
     measure("late state", lambda: pipeline.send(state_message(1)))
+    marked: dict[str, Any] = {"agent_id": "red_team", "session_id": "lead_7"}
+    pipeline.send(state_message(1, **marked))
+    pipeline.settle()
+    busy: dict[str, Any] = marked | {"status": "busy", "task_history": [task(1)]}
+    ingest_and_derive("changed state, marked id", state_message(2, **busy))
+    ingest_and_derive("heartbeat, marked id", state_message(3, **busy))
+    measure("late state, marked id", lambda: pipeline.send(state_message(1, **marked)))
     ingest_and_derive("event", event_message("e1"))
     created = pipeline.triggers[-1]
     measure("same trigger again: event", lambda: pipeline.trigger(created))
@@ -176,7 +189,7 @@ def fill(store: FirestoreStore, agents: int) -> None:
             Create(identity.memory_path, memory),
         ]
         shard = shard_of(identity.session_id)
-        shards[shard] = added(shards.get(shard, {}), difference(identity, None, contribution))
+        shards[shard] = added(shards.get(shard, {}), difference(identity, None, row))
     for batch in _batched(writes, _BATCH):
         store.commit(batch)
     store.commit([Add(shard_path(shard), counts) for shard, counts in shards.items()])

@@ -57,6 +57,7 @@ class GrpcCounter(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic i
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._written: dict[str, list[float]] = defaultdict(list)
+        self._queried: Counter[tuple[str, str]] = Counter()
 
     def __enter__(self) -> Self:
         self._server.start()
@@ -75,6 +76,11 @@ class GrpcCounter(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic i
         """Give when `path` was written, in seconds of the monotonic clock."""
         with self._lock:
             return list(self._written.get(path, ()))
+
+    def queries(self, collection: str, under: str) -> int:
+        """Give how often a `collection` below one document of the collection `under` was asked."""
+        with self._lock:
+            return self._queried[collection, under]
 
     def hottest(self, most: int = 10) -> list[tuple[str, int, float]]:
         """Give path, writes, and the highest rate a second over any 5 s, highest rate first."""
@@ -135,12 +141,21 @@ class GrpcCounter(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic i
         elif name == "RunQuery":
             found = [types.RunQueryResponse.pb().FromString(r) for r in received]
             self._counts["reads"] += max(1, sum(bool(a.document.name) for a in found))
+            self._count_queries(sent)
         elif name in {"RunAggregationQuery", "GetDocument"}:
             self._counts["reads"] += 1
         elif name == "Commit":
             for request in sent:
                 for write in types.CommitRequest.pb().FromString(request).writes:
                     self._count_write(write)
+
+    def _count_queries(self, sent: list[bytes]) -> None:
+        for request in sent:
+            query = types.RunQueryRequest.pb().FromString(request)
+            # projects/{project}/databases/{database}/documents, and the document, if below one
+            under = query.parent.split("/")[5:]
+            for asked in query.structured_query.from_:
+                self._queried[asked.collection_id, under[0] if under else ""] += 1
 
     def _count_write(self, write: Any) -> None:
         if write.delete:

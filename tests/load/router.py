@@ -40,6 +40,8 @@ class Router:
     def __init__(self) -> None:
         self.addresses: dict[str, list[Address]] = {}
         self.policy: Callable[[Delivery], Fault] = lambda _: Fault.NONE
+        self.choice: Callable[[list[Address]], Address] | None = None
+        """Which of the instances that are open takes a delivery; by turns, unless set."""
         self.listeners: list[Listener] = []
         self.limit_seconds = _LIMIT_SECONDS
         self.counts: Counter[tuple[str, str]] = Counter()
@@ -94,6 +96,7 @@ class Router:
     def reset(self) -> None:
         """Deliver everything again, to all that listen to nobody: as it was in the beginning."""
         self.policy = lambda _: Fault.NONE
+        self.choice = None
         self.listeners.clear()
         self.limit_seconds = _LIMIT_SECONDS
 
@@ -101,6 +104,11 @@ class Router:
         """Give for how long nothing has been under way."""
         with self._lock:
             return 0.0 if self._busy else time.monotonic() - self._quiet_since
+
+    def under_way(self) -> int:
+        """Give how many deliveries are under way, those that wait to be tried again included."""
+        with self._lock:
+            return self._busy
 
     def push(self, function: str, path: str, headers: dict[str, str], body: bytes) -> int:
         """Deliver a Pub/Sub message and give the function's status."""
@@ -166,6 +174,8 @@ class Router:
         while time.monotonic() < deadline:
             with self._lock:
                 if found := [address for address in self.addresses[function] if address.open]:
+                    if self.choice:
+                        return self.choice(found)
                     self._turns[function] += 1
                     return found[self._turns[function] % len(found)]
             time.sleep(_LOOK_SECONDS)

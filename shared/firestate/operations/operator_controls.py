@@ -19,7 +19,7 @@ from firestate.errors import (
 from firestate.limits import MAX_REASON
 from firestate.pipeline.retry import retry_on_conflict
 from firestate.schema.ids import CONTROLS
-from firestate.schema.upgrades import DOCUMENT_VERSION, upgrade_document
+from firestate.schema.upgrades import upgraded
 from firestate.schema.values import problems_of, text_problem
 from firestate.stores.protocol import Create, Update
 
@@ -40,6 +40,8 @@ _FIELDS = (
     "global_config",
     "last_updated",
 )
+_VERSION = 1
+"""Of the controls alone: agents of every release read them, so that it rises for them alone."""
 _MOST_SHOWN = 80
 
 
@@ -58,7 +60,7 @@ def change_controls(
         wanted = change(_in_todays_shape(stored.data) if stored else {})
         if wanted is None:
             return False
-        wanted |= {"schema_version": DOCUMENT_VERSION, "last_updated": now()}
+        wanted |= {"schema_version": _VERSION, "last_updated": now()}
         before = stored.data if stored else {}
         touched = {name: value for name, value in wanted.items() if before.get(name) != value}
         if problems := list(problems_of_controls(touched)):
@@ -138,7 +140,7 @@ def problems_of_controls(controls: Mapping[str, Any]) -> Iterator[FieldProblem]:
 
 def _in_todays_shape(controls: Mapping[str, Any]) -> Document:
     try:
-        return upgrade_document(dict(controls))
+        return upgraded(dict(controls), controls.get("schema_version", _VERSION), ())
     except SchemaTooNewError as error:
         message = f"{CONTROLS}: schema_version {error}"
         raise SchemaTooNewError(message) from error

@@ -2,7 +2,8 @@
 
 First it is published, then, once Pub/Sub has it, the document is marked. A crash in between
 leaves it waiting, so that the next replay publishes it once more: that has no second effect, as
-ingest takes the same message for a duplicate. The other order could lose it.
+ingest takes the same message for a duplicate. The other order could lose it. A message that says
+`migration: true` is marked as released before, else ingest would refuse it again.
 """
 
 from __future__ import annotations
@@ -10,9 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from firestate.client.outgoing import Outgoing
+from firestate.errors import InvalidMessageError
 from firestate.ingest.refusal import ON_REPLAY, attributes_of_publisher, replayed
 from firestate.operations.quarantined_messages import QuarantinedMessage, read_quarantined
+from firestate.pipeline.released import RELEASED
 from firestate.pipeline.retry import retry_on_conflict
+from firestate.schema.strict_json import parse_json
+from firestate.stores.protocol import Update
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -42,6 +47,8 @@ def republish_quarantined(
     kept = read_quarantined(store, quarantine_id)
     if kept is None:
         return False
+    if says_migration(kept.data):
+        _release(store, kept.stored.path)
     publisher.publish(as_published(kept))
     publisher.flush()
 
@@ -52,6 +59,24 @@ def republish_quarantined(
 
     retry_on_conflict(kept.stored.path, attempt)
     return True
+
+
+def says_migration(data: bytes) -> bool:
+    """Whether a message's bytes are JSON that says `migration: true`."""
+    try:
+        raw = parse_json(data)
+    except InvalidMessageError:
+        return False
+    return isinstance(raw, dict) and raw.get("migration") is True
+
+
+def _release(store: Store, path: str) -> None:
+    def attempt() -> None:
+        latest = store.read(path, [RELEASED])
+        if latest is not None and latest.data.get(RELEASED) is not True:
+            store.commit([Update(path, latest.token, {RELEASED: True})])
+
+    retry_on_conflict(path, attempt)
 
 
 def as_published(kept: QuarantinedMessage) -> Outgoing:

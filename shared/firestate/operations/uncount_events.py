@@ -108,7 +108,8 @@ def refold_events(store: Store, agent_type: str, agent_id: str) -> None:
 
 
 def _total(part: EventsPart) -> int:
-    return int(part.counts.get("coordination", {}).get("total", 0))
+    counted = part.counts.get("coordination", {})
+    return int(counted.get("total", 0) + counted.get("cancelled", 0))
 
 
 def _with_expired(known: EventsPart, left: EventsPart) -> EventsPart:

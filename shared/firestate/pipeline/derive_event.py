@@ -38,6 +38,7 @@ FIELDS = (
     "context",
     "success",
     "duration_seconds",
+    "cancelled",
 )
 """All of an event that deriving needs."""
 

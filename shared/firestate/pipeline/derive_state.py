@@ -71,13 +71,12 @@ def _replacement(
 
     def writes(shard: int) -> list[Write]:
         counted_in = old["shard"] if old else shard
-        before, after = old["contribution"] if old else None, new["contribution"]
         if counted_in == shard:
-            changes = {shard: difference(identity, before, after)}
+            changes = {shard: difference(identity, old, new)}
         else:  # the row moves, and takes along what it has counted
             changes = {
-                counted_in: difference(identity, before, None),
-                shard: difference(identity, None, after),
+                counted_in: difference(identity, old, None),
+                shard: difference(identity, None, new),
             }
         return [
             *replacing(row, identity.row_path, new | {"shard": shard}),

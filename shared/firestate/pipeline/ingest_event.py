@@ -9,6 +9,7 @@ from firestate.ingest.events import HEAD, decide_known_event, event_creation, ma
 from firestate.ingest.outcomes import Outcome
 from firestate.pipeline.deliveries import Delivery, StepReport
 from firestate.pipeline.quarantine import quarantine
+from firestate.pipeline.released import check_released
 from firestate.pipeline.retry import retry_on_conflict
 from firestate.schema.messages import EventMessage, parse_event_message
 
@@ -25,6 +26,8 @@ def ingest_event(store: Store, delivery: Delivery, now: datetime) -> StepReport:
     """
     try:
         message = parse_event_message(delivery.data)
+        if message.migration:
+            check_released(store, delivery)
         try:
             return StepReport(_store_event(store, message, now), message.path)
         except RefusedError as error:

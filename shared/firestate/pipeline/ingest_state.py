@@ -8,40 +8,70 @@ from firestate.errors import FieldProblem, InvalidMessageError, RefusedError
 from firestate.ingest.states import HEAD, decide_state, may_be_removed
 from firestate.pipeline.deliveries import Delivery, StepReport
 from firestate.pipeline.quarantine import quarantine
+from firestate.pipeline.released import check_released
 from firestate.pipeline.retry import retry_on_conflict
+from firestate.pipeline.state_moves import move_state
 from firestate.schema.messages import parse_state_message
+from firestate.stored_states import StoredState, read_state
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from firestate.ingest.states import StateDecision
+    from firestate.schema.messages import StateMessage, TombstoneMessage
     from firestate.stores.protocol import Store
 
 
-def ingest_state(store: Store, delivery: Delivery, now: datetime) -> StepReport:
+def ingest_state(
+    store: Store, delivery: Delivery, now: datetime, *, released: bool = False
+) -> StepReport:
     """Store the state, or find that it need not or must not be stored.
 
     A crash before the commit leaves nothing, one after it is followed by a redelivery that finds
-    its own write and reports a duplicate.
+    its own write and reports a duplicate. A message that is `released` was kept in quarantine
+    through no fault of its own: it may be of any age.
     """
     try:
         message = parse_state_message(delivery.data)
-        path = message.identity.state_path
-
-        def attempt() -> StepReport:
-            head = store.read(path, HEAD)
-            row = None
-            if head is None and may_be_removed(message, now):
-                row = store.read(message.identity.row_path, ["version"])
-            decision = decide_state(head, message, now, row)
-            if decision.write is not None:
-                store.commit([decision.write])
-            version = f"{message.epoch}.{message.revision}"
-            return StepReport(decision.outcome, path, version)
-
+        if message.migration and not released:
+            check_released(store, delivery)
+            released = True
         try:
-            return retry_on_conflict(path, attempt)
+            return _store_state(store, message, now, released=released)
         except RefusedError as error:
             # Never to be seen, since the schema refuses it first; but it must not loop either.
             raise InvalidMessageError("store", [FieldProblem("state", str(error))]) from error
     except InvalidMessageError as error:
         return quarantine(store, delivery, error, now)
+
+
+def _store_state(
+    store: Store, message: StateMessage | TombstoneMessage, now: datetime, *, released: bool
+) -> StepReport:
+    identity = message.identity
+    path = identity.state_path
+
+    def decide(found: StoredState) -> StateDecision:
+        row = None
+        if found.state is None and (released or may_be_removed(message, now)):
+            row = store.read(identity.row_path, ["version"])
+        # Another agent's document at this path is decided on only where it could not be moved.
+        head = found.state or found.occupant
+        return decide_state(head, message, now, row, of_any_age=released)
+
+    def attempt(*, may_move: bool = True) -> StepReport | None:
+        found = read_state(store, identity, HEAD)
+        if found.state is None and found.occupant is not None and may_move:
+            return None
+        decision = decide(found)
+        if decision.write is not None:
+            store.commit([decision.write])
+        return StepReport(decision.outcome, path, f"{message.epoch}.{message.revision}")
+
+    report = retry_on_conflict(path, attempt)
+    if report is None:
+        # A document of the former form lies here: it goes where it belongs, and makes room.
+        move_state(store, path)
+        report = retry_on_conflict(path, lambda: attempt(may_move=False))
+    assert report is not None  # noqa: S101 - nothing is moved the second time
+    return report
