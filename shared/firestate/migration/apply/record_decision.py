@@ -135,7 +135,11 @@ def _decide_state(
 def _parts(built: BuiltMessage, document: Create | Update) -> list[Write]:
     """Give the parts; they go when the document does, if that is known already."""
     expiry = {k: v for k, v in document.data.items() if k == "expire_at"}
-    return [Create(path, {"data": data, **expiry}) for path, data in built.parts.items()]
+    # Below the document, which may lie at the former path of its identity.
+    return [
+        Create(document.path + path.removeprefix(built.path), {"data": data, **expiry})
+        for path, data in built.parts.items()
+    ]
 
 
 def _of_migration(head: Stored) -> bool:

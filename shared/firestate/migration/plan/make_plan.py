@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from firestate.errors import InvalidMessageError
-from firestate.limits import EARLIEST_ARRIVAL
 from firestate.migration.formats.decoding import Unreadable
 from firestate.migration.formats.detection import EMPTY as NOTHING
 from firestate.migration.formats.records import Record, RecordKind, Refusal
@@ -31,6 +31,8 @@ from firestate.migration.plan.plan_index import PlanIndex
 from firestate.migration.sources.source import ListedFile, UnlistableFile
 from firestate.schema.ids import CONTROLS, event_path
 from firestate.schema.messages import EventMessage
+from firestate.schema.serialization import to_document
+from firestate.schema.times import check_times
 from firestate.schema.values import stored_size, time_text
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 PLAN = "plan.jsonl"
 
 _MOST_EXPOSED = 10
+_MOST_AHEAD = 3
 
 
 def make_plan(
@@ -64,7 +67,7 @@ def make_plan(
         for each in source.list():
             if isinstance(each, ListedFile):
                 files += 1
-                listing.update(repr(each).encode("utf-8", "surrogatepass"))
+                listing.update(_listed(each))
                 _plan_file(source, each, index)
                 told(each.name, each.size)
             elif isinstance(each, UnlistableFile):
@@ -94,7 +97,7 @@ def listing_of(source: Source) -> str:
     found = hashlib.sha256()
     for each in source.list():
         if isinstance(each, ListedFile):
-            found.update(repr(each).encode("utf-8", "surrogatepass"))
+            found.update(_listed(each))
     return found.hexdigest()
 
 
@@ -169,15 +172,23 @@ def _exposed(record: Record) -> list[str]:
 
 
 def _ahead(built: BuiltMessage) -> str | None:
-    """Say what ingest would of a time that is yet to come."""
+    """Say what ingest would of times that are yet to come."""
     message = built.message
-    of_event = isinstance(message, EventMessage)
-    at = (
-        message.event.timestamp if isinstance(message, EventMessage) else message.state.last_updated
+    home, body = (
+        ("event", message.event) if isinstance(message, EventMessage) else ("state", message.state)
     )
-    if at <= datetime.now(UTC) + EARLIEST_ARRIVAL:
-        return None
-    return f"{'timestamp' if of_event else 'last_updated'}: is of {at:%Y-%m-%d}, yet to come"
+    try:
+        check_times(home, to_document(body), datetime.now(UTC))
+    except InvalidMessageError as error:
+        shown = (f"{each.field.removeprefix(home + '.')}: {each.reason}" for each in error.problems)
+        return "; ".join(islice(shown, _MOST_AHEAD))
+    return None
+
+
+def _listed(file: ListedFile) -> bytes:
+    """Return what a listing's digest is made of; kept plans have it, so it never changes."""
+    text = f"Listed(name={file.name!r}, size={file.size!r}, date={file.date!r})"
+    return text.encode("utf-8", "surrogatepass")
 
 
 def own_event_id(record: Record) -> str:

@@ -45,8 +45,15 @@ if TYPE_CHECKING:
 WRITER = "migration-"
 """What the names of writers begin with that are migrations."""
 
-_IDS = ("agent_id", "session_id", "parent_agent_id", "source_agent_id", "target_agent_id")
-_TYPES = ("agent_type", "source_agent_type", "target_agent_type")
+_IDS = (
+    "agent_id",
+    "session_id",
+    "parent_agent_id",
+    "parent_session_id",
+    "source_agent_id",
+    "target_agent_id",
+)
+_TYPES = ("agent_type", "parent_agent_type", "source_agent_type", "target_agent_type")
 _DEPTH = 3  # legacy's fields lie in the maps memory_context, legacy and fields
 
 

@@ -24,7 +24,14 @@ from firestate.migration.plan.message_builder import WRITER
 from firestate.migration.verify.receipts import read_receipt
 from firestate.operations.uncount_events import refold_events, uncount_events
 from firestate.pipeline.retry import retry_on_conflict
-from firestate.schema.ids import CONTROLS, EVENTS, Identity
+from firestate.schema.ids import (
+    CONTROLS,
+    EVENTS,
+    LEGACY,
+    Identity,
+    identities_joined_as,
+    read_state_id,
+)
 from firestate.schema.messages import Tombstone, TombstoneMessage
 from firestate.stores.protocol import Remove, Stored, Write
 
@@ -142,10 +149,29 @@ class _Undoing:
         heads = self._store.read_many([each["path"] for each in entries], HEAD)
         found = {each["path"]: self._found(heads.get(each["path"])) for each in entries}
         ours = [head for path, head in heads.items() if found[path] == UNDONE]
+        moved = self._moved([path for path, outcome in found.items() if outcome != UNDONE])
+        for path, head in moved:
+            outcome = self._found(head)
+            if outcome == UNDONE:
+                ours.append(head)
+            # What is ours at either path decides; else what somebody has written since.
+            if outcome == UNDONE or (found[path] == LEFT and head.data["writer"] == self._writer):
+                found[path] = outcome
+            elif outcome == LEFT and path not in heads:
+                found[path] = LEFT
         now = self._target.clock()
         writes: list[Write] = [_tombstone(head, self._writer, now) for head in ours]
+        # A part lies below the document, which may have moved since the receipt was written.
+        names = {
+            each["path"]: [part.rpartition("/")[2] for part in each["parts"]]
+            for each in entries
+            if each.get("parts") and found[each["path"]] != LEFT
+        }
+        places = [(path, path) for path in names] + [(path, head.path) for path, head in moved]
         below = [
-            p for each in entries for p in each.get("parts", ()) if found[each["path"]] != LEFT
+            f"{place}/{LEGACY}/{name}"
+            for path, place in dict.fromkeys(places + _former(places))
+            for name in names.get(path, ())
         ]
         there = self._store.read_many(below, ["none"])
         writes += [Remove(each.path, each.token) for each in there.values()]
@@ -153,6 +179,20 @@ class _Undoing:
             self._target.pace.take(len(writes))
             self._store.commit(writes)
         return found
+
+    def _moved(self, paths: Sequence[str]) -> list[tuple[str, Stored]]:
+        """Find what this migration made at these paths and an upgrade has moved since.
+
+        A receipt names the path of its time: the join that today may be another identity's.
+        """
+        places = {
+            identity.state_path: path
+            for path in paths
+            for identity in identities_joined_as(path)
+            if identity.state_path != path
+        }
+        there = self._store.read_many(list(places), HEAD)
+        return [(places[new], head) for new, head in there.items()]
 
     def _found(self, head: Stored | None) -> str:
         """Say what is to be done; an agent's own state has an epoch of its own."""
@@ -199,6 +239,16 @@ class _Undoing:
 
 
 _OTHERS = (EVENTS, CONTROLS.partition("/")[0])
+
+
+def _former(places: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Give the other paths at which the parts of these documents may lie."""
+    found = []
+    for path, place in places:
+        known = read_state_id(place.partition("/")[2])
+        others = identities_joined_as(place) + ([known] if known is not None else [])
+        found += [(path, each) for identity in others for each in identity.state_paths]
+    return found
 
 
 def _tombstone(head: Stored, writer: str, now: datetime) -> Write:

@@ -16,7 +16,7 @@ from firestate.migration.plan.plan_file import read_head
 from firestate.migration.plan.plan_reader import PlannedRecord, is_controls, read_plan
 from firestate.migration.verify.comparison import Comparison, Result, compare_record
 from firestate.migration.verify.receipts import ReceiptWriter, Verified, receipt_name
-from firestate.schema.ids import CONTROLS
+from firestate.schema.ids import CONTROLS, STATES, identities_joined_as
 from firestate.schema.messages import EventMessage
 
 if TYPE_CHECKING:
@@ -119,15 +119,24 @@ class _Batch:
 
     def _note_unread(self) -> None:
         """Say of lines whose files are gone at least whose the documents are."""
-        paths = [each.line.target for each in self._unread]
+        places = {each.line.target: _places(each.line.target) for each in self._unread}
+        paths = [path for each in places.values() for path in each]
         there = with_retries(lambda: self._store.read_many(paths, _OWNER))
         for planned in self._unread:
-            stored = there.get(planned.line.target)
-            data = stored.data if stored else {}
+            found = [there[path].data for path in places[planned.line.target] if path in there]
+            data = next((each for each in found if each.get("writer") == self._owner), {})
+            data = data or next(iter(found), {})
             wrote = data.get("writer") == self._owner and not data.get("epoch")
             ours = data.get(MIGRATED_BY) == self._owner or (wrote and not data.get("deleted"))
             agent = [data[n] for n in ("source_agent_type", "source_agent_id") if n in data]
             self._writer.unread(planned, ours=ours, of=agent)
+
+
+def _places(target: str) -> list[str]:
+    """Give where the document of a line may lie: an earlier plan names the path of its time."""
+    if not target.startswith(f"{STATES}/"):
+        return [target]
+    return [target, *(identity.state_path for identity in identities_joined_as(target))]
 
 
 def _compare_controls(
