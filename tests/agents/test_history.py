@@ -43,14 +43,18 @@ kinds = st.sampled_from(["code", "review"])
 ids = st.sampled_from(["t1", "t2", "t3"])
 outcomes = st.sampled_from(ENDED)
 durations = st.integers(0, 9)
+BROKEN = "BrokenError"
 
 
 def counted(states: Iterable[AgentState]) -> Counter[tuple[str, str]]:
-    """Give what all these states say of tasks: how many by kind, of each outcome, how long."""
+    """Return what all these states say of tasks: how many by kind and outcome, how long, errors."""
     found: Counter[tuple[str, str]] = Counter()
     for state in states:
-        for kind, each in contribution_of(to_document(state))["kinds"].items():
-            failed = each["tries"] - each["successes"] - each["cancelled"]
+        contribution = contribution_of(to_document(state))
+        for error_type, failures in contribution.get("task_errors", {}).items():
+            found["error", error_type] += failures
+        for kind, each in contribution["kinds"].items():
+            failed = each["tries"] - each["successes"]
             found[kind, "completed"] += each["successes"]
             found[kind, "cancelled"] += each["cancelled"]
             found[kind, "failed"] += failed
@@ -78,7 +82,12 @@ class Story(RuleBasedStateMachine):
         self.whole: list[dict[str, Any]] = []
 
     def note(self, kind: str, outcome: str, duration: int) -> None:
-        self.ended += Counter({(kind, outcome): 1, (kind, "ms"): duration})
+        self.ended[kind, outcome] += 1
+        if outcome != "cancelled":  # which is neither a try nor timed
+            self.ended[kind, "ms"] += duration
+        if outcome == "failed":
+            self.ended["error", BROKEN] += 1
+        self.ended = +self.ended
 
     def follow(self, *, appended: bool) -> None:
         """Do to the whole history what was done to the agent's."""
@@ -89,7 +98,7 @@ class Story(RuleBasedStateMachine):
     def entry(self, kind: str, outcome: str, duration: int) -> dict[str, Any]:
         self.number += 1
         self.note(kind, outcome, duration)
-        made = task(self.number, outcome, kind=kind, duration_ms=duration)
+        made = task(self.number, outcome, kind=kind, duration_ms=duration, error_type=BROKEN)
         del made["duration_seconds"]
         return made
 
@@ -104,7 +113,7 @@ class Story(RuleBasedStateMachine):
             each["task_id"] == task_id and each["status"] == "in_progress"
             for each in self.agent.state.task_history
         )
-        self.agent.end_task(task_id, outcome, kind=kind, duration_ms=duration)
+        self.agent.end_task(task_id, outcome, kind=kind, duration_ms=duration, error_type=BROKEN)
         self.note(kind, outcome, duration)
         self.follow(appended=not runs)
 

@@ -99,7 +99,7 @@ def test_who_is_released_is_held_no_more_and_stays_as_it_was(manager: StateManag
     agent.release()
     second = manager.take_up("Developer", "a", "s1")
     agent.release()
-    assert manager._registry._held == {second.identity.state_path: second}
+    assert manager._registry._held == {second.identity: second}
 
 
 def test_no_child_is_lost_of_many_that_are_spawned_at_once(manager: StateManager) -> None:

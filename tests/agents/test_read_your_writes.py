@@ -192,7 +192,8 @@ def test_one_session_is_read_as_its_latest(stored: Messages, own: Messages) -> N
     for path in stored.keys() | own.keys():
         found = [state_document(each[path]) for each in (stored, own) if path in each]
         latest = max(found, key=order_of)
-        assert reader.ask(ReadRequest(path, lambda documents, _: documents)) == [latest]
+        identity = Identity(*(latest[name] for name in Identity._fields))
+        assert reader.ask(ReadRequest(identity, lambda documents, _: documents)) == [latest]
     outbox.close()
     engine.close()
 

@@ -52,7 +52,7 @@ def test_an_agent_is_held_against_what_is_stored(
     assert agent.fenced is (becomes == "fenced")
     eventually(lambda: told == ([agent] if becomes == "fenced" else []))
     assert agent.is_above is (was_above or becomes != "fenced")
-    held = agent.identity.state_path in manager._registry._held
+    held = agent.identity in manager._registry._held
     assert held is (becomes != "fenced")
     if becomes == "risen":
         assert agent.epoch > above

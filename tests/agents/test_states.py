@@ -86,14 +86,14 @@ def test_a_task_counts_once_as_it_ended(here: Environment, manager: StateManager
     eventually(lambda: len(manager.learned("Developer", here.agent("a")).value.decisions) == 4)
     learned = value(manager.learned("Developer", here.agent("a")))
     assert {k.name: (k.tries, k.successes) for k in learned.kinds} == {
-        "code": (3, 2),
+        "code": (2, 2),
         "review": (1, 0),
     }
     assert learned.best_kind.name == "code"
     assert learned.worst_kind.name == "review"
     assert learned.best_tool.name == "editor"
     assert [d["id"] for d in learned.past_decisions("review")] == ["t2"]
-    assert "'code': 2 of 3 tries succeeded" in learned.as_prompt("code")
+    assert "'code': 2 of 2 tries succeeded" in learned.as_prompt("code")
     together = value(manager.learned_by_type("Developer"))
     assert together.agents >= 1
     assert any(d["agent_id"] == here.agent("a") for d in together.decisions)

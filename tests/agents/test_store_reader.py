@@ -18,6 +18,7 @@ from firestate.errors import RefusedError, UnavailableError
 from firestate.outbox.entries import NewEntry
 from firestate.outbox.file import Outbox
 from firestate.queries import CURRENT_STATUSES, LOOK_UP_AGENTS
+from firestate.schema.ids import Identity
 from firestate.stores.protocol import Create
 from tests.agents.environments import eventually
 from tests.agents.fake_backend import FakeBackend
@@ -27,11 +28,13 @@ from tests.harness import state_message
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from firestate.agents.reading.answers import Find
+
 PATIENCE, LONG = 0.2, 30.0
 """With a store that hangs, and with one that answers: on a busy machine that takes a while."""
 BUSY = 10.0
 """What such a machine may add; a read that nobody gives up takes 30 s."""
-PATH = "agent_states/Developer_a_1_s1"
+STATE = Identity("Developer", "a_1", "s1")
 ALL = Lookup(LOOK_UP_AGENTS, {"status": CURRENT_STATUSES}, limit=9)
 
 Told = Answer[list[tuple[str, str]]]
@@ -74,10 +77,10 @@ def far() -> Iterator[Far]:
 
 
 @pytest.fixture(params=["plain", "aio"])
-def ask(far: Far, request: pytest.FixtureRequest) -> Callable[[str | Lookup], Told]:
+def ask(far: Far, request: pytest.FixtureRequest) -> Callable[[Find], Told]:
     """Ask in one of both ways; no answer takes longer than the patience."""
 
-    def asking(find: str | Lookup) -> Told:
+    def asking(find: Find) -> Told:
         asked: ReadRequest[Told] = read_request(
             find, lambda found: [(each["session_id"], each["status"]) for each in found]
         )
@@ -97,19 +100,19 @@ def is_known(answer: Told, *expected: tuple[str, str]) -> bool:
 
 
 def test_what_is_stored_is_told_with_own_writes_over_it(
-    far: Far, ask: Callable[[str | Lookup], Told]
+    far: Far, ask: Callable[[Find], Told]
 ) -> None:
     far.write("s2", status="busy")
     assert sorted(ask(ALL).value) == [("s1", "idle"), ("s2", "busy")]
     far.write("s1", status="error")
-    answer = ask(PATH)
+    answer = ask(STATE)
     assert (answer.fresh, answer.value) == (True, [("s1", "error")])
-    assert ask("agent_states/none").value == []
+    assert ask(Identity("Developer", "a_1", "none")).value == []
 
 
-@pytest.mark.parametrize("find", [PATH, ALL])
+@pytest.mark.parametrize("find", [STATE, ALL])
 def test_through_an_outage_what_is_known_is_told_and_marked(
-    far: Far, ask: Callable[[str | Lookup], Told], find: str | Lookup
+    far: Far, ask: Callable[[Find], Told], find: Find
 ) -> None:
     assert ask(find).fresh
     far.engine.fault = UnavailableError("no network")
@@ -125,20 +128,20 @@ def test_through_an_outage_what_is_known_is_told_and_marked(
 
 
 def test_of_what_was_never_read_only_own_writes_are_known(
-    far: Far, ask: Callable[[str | Lookup], Told]
+    far: Far, ask: Callable[[Find], Told]
 ) -> None:
     far.engine.fault = UnavailableError("no network")
-    assert is_known(ask(PATH))
+    assert is_known(ask(STATE))
     far.write("s2")
     assert is_known(ask(ALL), ("s2", "idle"))
 
 
 def test_a_store_that_hangs_is_waited_for_once_and_not_longer_than_the_patience(
-    far: Far, ask: Callable[[str | Lookup], Told]
+    far: Far, ask: Callable[[Find], Told]
 ) -> None:
-    ask(PATH)
+    ask(STATE)
     far.hang()
-    assert is_known(ask(PATH), ("s1", "idle"))
+    assert is_known(ask(STATE), ("s1", "idle"))
     assert far.engine.reading.is_lost
     assert far.engine.reading.state.reason == "a read took too long"
     began = time.monotonic()
@@ -148,7 +151,7 @@ def test_a_store_that_hangs_is_waited_for_once_and_not_longer_than_the_patience(
 
 
 def test_a_store_that_refuses_is_no_outage(
-    far: Far, ask: Callable[[str | Lookup], Told], caplog: pytest.LogCaptureFixture
+    far: Far, ask: Callable[[Find], Told], caplog: pytest.LogCaptureFixture
 ) -> None:
     far.engine.fault = RefusedError("no index")
     assert is_known(ask(ALL))
@@ -159,20 +162,20 @@ def test_a_store_that_refuses_is_no_outage(
 
 
 def test_an_error_that_nobody_thought_of_is_logged_and_no_agent_fails_by_it(
-    far: Far, ask: Callable[[str | Lookup], Told], caplog: pytest.LogCaptureFixture
+    far: Far, ask: Callable[[Find], Told], caplog: pytest.LogCaptureFixture
 ) -> None:
-    ask(PATH)
+    ask(STATE)
     far.engine.fault = ValueError("the channel is closed")
-    assert is_known(ask(PATH), ("s1", "idle"))
+    assert is_known(ask(STATE), ("s1", "idle"))
     assert "the channel is closed" in caplog.text
     far.engine.fault = None
-    assert ask(PATH).fresh
+    assert ask(STATE).fresh
 
 
 def test_who_reads_while_the_reader_is_closed_is_told_what_is_known(far: Far) -> None:
     far.hang()
     answers: list[bool] = []
-    find = ReadRequest(PATH, lambda _, fresh: answers.append(fresh))
+    find = ReadRequest(STATE, lambda _, fresh: answers.append(fresh))
     threads = [threading.Thread(target=far.reader.ask, args=(find,)) for _ in range(6)]
     for thread in threads:
         thread.start()
@@ -192,7 +195,7 @@ def test_asyncio_code_goes_on_while_a_read_hangs(far: Far) -> None:
 
     async def work() -> int:
         answer = asyncio.ensure_future(
-            far.reader.ask_aio(ReadRequest(PATH, lambda _, fresh: fresh))
+            far.reader.ask_aio(ReadRequest(STATE, lambda _, fresh: fresh))
         )
         ticks = 0
         while not answer.done():
@@ -209,7 +212,7 @@ def test_asyncio_code_goes_on_while_a_read_hangs(far: Far) -> None:
 def test_many_that_ask_a_store_that_hangs_all_have_their_answer_in_time(far: Far) -> None:
     far.hang()
     answers: list[bool] = []
-    ask = ReadRequest(PATH, lambda _, fresh: answers.append(fresh))
+    ask = ReadRequest(STATE, lambda _, fresh: answers.append(fresh))
     threads = [threading.Thread(target=far.reader.ask, args=(ask,)) for _ in range(12)]
     began = time.monotonic()
     for thread in threads:
@@ -225,7 +228,7 @@ def test_only_so_much_is_remembered(far: Far, monkeypatch: pytest.MonkeyPatch) -
     for session in ("s2", "s3"):
         far.store(session)
         far.reader.ask(ReadRequest(f"agent_states/Developer_a_1_{session}", lambda *_: None))
-    far.reader.ask(ReadRequest(PATH, lambda *_: None))
+    far.reader.ask(ReadRequest(STATE, lambda *_: None))
     far.engine.reading.lost("away")
     known = far.reader.ask(
         ReadRequest(ALL, lambda found, _: {each["session_id"] for each in found})
@@ -244,7 +247,9 @@ def test_background_reads_are_done_after_an_outage_and_none_spoils_another(
         raise ValueError("of the user")
 
     far.engine.reading.lost("away")
-    background_reads.add(PATH, lambda found: done.append(("one", found and found[0]["session_id"])))
+    background_reads.add(
+        STATE, lambda found: done.append(("one", found and found[0]["session_id"]))
+    )
     background_reads.add("agent_states/none", spoil)
     background_reads.add(
         ALL, lambda found: done.append(("three", found and found[0]["session_id"]))
@@ -271,6 +276,6 @@ def test_background_reads_are_done_after_an_outage_and_none_spoils_another(
     assert done == [("spoilt", False), ("three", "s1"), ("one", "s1")]
     assert "of the user" in caplog.text
     background_reads.close()
-    background_reads.add(PATH, done.append)
+    background_reads.add(STATE, done.append)
     time.sleep(0.05)
     assert len(done) == 3

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, Unpack
 
-from firestate.agents.state.carry_over import merge_carried
+from firestate.agents.state.cancellation import is_cancellation
+from firestate.agents.state.carry_over import merge_carried, parent_in
 from firestate.agents.state.changes import CHANGEABLE
 from firestate.agents.state.clock import now
 from firestate.agents.state.encoded_state import EncodedState
@@ -24,9 +25,11 @@ from firestate.errors import (
     UnknownSessionError,
 )
 from firestate.forking import ForkSafe
+from firestate.limits import MAX_CHILDREN
 from firestate.schema.enums import AgentStatus, CoordinationEventType, TaskStatus
-from firestate.schema.ids import Identity
+from firestate.schema.ids import Identity, checked_ids
 from firestate.schema.messages import Order
+from firestate.schema.times import check_times, history_problems
 from firestate.schema.values import time_text
 
 if TYPE_CHECKING:
@@ -43,7 +46,7 @@ if TYPE_CHECKING:
 class Registry(Protocol):
     """Where a process keeps the agents that it runs: what an Agent needs of it."""
 
-    def new(self, agent_type: str, agent_id: str, session_id: str, **given: Any) -> Agent:  # noqa: ANN401 - fields of a state
+    def new(self, identity: Identity, **given: Any) -> Agent:  # noqa: ANN401 - fields of a state
         """Hold a new session, and save it."""
         ...
 
@@ -53,6 +56,10 @@ class Registry(Protocol):
 
     def release(self, agent: Agent) -> None:
         """Hold an agent no more."""
+        ...
+
+    def tell_parent(self, child: Identity, parent: Identity | None) -> None:
+        """Let the parent know that a child has ended, if this process holds it."""
         ...
 
 
@@ -84,6 +91,10 @@ class Agent(ForkSafe):
         self._fenced = False
         self._deleted = False
         self._on_fenced: list[Callable[[Agent], None]] = []
+        self._living: set[Identity] = set()
+        self._ended: set[Identity] = set()
+        """Of the children that this process has spawned, those that live, and those that ended
+        and may still be listed."""
         self.identity = Identity(state.agent_type, state.agent_id, state.session_id)
         self.fresh = True
         """Whether it has all that was stored of it: False until a resumed one could read that."""
@@ -132,8 +143,12 @@ class Agent(ForkSafe):
             unknown = sorted(changes.keys() - CHANGEABLE)
             problems = [FieldProblem(name, "is no field that an agent changes") for name in unknown]
             raise InvalidMessageError("schema", problems)
+        if "parent_agent_id" in changes:  # another parent has another type and session
+            changes = {"parent_agent_type": None, "parent_session_id": None, **changes}
         with self._lock:
             self._save(changes)
+        if self._fields["status"] == AgentStatus.TERMINATED:
+            self._registry.tell_parent(self.identity, self._parent())
         return self
 
     def save(self) -> Self:
@@ -192,15 +207,21 @@ class Agent(ForkSafe):
     def end_task(self, task_id: str, status: str = "completed", **details: Any) -> Self:  # noqa: ANN401 - the user's own
         """Say how a task ended: completed, failed or cancelled; once it has, it counts.
 
-        One that was never begun is put into the history as it is.
+        One that was never begun is put into the history as it is. An exception as `error` is kept
+        as its text; by its type, or by the word in `error_type`, a failed task is counted.
         """
+        error = details.get("error")
+        if isinstance(error, BaseException):
+            details = {"error_type": type(error).__name__, **details, "error": _text(error)}
         return self._end(task_id, status, details)
 
     @contextmanager
     def task(self, task_id: str, kind: str, **details: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - the user's own
         """Time a task: it completes with the block, or fails with what the block raises.
 
-        What is put into the map that the block gets is kept in the history's entry.
+        A block that is broken off, by a cancellation, by Ctrl-C, by a reader that leaves, ends it
+        as cancelled: that is neither a try nor a failure. What is put into the map that the block
+        gets is kept in the history's entry.
         """
         self.begin_task(task_id, kind, **details)
         more: dict[str, Any] = {}
@@ -208,8 +229,9 @@ class Agent(ForkSafe):
         try:
             yield more
         except BaseException as error:
-            more = {"error": f"{type(error).__name__}: {error}", **more}
-            self._end(task_id, "failed", {"duration_seconds": time.monotonic() - started, **more})
+            status = "cancelled" if is_cancellation(error) else "failed"
+            kept = {"error": _text(error), "error_type": type(error).__name__, **more}
+            self._end(task_id, status, {"duration_seconds": time.monotonic() - started, **kept})
             raise
         self._end(task_id, "completed", {"duration_seconds": time.monotonic() - started, **more})
 
@@ -219,6 +241,7 @@ class Agent(ForkSafe):
         target: Target | None = None,
         *,
         success: bool = True,
+        cancelled: bool = False,
         context: Mapping[str, Any] | None = None,
         task_context: Mapping[str, Any] | None = None,
         error_message: str | None = None,
@@ -227,7 +250,8 @@ class Agent(ForkSafe):
         """Record an event; it is on the disk when the call returns, and never changes.
 
         `target` is an Agent, or its (type, id). `context["error_type"]` is counted by its word.
-        Raises InvalidMessageError or OutboxError, and then nothing is recorded.
+        One that was `cancelled` counts neither as a success nor as a failure. Raises
+        InvalidMessageError or OutboxError, and then nothing is recorded.
         """
         return self._submitter.put_event(
             self._event(
@@ -235,7 +259,8 @@ class Agent(ForkSafe):
                 target,
                 context=context or {},
                 task_context=task_context or {},
-                success=success,
+                success=success and not cancelled,
+                cancelled=cancelled,
                 error_message=error_message,
                 duration_seconds=duration_seconds,
             )
@@ -302,7 +327,8 @@ class Agent(ForkSafe):
     ) -> Iterator[Handoff]:
         """Time a hand-over: recorded with the block's end, as failed if it raises.
 
-        The error goes on to the caller; its type is counted.
+        The error goes on to the caller; its type is counted. A block that is broken off, as in
+        `task`, is recorded as cancelled.
         """
         under_way = Handoff(dict(context or {}), dict(task_context or {}))
         started = time.monotonic()
@@ -312,6 +338,7 @@ class Agent(ForkSafe):
             self.handed_off(
                 target,
                 success=False,
+                cancelled=is_cancellation(error),
                 error_message=_text(error),
                 context={"error_type": type(error).__name__, **under_way.context},
                 task_context=under_way.task_context,
@@ -336,23 +363,23 @@ class Agent(ForkSafe):
     ) -> Agent:
         """Make another agent, a child of this one in its session, and record that.
 
-        Raises EmergencyStopError while all agents are to stop: then nothing is made.
+        `child_agent_ids` lists the newest 100 children that have not ended, as far as this process
+        knows, with its next save; `StateManager.children` finds all. Raises EmergencyStopError
+        while all agents are to stop: then nothing is made.
         """
         self._submitter.controls.check()
         self._check()
-        event = self._event(CoordinationEventType.SPAWN, (agent_type, agent_id))
+        session = self.identity.session_id if session_id is None else session_id
+        identity = Identity.of(agent_type, agent_id, session)
+        event = self._event(CoordinationEventType.SPAWN, identity[:2])
         checked_event(to_json_values({**event, "context": context or {}}))
-        child = self._registry.new(
-            agent_type,
-            agent_id,
-            session_id or self.identity.session_id,
-            **{**given, "parent_agent_id": self.identity.agent_id},
-        )
+        parent = {f"parent_{name}": value for name, value in self.identity._asdict().items()}
+        child = self._registry.new(identity, **{**given, **parent})
         self.spawned(child, context=context)
         with self._lock:
-            children = self._fields["child_agent_ids"]
-            if agent_id not in children:
-                self._save({"child_agent_ids": [*children, agent_id]})
+            self._living.add(identity)
+            self._ended.discard(identity)
+            self._save({}, spawned=identity.agent_id)
         return child
 
     def release(self) -> None:
@@ -367,6 +394,12 @@ class Agent(ForkSafe):
             self._submitter.put_tombstone(self.identity, order)
             self._order, self._deleted = order, True
         self._registry.release(self)
+        self._registry.tell_parent(self.identity, self._parent())
+
+    def child_ended(self, child: Identity) -> None:
+        """Take a child off the list of children, with the next save."""
+        self._living.discard(child)
+        self._ended.add(child)
 
     def carry_on(self, taken: Mapping[str, Any]) -> None:
         """Take along what a former session had, below what this one has by now, and save."""
@@ -398,17 +431,52 @@ class Agent(ForkSafe):
             self._put(self._fields)
             self.is_above = True
 
-    def _save(self, changes: Mapping[str, Any], *, whole: bool = False) -> None:
+    def _save(
+        self, changes: Mapping[str, Any], *, whole: bool = False, spawned: str | None = None
+    ) -> None:
         self._check()
         checked: tuple[str, ...] = ()
+        # A copy: children end in threads of their own.
+        ended = set() if "child_agent_ids" in changes else self._ended.copy()
+        if ended or spawned is not None:
+            children = self._children(ended, spawned)
+            changes = {**changes, "child_agent_ids": children}
         if not whole:
             time_now = time_text(now())
             changes = {**changes, "last_updated": time_now, "last_active": time_now}
             checked = ("last_updated", "last_active")
         fields = self._fields.changed(changes, checked=checked, whole=whole)
         if "task_history" in changes or "task_totals" in changes:
+            self._check_times(changes, fields)
             fields = self._trimmed(fields)
         self._put(fields)
+        self._ended -= ended
+
+    def _children(self, ended: set[Identity], new: str | None) -> list[str]:
+        """Return the children to be listed: the newest that have not ended, as far as is known."""
+        living = {child.agent_id for child in self._living.copy()}
+        gone = {child.agent_id for child in ended} - living
+        listed = [each for each in self._fields["child_agent_ids"] if each not in gone]
+        if new is not None:
+            listed = [*(each for each in listed if each != new), new]
+        return listed[-MAX_CHILDREN:]
+
+    def _parent(self) -> Identity | None:
+        return parent_in({f"parent_{n}": self._fields[f"parent_{n}"] for n in Identity._fields})
+
+    def _check_times(self, changes: Mapping[str, Any], fields: EncodedState) -> None:
+        """Refuse times that ingest would refuse, before anything is kept; only in what is new."""
+        at = now()
+        if "task_totals" in changes:
+            check_times("state", {"task_totals": fields["task_totals"]}, at)
+        known = {id(entry) for entry in self._fields["task_history"]}
+        for index, entry in enumerate(changes.get("task_history", ())):
+            if id(entry) in known:
+                continue
+            if problems := list(
+                history_problems([entry], at, self.identity.session_id, first=index)
+            ):
+                raise InvalidMessageError("too_early", problems)
 
     def _trimmed(self, fields: EncodedState) -> EncodedState:
         if fields.raw("task_totals") == b"null" and is_short(fields.raw("task_history")):
@@ -510,7 +578,15 @@ def _name(
         return None, None
     if isinstance(target, Agent):
         return target.identity.agent_type, target.identity.agent_id
-    return target
+    if not _is_pair(target):
+        reason = f"must be an Agent, or its (type, id), not {target!r:.60}"
+        raise InvalidMessageError("schema", [FieldProblem("target", reason)])
+    ids = checked_ids({"target_agent_type": target[0], "target_agent_id": target[1]})
+    return ids["target_agent_type"], ids["target_agent_id"]
+
+
+def _is_pair(target: object) -> bool:
+    return isinstance(target, tuple | list) and len(target) == len(("type", "id"))
 
 
 _MOST_TEXT = 10_000

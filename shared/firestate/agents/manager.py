@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from firestate.agents.backends.document_watch import Watch
+from firestate.agents.backends.document_watch import StateChanges, Watch
 from firestate.agents.reading.answers import (
     Answer,
     Document,
@@ -18,25 +18,32 @@ from firestate.agents.reading.answers import (
     read_request,
 )
 from firestate.agents.reading.state_queries import (
-    active_states,
     experience_in,
     first_state,
     former_states,
     newest_states,
     read_as,
     recent_events,
+    spawns_by,
+    states_with,
     system_state_in,
 )
 from firestate.agents.reading.success_rates import SuccessRates, success_rates_of
 from firestate.agents.runtime import LOCAL, Runtime, named_project
-from firestate.agents.state.carry_over import PENDING
+from firestate.agents.state.carry_over import PENDING, parent_in
 from firestate.agents.state.clock import now
 from firestate.agents.state.generated_ids import new_id
 from firestate.agents.state.json_values import to_json_values
-from firestate.errors import DamagedDocumentError, UnknownSessionError
+from firestate.errors import (
+    DamagedDocumentError,
+    FieldProblem,
+    InvalidMessageError,
+    UnknownSessionError,
+)
 from firestate.limits import MAX_OUTBOX_BYTES, SNAPSHOT_INTERVAL_SECONDS
+from firestate.lookup import Parent
 from firestate.queries import BY_PARENT, EVERY_STATUS, MEMORIES_OF_TYPE, STALE
-from firestate.schema.ids import GLOBAL_CONFIG, Identity, memory_path
+from firestate.schema.ids import GLOBAL_CONFIG, Identity, checked_ids, memory_path
 from firestate.schema.messages import Order
 from firestate.schema.models import AgentState, CoordinationEvent, SystemState
 
@@ -46,6 +53,7 @@ if TYPE_CHECKING:
 
     from firestate.agents.agent import Agent
     from firestate.agents.backends.document_watch import Change
+    from firestate.agents.reading.answers import Find
     from firestate.agents.reading.experience import Experience
     from firestate.agents.state.changes import Changes
     from firestate.agents.submitter import WhenFull
@@ -127,7 +135,8 @@ class StateManager:
 
         What was stored of a session of that id is replaced: `take_up(..., or_start=True)` goes on.
         """
-        return self._registry.new(agent_type, agent_id, session_id or new_id(), **given)
+        own = new_id() if session_id is None else session_id
+        return self._registry.new(Identity.of(agent_type, agent_id, own), **given)
 
     @read_method
     def take_up(
@@ -139,18 +148,18 @@ class StateManager:
         that cannot be found out now, it goes on in a new session, which takes along what is stored
         as soon as that can be read: then `agent.fresh` is False until it has.
         """
-        identity = Identity(agent_type, agent_id, session_id)
+        identity = Identity.of(agent_type, agent_id, session_id)
 
         def make(found: list[Document], fresh: bool) -> Agent:  # noqa: FBT001 - a ReadRequest's
             if not fresh:
-                return self._later(agent_type, agent_id, identity.state_path)
+                return self._later(identity, identity)
             if (agent := self._taken_up(found)) is not None:
                 return agent
             if or_start:
-                return self._registry.new(*identity)
+                return self._registry.new(identity)
             raise UnknownSessionError(f"there is no session {identity.state_path}")
 
-        return ReadRequest(identity.state_path, make)
+        return ReadRequest(identity, make)
 
     @read_method
     def resume(
@@ -164,22 +173,47 @@ class StateManager:
         own, and takes its past along as soon as that can be read: until then `agent.fresh` is
         False. A `session_id` that is there already is taken up.
         """
-        find = newest_states(agent_type, agent_id, _MOST_FORMERS)
+        own = new_id() if session_id is None else session_id
+        identity = Identity.of(agent_type, agent_id, own)
+        find = newest_states(identity.agent_type, identity.agent_id, _MOST_FORMERS)
 
         def make(found: list[Document], fresh: bool) -> Agent:  # noqa: FBT001 - a ReadRequest's
             if not fresh:
-                return self._later(agent_type, agent_id, find)
-            own = session_id or new_id()
-            return self._registry.resume(former_states(found, own), agent_type, agent_id, own)
+                return self._later(identity, find)
+            return self._registry.resume(former_states(found, identity.session_id), identity)
 
         if session_id is None:
             return ReadRequest(find, make)
 
         def own_first(found: list[Document], fresh: bool) -> Agent:  # noqa: FBT001 - a ReadRequest's
-            agent = self._taken_up(found) if fresh else self._later(agent_type, agent_id, find)
+            agent = self._taken_up(found) if fresh else self._later(identity, find)
             return agent or self._reader.ask(ReadRequest(find, make))
 
-        return ReadRequest(Identity(agent_type, agent_id, session_id).state_path, own_first)
+        return ReadRequest(identity, own_first)
+
+    @read_method
+    def resume_from(
+        self, agent_type: str, agent_id: str, former_session_id: str, session_id: str
+    ) -> ReadRequest[Agent]:
+        """Go on with one named session of an agent in a new one; see `resume`.
+
+        A `session_id` that is there already is taken up. Raises UnknownSessionError where the
+        former one is not there, cannot be read now, or has gone on in another session already,
+        this agent or any other one of it: then nothing is begun.
+        """
+        former = Identity.of(agent_type, agent_id, former_session_id)
+        identity = Identity.of(agent_type, agent_id, session_id)
+
+        def make(found: list[Document], fresh: bool) -> Agent:  # noqa: FBT001 - a ReadRequest's
+            own = self._reader.ask(ReadRequest(identity, lambda own, _: own))
+            if fresh and (agent := self._taken_up(own)) is not None:
+                return agent
+            formers = former_states(found[:1], identity.session_id) if fresh else []
+            if not formers or self._heirs(former.session_id) - {identity.session_id}:
+                raise UnknownSessionError(f"{former.state_path} is no session to go on with")
+            return self._registry.resume(formers, identity)
+
+        return ReadRequest(former, make)
 
     def save(self, state: AgentState | Mapping[str, Any]) -> Agent:
         """Save a whole state, of an agent that this process has, or takes from whoever has it.
@@ -191,8 +225,8 @@ class StateManager:
     @read_method
     def delete(self, agent_type: str, agent_id: str, session_id: str) -> ReadRequest[None]:
         """Delete a state; that the agent was spawned stays counted."""
-        identity = Identity(agent_type, agent_id, session_id)
-        return ReadRequest(identity.state_path, lambda found, _: self._delete(identity, found[:1]))
+        identity = Identity.of(agent_type, agent_id, session_id)
+        return ReadRequest(identity, lambda found, _: self._delete(identity, found[:1]))
 
     @read_method
     def clean_up(self, days: float, *, limit: int = 1_000) -> ReadRequest[Answer[int]]:
@@ -217,8 +251,8 @@ class StateManager:
     ) -> ReadRequest[Answer[AgentState | None]]:
         """Return the state of an agent: in a session, or its newest; None where there is none."""
         if session_id is None:
-            return read_request(newest_states(agent_type, agent_id, limit=1), first_state)
-        return read_request(Identity(agent_type, agent_id, session_id).state_path, first_state)
+            return read_request(newest_states(*_agent(agent_type, agent_id), limit=1), first_state)
+        return read_request(Identity.of(agent_type, agent_id, session_id), first_state)
 
     @read_method
     def active(
@@ -227,11 +261,40 @@ class StateManager:
         session_id: str | None = None,
         agent_type: str | None = None,
         parent_agent_id: str | None = None,
+        parent_agent_type: str | None = None,
+        parent_session_id: str | None = None,
         limit: int = 100,
     ) -> ReadRequest[Answer[list[AgentState]]]:
-        """List the states of agents that are not terminated: all, or of a session, type, parent."""
-        find = active_states(session_id, agent_type, parent_agent_id, limit)
-        return read_request(find, lambda found: read_as(AgentState, found))
+        """List the states of agents that are not terminated: all, or of a session, type, parent.
+
+        A parent is named by its id, and by its type and session where other agents share that.
+        """
+        wanted = _given(session_id=session_id, agent_type=agent_type)
+        if parent_agent_id is None:
+            if parent_agent_type is not None or parent_session_id is not None:
+                problem = FieldProblem("parent_agent_id", "is needed to name a parent")
+                raise InvalidMessageError("schema", [problem])
+            find = states_with(wanted, limit=limit)
+            return read_request(find, lambda found: read_as(AgentState, found))
+        parent = _parent(parent_agent_id, parent_agent_type, parent_session_id)
+        return self._children_of(parent, wanted, limit, current=True)
+
+    @read_method
+    def children(
+        self,
+        agent_type: str,
+        agent_id: str,
+        session_id: str | None = None,
+        *,
+        limit: int = 1_000,
+    ) -> ReadRequest[Answer[list[AgentState]]]:
+        """List the states of all that an agent has spawned, the eldest first, ended ones too.
+
+        In one session of it, or in all. `child_agent_ids` of its state lists the newest 100 that
+        have not ended. A child stored by a release up to 0.1 is told by its spawn event.
+        """
+        parent = _parent(agent_id, agent_type, session_id)
+        return self._children_of(parent, {}, limit, current=False)
 
     @read_method
     def events(
@@ -243,7 +306,8 @@ class StateManager:
         limit: int = 100,
     ) -> ReadRequest[Answer[list[CoordinationEvent]]]:
         """List what happened in the last hours, the newest first; `agent_id` is of the source."""
-        find = recent_events(hours, event_type, agent_id, limit=limit)
+        source = _given(agent_id=agent_id).get("agent_id")
+        find = recent_events(hours, event_type, source, limit=limit)
         return read_request(find, lambda found: read_as(CoordinationEvent, found))
 
     @read_method
@@ -257,7 +321,7 @@ class StateManager:
     @read_method
     def learned(self, agent_type: str, agent_id: str) -> ReadRequest[Answer[Experience]]:
         """Return what an agent has learned, over all its sessions."""
-        return read_request(memory_path(agent_type, agent_id), experience_in)
+        return read_request(memory_path(*_agent(agent_type, agent_id)), experience_in)
 
     @read_method
     def learned_by_type(self, agent_type: str, limit: int = 50) -> ReadRequest[Answer[Experience]]:
@@ -274,11 +338,38 @@ class StateManager:
         self, agent_type: str, agent_id: str, session_id: str, tell: Callable[[Change], None]
     ) -> Watch:
         """Call `tell` with each change of a stored state, until the watch is closed."""
-        return self._watched(Identity(agent_type, agent_id, session_id).state_path, tell)
+        identity = Identity.of(agent_type, agent_id, session_id)
+        return self._watched(identity.state_paths, StateChanges(identity, tell))
 
-    def watch_children(self, parent_agent_id: str, tell: Callable[[Change], None]) -> Watch:
-        """Call `tell` with each change of the states of an agent's children."""
-        return self._watched(BY_PARENT.query({"parent_agent_id": parent_agent_id}), tell)
+    def watch_children(
+        self,
+        parent_agent_id: str,
+        tell: Callable[[Change], None],
+        *,
+        parent_agent_type: str | None = None,
+        parent_session_id: str | None = None,
+    ) -> Watch:
+        """Call `tell` with each change of the states of an agent's children.
+
+        The parent is named as in `active`. Children that releases up to 0.1 have stored name it by
+        its id alone: they are told of whatever its type and session are.
+        """
+        parent = _parent(parent_agent_id, parent_agent_type, parent_session_id)
+        told: set[str] = set()
+
+        def of_parent(change: Change) -> None:
+            data = change.data
+            if data is None:
+                if change.path not in told:
+                    return  # another parent's
+                told.remove(change.path)
+            elif parent.is_known_by_id_alone(data) or parent.has(data, ()):
+                told.add(change.path)
+            else:
+                return
+            tell(change)
+
+        return self._watched(BY_PARENT.query({"parent_agent_id": parent.agent_id}), of_parent)
 
     @property
     def connection(self) -> Connection:
@@ -320,14 +411,42 @@ class StateManager:
             self._complete(agent, newest_states(state.agent_type, state.agent_id, _MOST_FORMERS))
         return agent
 
-    def _later(self, agent_type: str, agent_id: str, find: str | Lookup) -> Agent:
+    def _later(self, identity: Identity, find: Find) -> Agent:
         # What is only known may be older than what is stored: nothing is written over it.
         context = {PENDING: True}
-        agent = self._registry.new(agent_type, agent_id, new_id(), collaboration_context=context)
+        own = identity._replace(session_id=new_id())
+        agent = self._registry.new(own, collaboration_context=context)
         self._complete(agent, find)
         return agent
 
-    def _complete(self, agent: Agent, find: str | Lookup) -> None:
+    def _heirs(self, session_id: str) -> set[str]:
+        """Return the sessions in which the agents of a former one have gone on."""
+        find = states_with({"session_id": session_id}, current=False, limit=None)
+        states = self._reader.ask(ReadRequest(find, lambda found, _: read_as(AgentState, found)))
+        contexts = (each.collaboration_context for each in states)
+        return {str(each["resumed_as"]) for each in contexts if "resumed_as" in each}
+
+    def _children_of(
+        self, parent: Parent, wanted: dict[str, str], limit: int, *, current: bool
+    ) -> ReadRequest[Answer[list[AgentState]]]:
+        # What tells namesakes apart is looked at here: only then all have to be read.
+        most = limit if parent.agent_type is None and parent.session_id is None else None
+        find = states_with(
+            {**wanted, "parent_agent_id": parent.agent_id}, current=current, limit=most
+        )
+
+        def make(found: list[Document], fresh: bool) -> Answer[list[AgentState]]:  # noqa: FBT001 - a ReadRequest's
+            spawns: list[Document] = []
+            if any(map(parent.is_known_by_id_alone, found)):
+                ask = ReadRequest(spawns_by(parent.agent_id), lambda *told: told)
+                spawns, known = self._reader.ask(ask)
+                fresh = fresh and known
+            children = [each for each in found if parent.has(each, spawns)]
+            return Answer(read_as(AgentState, children[:limit]), fresh)
+
+        return ReadRequest(find, make)
+
+    def _complete(self, agent: Agent, find: Find) -> None:
         """Have an agent take along its past, as soon as that can be read."""
         agent.fresh = False
 
@@ -341,11 +460,13 @@ class StateManager:
         if (agent := self._registry.find(identity)) is not None:
             agent.delete()
             return
+        if found:
+            self._registry.tell_parent(identity, parent_in(found[0]))
         stored = found[0]["epoch"] if found else 0
         submitter = self._runtime.submitter
         submitter.put_tombstone(identity, Order(submitter.new_epoch(identity, stored), 1))
 
-    def _watched(self, target: str | Query, tell: Callable[[Change], None]) -> Watch:
+    def _watched(self, target: tuple[str, ...] | Query, tell: Callable[[Change], None]) -> Watch:
         watch = Watch(target, lambda change: self._runtime.callbacks.call(tell, change))
         self._watches = [each for each in self._watches if not each.is_over] + [watch]
         self._runtime.backend.watch(watch)
@@ -356,3 +477,22 @@ class StateManager:
         """The backend by its former name, for programs that look into the local engine's store."""
         warnings.warn("_office was renamed: use _runtime", DeprecationWarning, stacklevel=2)
         return SimpleNamespace(engine=self._runtime.backend)
+
+
+def _given(**ids: object) -> dict[str, str]:
+    """Return the ids that are not None, as texts."""
+    return checked_ids({name: value for name, value in ids.items() if value is not None})
+
+
+def _agent(agent_type: object, agent_id: object) -> tuple[str, str]:
+    ids = checked_ids({"agent_type": agent_type, "agent_id": agent_id})
+    return ids["agent_type"], ids["agent_id"]
+
+
+def _parent(agent_id: object, agent_type: object, session_id: object) -> Parent:
+    ids = _given(
+        parent_agent_id=agent_id, parent_agent_type=agent_type, parent_session_id=session_id
+    )
+    return Parent(
+        ids["parent_agent_id"], ids.get("parent_agent_type"), ids.get("parent_session_id")
+    )

@@ -14,10 +14,14 @@ from firestate.agents.state.clock import now
 from firestate.agents.state.encoded_state import EncodedState
 from firestate.agents.state.json_values import to_json_values
 from firestate.agents.state.message_encoding import checked_state
+from firestate.errors import InvalidMessageError
 from firestate.forking import ForkSafe
 from firestate.queries import FENCED
 from firestate.schema.ids import Identity
 from firestate.schema.messages import Order
+from firestate.schema.serialization import to_document
+from firestate.schema.times import check_times
+from firestate.stored_states import identity_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,12 +56,11 @@ class AgentRegistry(ForkSafe):
     def after_fork(self) -> None:
         """Hold none: they are the parent's."""
         self._lock = threading.Lock()
-        self._held: dict[str, Agent] = {}
+        self._held: dict[Identity, Agent] = {}
         self._watch: Watch | None = None
 
-    def new(self, agent_type: str, agent_id: str, session_id: str, **given: Any) -> Agent:  # noqa: ANN401 - fields of a state
+    def new(self, identity: Identity, **given: Any) -> Agent:  # noqa: ANN401 - fields of a state
         """Hold a new session, and save it."""
-        identity = Identity(agent_type, agent_id, session_id)
         fields = new_fields(**identity._asdict(), **to_json_values(given))
         agent = self._made(fields, self._submitter.new_epoch(identity))
         agent.save()
@@ -65,7 +68,12 @@ class AgentRegistry(ForkSafe):
         return agent
 
     def take_up(self, stored: AgentState, document: Document) -> Agent:
-        """Hold a session as it is stored, above whoever had it, and say that it is alive."""
+        """Hold a session as it is stored, above whoever had it, and say that it is alive.
+
+        Raises InvalidMessageError where it holds times that are yet to come, which releases up to
+        0.1 have stored: nothing that such a session saves would be taken.
+        """
+        check_times("state", to_document(stored), now())
         identity = Identity(stored.agent_type, stored.agent_id, stored.session_id)
         agent = Agent(
             self._submitter,
@@ -78,16 +86,14 @@ class AgentRegistry(ForkSafe):
             agent.update(status="active")
         return agent.save()
 
-    def resume(
-        self, formers: Sequence[Former], agent_type: str, agent_id: str, session_id: str
-    ) -> Agent:
+    def resume(self, formers: Sequence[Former], identity: Identity) -> Agent:
         """Hold a new session that takes along what `formers` had, the newest first, and end those.
 
         The new one is saved first, once, and whole: a crash in between leaves one to go on with.
         """
         taken = carry_over([state for state, _ in formers])
-        agent = self.new(agent_type, agent_id, session_id, **taken)
-        self._end_all(formers, session_id)
+        agent = self.new(identity, **taken)
+        self._end_all(formers, identity.session_id)
         return agent
 
     def complete_resume(self, agent: Agent, formers: Sequence[Former]) -> None:
@@ -102,9 +108,14 @@ class AgentRegistry(ForkSafe):
     def _end(self, former: AgentState, document: Document, session_id: str) -> None:
         old = Identity(former.agent_type, former.agent_id, former.session_id)
         state = checked_state(ended_as(former, session_id, now()))
+        try:
+            check_times("state", to_document(state), now())
+        except InvalidMessageError as error:
+            _LOG.warning("%s goes on as %s, and cannot be ended: %s", old, session_id, error)
+            return
         epoch = self._submitter.new_epoch(old, document["epoch"])
         self._submitter.put_state(old, EncodedState.of(state).body(), Order(epoch, 1))
-        held = self._held.get(old.state_path)
+        held = self._held.get(old)
         if held is not None:
             self._drop(held)
             held.fence()
@@ -112,8 +123,9 @@ class AgentRegistry(ForkSafe):
     def save(self, fields: Mapping[str, Any]) -> Agent:
         """Save a whole state of plain `fields`, of an agent that is held or is held from now on."""
         state = checked_state(fields)
+        check_times("state", to_document(state), now())
         identity = Identity(state.agent_type, state.agent_id, state.session_id)
-        agent = self._held.get(identity.state_path)
+        agent = self._held.get(identity)
         if agent is not None:
             return agent.replace(state)
         agent = Agent(self._submitter, self, state, epoch=self._submitter.new_epoch(identity))
@@ -123,23 +135,36 @@ class AgentRegistry(ForkSafe):
 
     def find(self, identity: Identity) -> Agent | None:
         """Give the agent that this process holds of a session, if it does."""
-        return self._held.get(identity.state_path)
+        return self._held.get(identity)
 
     def release(self, agent: Agent) -> None:
-        """Hold it no more: it has ended."""
+        """Hold it no more."""
         self._drop(agent)
+
+    def tell_parent(self, child: Identity, parent: Identity | None) -> None:
+        """Let the parent know that a child has ended, if this process holds it.
+
+        A parent that was resumed goes on in another session.
+        """
+        if parent is None:
+            return
+        for held in [each for each in self._held.copy() if each[:2] == parent[:2]]:
+            if (agent := self._held.get(held)) is not None:
+                agent.child_ended(child)
 
     def _made(self, fields: Mapping[str, Any], epoch: int) -> Agent:
         time = now()
         whole = {"created_at": time, "last_updated": time, "last_active": time, **fields}
-        return Agent(self._submitter, self, checked_state(to_json_values(whole)), epoch=epoch)
+        state = checked_state(to_json_values(whole))
+        check_times("state", to_document(state), time)
+        return Agent(self._submitter, self, state, epoch=epoch)
 
     def hold(self, agent: Agent) -> None:
         """Look after an agent that saves: learn whether it is fenced off."""
         with self._lock:
             agent.is_held = True
-            former = self._held.get(agent.identity.state_path)
-            self._held[agent.identity.state_path] = agent
+            former = self._held.get(agent.identity)
+            self._held[agent.identity] = agent
             first, self._watch = self._watch is None, self._watch or self._new_watch()
         if former is not None and former is not agent:
             former.fence()
@@ -149,16 +174,17 @@ class AgentRegistry(ForkSafe):
     def _drop(self, agent: Agent) -> None:
         with self._lock:
             agent.is_held = False
-            if self._held.get(agent.identity.state_path) is agent:
-                del self._held[agent.identity.state_path]
+            if self._held.get(agent.identity) is agent:
+                del self._held[agent.identity]
 
     def _new_watch(self) -> Watch:
         # Nothing of this process is ever found by it: watching costs nothing until it is fenced.
         return Watch(FENCED.query({"fenced_writer": self._submitter.writer}), self._changed)
 
     def _changed(self, change: Change) -> None:
-        agent = self._held.get(change.path)
-        if agent is not None and change.data is not None:
+        if change.data is None or (identity := identity_in(change.data)) is None:
+            return
+        if (agent := self._held.get(identity)) is not None:
             self._compare(agent, dict(change.data))
 
     def _compare(self, agent: Agent, stored: Document | None) -> None:
@@ -193,7 +219,6 @@ class AgentRegistry(ForkSafe):
 
     def _check(self, agent: Agent) -> None:
         """Compare an agent with what is stored, as soon as that can be read."""
-        path = agent.identity.state_path
         self._background_reads.add(
-            path, lambda found: self._compare(agent, found[0] if found else None)
+            agent.identity, lambda found: self._compare(agent, found[0] if found else None)
         )

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from firestate.fork_safe_sqlite import ForkSafeSqlite
 from firestate.outbox.entries import NewEntry, OutboxDepth, PendingEntry
+from firestate.outbox.former_keys import move_former_keys
 from firestate.outbox.sql import (
     DEPTH,
     EVENTS,
@@ -57,6 +58,8 @@ class Outbox(ForkSafeSqlite):
         super().__init__(path)
         with self._lock, translated_outbox(f"the outbox {self._name}"):
             self._opened = self._open()
+            with self._beyond_the_bound():
+                move_former_keys(self._opened)
 
     def _new_locks(self) -> None:
         self._last = 0

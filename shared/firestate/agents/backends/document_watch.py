@@ -12,9 +12,12 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from firestate.stored_states import identity_in
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from firestate.schema.ids import Identity
     from firestate.stores.protocol import Query
 
 _LOG = logging.getLogger("firestate.watch")
@@ -28,12 +31,34 @@ class Change:
     data: Mapping[str, Any] | None
 
 
-class Watch:
-    """One document (a path) or a query; `tell` is called with each change, in the background."""
+class StateChanges:
+    """Tells of the changes of one state, which has one path, or two while it is being moved."""
 
-    def __init__(self, target: str | Query, tell: Callable[[Change], None]) -> None:
+    def __init__(self, identity: Identity, tell: Callable[[Change], None]) -> None:
+        """Take whose state it is, and whom to tell."""
+        self._identity = identity
+        self._tell = tell
+        self._there: set[str] = set()
+
+    def __call__(self, change: Change) -> None:
+        """Pass on a change, unless it is of another identity, or of one of two documents alone."""
+        if change.data is not None and identity_in(change.data) == self._identity:
+            self._there.add(change.path)
+            self._tell(change)
+        elif change.path in self._there:
+            self._there.remove(change.path)
+            if not self._there:
+                self._tell(Change(change.path, None))
+
+
+class Watch:
+    """Some documents (paths) or a query; `tell` is called with each change, in the background."""
+
+    def __init__(
+        self, target: str | tuple[str, ...] | Query, tell: Callable[[Change], None]
+    ) -> None:
         """Take what to watch, and whom to tell."""
-        self.target = target
+        self.target = (target,) if isinstance(target, str) else target
         self.is_current = threading.Event()
         self.is_over = False
         self._tell = tell

@@ -174,8 +174,8 @@ class ListenStream:
     def _added(self, number: int, watch: Watch) -> ListenRequest:
         database = self._client._database_string  # noqa: SLF001 - as the client's own watches
         documents = f"{database}/documents"
-        if isinstance(watch.target, str):
-            names = [f"{documents}/{watch.target}"]
+        if isinstance(watch.target, tuple):
+            names = [f"{documents}/{path}" for path in watch.target]
             target = Target(documents=Target.DocumentsTarget(documents=names), target_id=number)
         else:
             query = FirestoreStore(self._client).structured(watch.target)

@@ -100,9 +100,8 @@ class LocalBackend(ForkSafe):
     def _look(self, watch: Watch) -> None:
         store = self.engine.store
         watch.begin()
-        if isinstance(watch.target, str):
-            one = store.read(watch.target)
-            found = [one] if one is not None else []
+        if isinstance(watch.target, tuple):
+            found = list(store.read_many(watch.target).values())
         else:
             found = list(store.query(watch.target))
         for each in found:

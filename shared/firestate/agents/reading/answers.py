@@ -17,6 +17,7 @@ from typing import (
     ParamSpec,
     Protocol,
     Self,
+    TypeAlias,
     TypeVar,
     overload,
 )
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from firestate.queries import Shape
+    from firestate.schema.ids import Identity
+
+    Find: TypeAlias = "str | Identity | Lookup"
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -61,15 +65,16 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest(Generic[T]):
-    """What to find, a path or a Lookup, and what to make of the documents and their freshness."""
+    """What to find, and what to make of the documents and their freshness.
 
-    find: str | Lookup
+    `find` is the Identity of a state, the path of another document, or a Lookup.
+    """
+
+    find: Find
     make: Callable[[list[Document], bool], T]
 
 
-def read_request(
-    find: str | Lookup, convert: Callable[[list[Document]], T]
-) -> ReadRequest[Answer[T]]:
+def read_request(find: Find, convert: Callable[[list[Document]], T]) -> ReadRequest[Answer[T]]:
     """Return a ReadRequest whose result is an Answer."""
     return ReadRequest(find, lambda documents, fresh: Answer(convert(documents), fresh))
 

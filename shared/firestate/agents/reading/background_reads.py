@@ -7,13 +7,14 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
-from firestate.agents.reading.answers import Document, Lookup, ReadRequest
+from firestate.agents.reading.answers import ReadRequest
 from firestate.forking import ForkSafe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from firestate.agents.backends.backend import Backend
+    from firestate.agents.reading.answers import Document, Find
     from firestate.agents.reading.store_reader import StoreReader
 
     Done = Callable[[list[Document]], None]
@@ -34,13 +35,13 @@ class BackgroundReads(ForkSafe):
 
     def after_fork(self) -> None:
         """Begin without any reads: those that wait are the parent's."""
-        self._waiting: deque[tuple[str | Lookup, Done]] = deque()
+        self._waiting: deque[tuple[Find, Done]] = deque()
         self._added = threading.Event()
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def add(self, find: str | Lookup, done: Done) -> None:
+    def add(self, find: Find, done: Done) -> None:
         """Call `done` with the documents found, once they could be looked for.
 
         Where a read is one of this machine, at once.
@@ -78,7 +79,7 @@ class BackgroundReads(ForkSafe):
                     pause = min(2 * pause + _LOOK_SECONDS, _MOST_PAUSE)
                     self._closing.wait(_LOOK_SECONDS if self._backend.reading.is_lost else pause)
 
-    def _tried(self, find: str | Lookup, done: Done) -> bool:
+    def _tried(self, find: Find, done: Done) -> bool:
         try:
             found, fresh = self._reader.ask(ReadRequest(find, lambda found, fresh: (found, fresh)))
         except Exception:  # noqa: BLE001 - nobody else would read

@@ -18,13 +18,14 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """How tasks of one kind, or with one tool, went."""
+    """How tasks of one kind, or with one tool, went; `tries` leaves out the cancelled."""
 
     name: str
     tries: int
     successes: int
     mean_duration_ms: float | None
     last_seen: datetime | None
+    cancelled: int = 0
 
     @property
     def success_rate(self) -> float:
@@ -36,7 +37,8 @@ class Pattern:
 class Experience:
     """What one agent, or all of a type, have learned over all sessions.
 
-    `kinds` and `tools` are sorted, the best first: by success rate, then by tries. `decisions` are
+    `kinds` and `tools` are sorted, the best first: by success rate, then by tries; last those of
+    which all was cancelled. `decisions` are
     the newest first: tasks ended, hand-overs made, agents spawned, each with its outcome.
     """
 
@@ -54,8 +56,8 @@ class Experience:
 
     @property
     def worst_kind(self) -> Pattern | None:
-        """The kind of task that goes worst, where there is more than one."""
-        return self.kinds[-1] if len(self.kinds) > 1 else None
+        """The kind of task that goes worst, where there is more than one that was tried."""
+        return _worst(self.kinds)
 
     @property
     def best_tool(self) -> Pattern | None:
@@ -64,8 +66,8 @@ class Experience:
 
     @property
     def worst_tool(self) -> Pattern | None:
-        """The tool with which tasks go worst, where there is more than one."""
-        return self.tools[-1] if len(self.tools) > 1 else None
+        """The tool with which tasks go worst, where there is more than one that was tried."""
+        return _worst(self.tools)
 
     def past_decisions(self, kind: str) -> list[Mapping[str, Any]]:
         """Give the decisions on tasks of a kind, the newest first."""
@@ -75,12 +77,14 @@ class Experience:
         """Give it as a few lines for a prompt: for tasks of one `kind`, or in general."""
         if not self.kinds and not self.decisions:
             return "No experience yet."
-        kinds = [p for p in self.kinds if kind in (None, p.name)]
+        # What was only ever cancelled has taught nothing.
+        kinds = [p for p in self.kinds if kind in (None, p.name) and p.tries]
+        tools = [p for p in self.tools if p.tries]
         lines = [f"Experience from {self.sessions} sessions of {self.agents} agents:"]
         lines += [f"- {_sentence('tasks of the kind', each)}" for each in kinds[:_SHOWN]]
         if kind is None and len(kinds) > _SHOWN:
             lines.append(f"- {_sentence('worst: tasks of the kind', kinds[-1])}")
-        lines += [f"- {_sentence('tasks with the tool', each)}" for each in self.tools[:_SHOWN]]
+        lines += [f"- {_sentence('tasks with the tool', each)}" for each in tools[:_SHOWN]]
         past = self.decisions if kind is None else self.past_decisions(kind)
         lines += [f"- earlier: {_decision(each)}" for each in past[:_SHOWN]]
         return "\n".join(lines)
@@ -119,10 +123,16 @@ def _ranked(group: Mapping[str, TaskCounts]) -> tuple[Pattern, ...]:
             each.successes,
             each.duration_ms / each.timed if each.timed else None,
             each.last_seen,
+            each.cancelled,
         )
         for name, each in group.items()
     ]
-    return tuple(sorted(found, key=lambda p: (-p.success_rate, -p.tries, p.name)))
+    return tuple(sorted(found, key=lambda p: (not p.tries, -p.success_rate, -p.tries, p.name)))
+
+
+def _worst(patterns: Sequence[Pattern]) -> Pattern | None:
+    tried = [each for each in patterns if each.tries]
+    return tried[-1] if len(tried) > 1 else None
 
 
 def _sentence(what: str, pattern: Pattern) -> str:

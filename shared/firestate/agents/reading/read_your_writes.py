@@ -22,6 +22,8 @@ def state_document(data: bytes) -> Document:
     """Give what a read is to see of a state message or a tombstone of ours."""
     raw: dict[str, Any] = json.loads(data)
     order = {name: raw[name] for name in ("epoch", "revision", "writer")}
+    # As ingest would read it: what an earlier release has put is of version 1 still.
+    order["schema_version"] = raw.get("schema_version", 1)
     if "deleted" in raw:
         return {**raw["deleted"], **order, "deleted": True}
     return _timed(raw["state"], "created_at", "last_updated", "last_active") | order

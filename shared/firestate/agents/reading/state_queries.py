@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -16,12 +16,16 @@ from firestate.errors import SchemaTooNewError
 from firestate.queries import (
     CURRENT_STATUSES,
     EVERY_EVENT_TYPE,
+    EVERY_STATUS,
     LOOK_UP_AGENTS,
     LOOK_UP_EVENTS,
     OF_AGENT,
 )
 from firestate.schema.models import AgentMemory, AgentState, SystemState
 from firestate.schema.serialization import from_document
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -41,17 +45,16 @@ def newest_states(agent_type: str, agent_id: str, limit: int) -> Lookup:
     return Lookup((OF_AGENT,), {"agent_type": agent_type, "agent_id": agent_id}, limit=limit)
 
 
-def active_states(
-    session_id: str | None, agent_type: str | None, parent_agent_id: str | None, limit: int
-) -> Lookup:
-    """Say which documents are the states of agents that are not terminated."""
-    wanted: dict[str, object] = {
-        "status": CURRENT_STATUSES,
-        "session_id": session_id,
-        "agent_type": agent_type,
-        "parent_agent_id": parent_agent_id,
-    }
-    return Lookup(LOOK_UP_AGENTS, wanted, limit=limit)
+def states_with(wanted: Mapping[str, object], *, current: bool = True, limit: int | None) -> Lookup:
+    """Say which documents are states with the fields `wanted`, terminated ones only on demand."""
+    statuses = CURRENT_STATUSES if current else EVERY_STATUS
+    return Lookup(LOOK_UP_AGENTS, {"status": statuses, **wanted}, limit=limit)
+
+
+def spawns_by(parent_agent_id: str) -> Lookup:
+    """Say which documents are the spawn events of agents with an id."""
+    wanted = {"source_agent_id": parent_agent_id, "event_type": "spawn"}
+    return Lookup(LOOK_UP_EVENTS, wanted)
 
 
 def recent_events(

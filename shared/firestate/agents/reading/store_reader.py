@@ -23,10 +23,12 @@ from firestate.agents.reading.read_your_writes import (
 from firestate.errors import FirestateError, UnavailableError
 from firestate.forking import ForkSafe
 from firestate.lookup import look_up as looked_up
-from firestate.schema.ids import EVENTS, STATES
+from firestate.schema.ids import EVENTS, STATES, Identity
+from firestate.stored_states import identity_in, later_elsewhere, read_state
 
 if TYPE_CHECKING:
     from firestate.agents.backends.backend import Backend
+    from firestate.agents.reading.answers import Find
     from firestate.outbox.file import Outbox
     from firestate.stores.protocol import Store
 
@@ -93,7 +95,7 @@ class StoreReader(ForkSafe):
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _asked(self, find: str | Lookup) -> Future[Found | None] | None:
+    def _asked(self, find: Find) -> Future[Found | None] | None:
         if self._engine.reading.is_lost:
             return None
         with self._lock:
@@ -101,8 +103,8 @@ class StoreReader(ForkSafe):
                 self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="firestate-reader")
         return self._pool.submit(self._read, find)
 
-    def _patience_for(self, find: str | Lookup) -> float:
-        documents = 1 if isinstance(find, str) else find.limit or _MANY
+    def _patience_for(self, find: Find) -> float:
+        documents = (find.limit or _MANY) if isinstance(find, Lookup) else 1
         return self._patience_seconds * (1 + documents / _DOCUMENTS_IN_A_PATIENCE)
 
     def _given_up(self, deadline: float) -> bool:
@@ -111,17 +113,20 @@ class StoreReader(ForkSafe):
             self._engine.broken("a read took too long")
         return self._engine.reading.is_lost
 
-    def _read_here(self, find: str | Lookup) -> Found | None:
+    def _read_here(self, find: Find) -> Found | None:
         try:
             return self._read(find)
         except FirestateError as error:
             self._engine.broken(str(error))
             return None
 
-    def _read(self, find: str | Lookup) -> Found | None:
+    def _read(self, find: Find) -> Found | None:
         try:
             store = self._engine.store()
-            if isinstance(find, str):
+            if isinstance(find, Identity):
+                state = read_state(store, find).state
+                found = {} if state is None else {find.state_path: state.data}
+            elif isinstance(find, str):
                 one = store.read(find)
                 found = {} if one is None else {find: one.data}
             else:
@@ -143,10 +148,22 @@ class StoreReader(ForkSafe):
         return found
 
     def _looked_up(self, store: Store, find: Lookup, limit: int | None) -> Found:
-        documents = looked_up(
-            store, find.shapes, find.wanted, low=find.since, high=find.until, limit=limit
+        documents = list(
+            looked_up(store, find.shapes, find.wanted, low=find.since, high=find.until, limit=limit)
         )
-        return {each.path: each.data for each in documents}
+        if find.shapes[0].collection != STATES:
+            return {each.path: each.data for each in documents}
+        later = later_elsewhere(store, documents)
+        found: Found = {}
+        for each in documents:
+            # By the path of today, wherever it lies: an agent's own writes go on top of it there.
+            identity = identity_in(each.data)
+            path = each.path if identity is None else identity.state_path
+            if identity not in later:
+                found[path] = each.data
+            elif matches_lookup(later[identity].data, find):
+                found[path] = later[identity].data
+        return found
 
     def _remember(self, found: Found) -> None:
         with self._lock:
@@ -158,7 +175,7 @@ class StoreReader(ForkSafe):
 
     def _answer(self, question: ReadRequest[T], found: Found | None) -> T:
         find = question.find
-        if isinstance(find, str):
+        if not isinstance(find, Lookup):
             documents = self._one(find, found)
         else:
             base = self._known_of(find) if found is None else found
@@ -166,10 +183,11 @@ class StoreReader(ForkSafe):
             documents = list(with_own_writes(base, self._own(collection), find).values())
         return question.make(documents, found is not None)
 
-    def _one(self, path: str, found: Found | None) -> list[Document]:
+    def _one(self, find: str | Identity, found: Found | None) -> list[Document]:
+        path = find if isinstance(find, str) else find.state_path
         with self._lock:
             stored = self._known.get(path) if found is None else found.get(path)
-        if path.startswith(f"{STATES}/") and (data := self._outbox.snapshot(path)) is not None:
+        if isinstance(find, Identity) and (data := self._outbox.snapshot(path)) is not None:
             own = state_document(data)
             if is_later(own, stored):
                 return [own]

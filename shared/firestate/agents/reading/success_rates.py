@@ -19,10 +19,14 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class SuccessRate:
-    """How many events there were, and how many of them succeeded."""
+    """How many events there were, and how many of them succeeded.
+
+    Those that were `cancelled` are not among them: they are neither tries nor failures.
+    """
 
     total: int = 0
     succeeded: int = 0
+    cancelled: int = 0
 
     @property
     def rate(self) -> float:
@@ -31,7 +35,11 @@ class SuccessRate:
 
     def __add__(self, other: SuccessRate) -> SuccessRate:
         """Add up."""
-        return SuccessRate(self.total + other.total, self.succeeded + other.succeeded)
+        return SuccessRate(
+            self.total + other.total,
+            self.succeeded + other.succeeded,
+            self.cancelled + other.cancelled,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,8 @@ def success_rates_of(events: Iterable[CoordinationEvent]) -> SuccessRates:
     by_hour: dict[datetime, SuccessRate] = {}
     for event in events:
         one = SuccessRate(1, int(event.success))
+        if event.cancelled:
+            one = SuccessRate(cancelled=1)
         overall += one
         _add(by_type, event.event_type.value, one)
         if event.target_agent_type is not None:

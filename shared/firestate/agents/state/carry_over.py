@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from firestate.limits import MAX_HISTORY
+from firestate.limits import MAX_CHILDREN, MAX_HISTORY, MAX_NAMES
+from firestate.schema.ids import Identity
 from firestate.schema.values import time_text
 
 if TYPE_CHECKING:
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
 PENDING = "resume_pending"
 """In the collaboration context of an agent that has begun before its past could be read."""
 
+_PARENT = ("parent_agent_id", "parent_agent_type", "parent_session_id")
 _TAKEN = (
     "memory_context",
     "task_history",
     "performance_metrics",
     "agent_config",
     "tools_enabled",
-    "parent_agent_id",
+    *_PARENT,
     "child_agent_ids",
     "collaboration_context",
 )
@@ -36,10 +38,18 @@ _TAKEN = (
 _OF_ONE_SESSION = ("resumed_as", "resumed_from", PENDING)
 
 
+def parent_in(fields: Mapping[str, Any]) -> Identity | None:
+    """Return the parent that a state names whole; None where it names none, or its id alone."""
+    parts = [fields.get(f"parent_{name}") for name in Identity._fields]
+    named = [part for part in parts if isinstance(part, str)]
+    return Identity(*named) if len(named) == len(parts) else None
+
+
 def carried_over(former: AgentState) -> dict[str, Any]:
     """Give the fields, plain, that go on into the next session."""
     fields = former.model_dump(mode="json")
     taken = {name: fields[name] for name in _TAKEN}
+    taken["child_agent_ids"] = taken["child_agent_ids"][-MAX_CHILDREN:]
     taken["task_history"] = [
         {"session_id": former.session_id, **entry} for entry in fields["task_history"]
     ]
@@ -72,12 +82,13 @@ def merge_carried(
     for name in ("memory_context", "performance_metrics", "agent_config", "collaboration_context"):
         result[name] = {**taken.get(name, {}), **own[name]}
     result["collaboration_context"].pop(PENDING, None)
-    for name in ("tools_enabled", "child_agent_ids"):
-        result[name] = list(dict.fromkeys([*taken.get(name, []), *own[name]]))
+    for name, most in (("tools_enabled", MAX_NAMES), ("child_agent_ids", MAX_CHILDREN)):
+        result[name] = list(dict.fromkeys([*taken.get(name, []), *own[name]]))[-most:]
     history = [*taken.get("task_history", []), *own["task_history"]]
     # What is cut off here was made, and is counted, in former sessions.
     result["task_history"] = history[-max(MAX_HISTORY, len(own["task_history"])) :]
-    result["parent_agent_id"] = own["parent_agent_id"] or taken.get("parent_agent_id")
+    for name in _PARENT:
+        result[name] = own[name] if own["parent_agent_id"] else taken.get(name)
     return result
 
 

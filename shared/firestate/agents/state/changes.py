@@ -20,6 +20,8 @@ class Changes(TypedDict, total=False):
     agent_config: Mapping[str, Any]
     tools_enabled: Iterable[str]
     parent_agent_id: str | None
+    parent_agent_type: str | None
+    parent_session_id: str | None
     child_agent_ids: Iterable[str]
     collaboration_context: Mapping[str, Any]
     task_totals: Mapping[str, Any] | None

@@ -59,11 +59,15 @@ def trimmed(
 def with_tasks(totals: Mapping[str, Any], ended: Iterable[EndedTask]) -> dict[str, Any]:
     """Give `task_totals` with tasks counted that have ended."""
     kinds, tools = dict(totals.get("kinds", {})), dict(totals.get("tools", {}))
+    errors = dict(totals.get("errors", {}))
     for task in ended:
         _add(kinds, task.kind, task)
         for tool in task.tools:
             _add(tools, tool, task)
-    return {"kinds": kinds, "tools": tools}
+        if task.error_type:
+            name = _with_room(errors, task.error_type)
+            errors[name] = min(errors.get(name, 0) + 1, MAX_COUNT)
+    return {"kinds": kinds, "tools": tools} | ({"errors": errors} if errors else {})
 
 
 def _are_the_same(totals: Mapping[str, Any], former: Mapping[str, Any] | None) -> bool:
@@ -100,9 +104,12 @@ def _apart(one: list[Any], other: list[Any]) -> tuple[list[Any], list[Any]]:
     return ([e for e in one if id(e) not in shared], [e for e in other if id(e) not in shared])
 
 
+def _with_room(group: Mapping[str, Any], name: str) -> str:
+    return _REST if name not in group and len(group) >= MAX_NAMES - 1 else name
+
+
 def _add(group: dict[str, Any], name: str, task: EndedTask) -> None:
-    if name not in group and len(group) >= MAX_NAMES - 1:
-        name = _REST
+    name = _with_room(group, name)
     total = TaskCounts.of_task(task)
     if name in group:
         total = TaskCounts.from_fields(group[name]) + total
