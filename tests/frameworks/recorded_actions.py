@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from firestate.audit.full import FullAudit
+from firestate.queries import ALL_KEPT
 from firestate.schema.enums import CoordinationEventType as Type
 from firestate.schema.ids import CONTROLS
 from firestate.stores.protocol import replacing
@@ -60,11 +62,28 @@ def stored(manager: StateManager) -> Story:
             assert task["duration_seconds"] >= 0
             story.tools[state.agent_id, task["tool"], task["status"]] += 1
         children = {child for parent, child in story.spawns if parent == state.agent_id}
-        assert set(state.child_agent_ids) == children
+        assert set(state.child_agent_ids) <= children  # those that have not ended
     system = manager.system().value
     assert system.total_agents_spawned == len(states)
     assert system.system_metrics["coordination"]["total"] == len(events)
     return story
+
+
+ALIKE = [("red_team", "lead_7"), ("red", "team_lead_7"), ("red_team_lead", "7")]
+"""Agents, each with a session, whose ids join to the same text."""
+
+
+def check_alike(manager: StateManager) -> None:
+    """Check that each of ALIKE was recorded by itself, and that all of it is counted."""
+    assert manager.settle()
+    store = manager._runtime.backend.store()
+    assert FullAudit(store).run().findings == []
+    for agent_id, session_id in ALIKE:
+        agent_type = agent_id.replace("_", "-")
+        state = manager.load(agent_type, agent_id, session_id).value
+        assert state is not None
+        assert (state.agent_id, state.session_id, state.status) == (agent_id, session_id, "idle")
+    assert store.total(ALL_KEPT.query()) == {"count": 0}
 
 
 def stop_all(manager: StateManager) -> None:

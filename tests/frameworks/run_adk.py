@@ -17,7 +17,7 @@ from google.genai import types
 
 from firestate.adapters.adk import FirestatePlugin
 from firestate.errors import EmergencyStopError
-from tests.frameworks.recorded_actions import Story, stop_all, stored
+from tests.frameworks.recorded_actions import ALIKE, Story, check_alike, stop_all, stored
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -202,6 +202,62 @@ def test_a_second_turn(manager: StateManager) -> None:
     found = stored(manager)
     assert found.agents == {"root": "idle", "below": "idle"}
     assert found.handoffs == {("root", "below", True): 1}
+
+
+def hello(manager: StateManager, *users: str, app: str = "shop", session: str = "main") -> None:
+    """Have users say hello in a session that has the same id for each."""
+
+    async def chats() -> None:
+        service = InMemorySessionService()
+        for user in users:
+            await service.create_session(app_name=app, user_id=user, session_id=session)
+            root = agent("helper", [[types.Part(text="hi")]])
+            own = App(name=app, root_agent=root, plugins=[FirestatePlugin(manager)])
+            async with Runner(app=own, session_service=service) as runner:
+                message = types.UserContent("hello")
+                async for _ in runner.run_async(
+                    user_id=user, session_id=session, new_message=message
+                ):
+                    pass
+
+    asyncio.run(chats())
+    assert manager.settle()
+
+
+def sessions(manager: StateManager) -> set[str]:
+    return {each.session_id for each in manager.active().value}
+
+
+def test_a_session_is_one_of_app_user_and_id(manager: StateManager) -> None:
+    """Two users' sessions of one name are two, and so are those of two apps."""
+    hello(manager, "alice", "bob")
+    hello(manager, "alice", app="desk")
+    assert sessions(manager) == {"shop:alice:main", "shop:bob:main", "desk:alice:main"}
+
+
+def test_a_session_that_an_earlier_release_has_stored_goes_on(manager: StateManager) -> None:
+    """It was known by its id alone: who comes first takes it along, and nobody else."""
+    manager.start("helper", "helper", "main").remember("fact", {"text": "as before"})
+    hello(manager, "alice", "bob")
+    assert sessions(manager) == {"shop:alice:main", "shop:bob:main"}
+    alice = manager.load("helper", "helper", "shop:alice:main").value
+    bob = manager.load("helper", "helper", "shop:bob:main").value
+    former = manager.load("helper", "helper", "main").value
+    assert alice is not None
+    assert bob is not None
+    assert former is not None
+    assert "fact" in alice.memory_context
+    assert "fact" not in bob.memory_context
+    assert former.collaboration_context["resumed_as"] == "shop:alice:main"
+    hello(manager, "alice")
+    assert sessions(manager) == {"shop:alice:main", "shop:bob:main"}
+
+
+def test_agents_whose_ids_join_alike_are_recorded_apart(manager: StateManager) -> None:
+    """In sessions that are named by the program."""
+    for name, session in ALIKE:
+        run(agent(name, [[types.Part(text="hi")]]), FirestatePlugin(manager, session))
+    check_alike(manager)
 
 
 def test_the_emergency_stop(manager: StateManager) -> None:

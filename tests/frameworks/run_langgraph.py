@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import operator
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from uuid import UUID
 
 import pytest
 from langchain_core.messages import AIMessage, ToolMessage
@@ -16,7 +17,8 @@ from langgraph.types import Command, Send, interrupt
 
 from firestate.adapters.langgraph import FirestateHandler
 from firestate.errors import EmergencyStopError
-from tests.frameworks.recorded_actions import Story, stop_all, stored
+from firestate.schema.sanitize import id_text
+from tests.frameworks.recorded_actions import ALIKE, Story, check_alike, stop_all, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -226,6 +228,69 @@ def test_a_thread_waits_for_people(manager: StateManager) -> None:
     state = manager.load("do", "do", "t_1").value
     assert state is not None
     assert state.parent_agent_id == "careful"
+
+
+def test_agents_whose_ids_join_alike_are_recorded_apart(manager: StateManager) -> None:
+    """Nodes by their names, in threads."""
+    for name, thread in ALIKE:
+        graph = StateGraph(State)
+        graph.add_node(name, say("hello"))
+        graph.add_edge(START, name)
+        config: dict[str, Any] = {"configurable": {"thread_id": thread}}
+        config["callbacks"] = [FirestateHandler(manager)]
+        graph.compile(InMemorySaver()).invoke({"messages": []}, config)
+    check_alike(manager)
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+@pytest.mark.parametrize(
+    ("thread", "session"),
+    [
+        ("7", "7"),
+        (7, "7"),
+        (0, "0"),
+        ("", id_text("")),
+        (1.5, "1.5"),
+        (UUID(int=5), str(UUID(int=5))),
+        ("a/\ud800", id_text("a/\ud800")),
+    ],
+)
+def test_two_turns_of_a_thread_are_one_session(
+    manager: StateManager, way: str, thread: object, session: str
+) -> None:
+    """Whatever names it: what LangGraph takes for a thread is recorded as text."""
+    graph = StateGraph(State)
+    graph.add_node("say", say("hello"))
+    graph.add_edge(START, "say")
+    compiled = graph.compile(InMemorySaver())
+    for _ in range(2):
+        config: dict[str, Any] = {
+            "configurable": {"thread_id": thread},
+            "callbacks": [FirestateHandler(manager)],
+        }
+        if way == "sync":
+            compiled.invoke({"messages": []}, config)
+        else:
+            asyncio.run(compiled.ainvoke({"messages": []}, config))
+    manager.settle()
+    assert {each.session_id for each in manager.active().value} == {session}
+    assert manager.system().value.total_agents_spawned == 2
+
+
+def test_a_reader_that_leaves_is_no_error(manager: StateManager) -> None:
+    """A stream that is not read to its end was broken off: nobody has failed."""
+    config: dict[str, Any] = {"configurable": {"thread_id": "t"}}
+    config["callbacks"] = [FirestateHandler(manager)]
+    graph = StateGraph(State)
+    graph.add_node("say", say("hello"))
+    graph.add_edge(START, "say")
+    graph.add_node("more", say("more"))
+    graph.add_edge("say", "more")
+    for _ in graph.compile(InMemorySaver()).stream({"messages": []}, config):
+        break
+    found = stored(manager)
+    assert not found.errors
+    assert set(found.agents.values()) == {"idle"}
 
 
 def test_the_emergency_stop(manager: StateManager) -> None:

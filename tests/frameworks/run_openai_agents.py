@@ -21,7 +21,7 @@ from agents.testing import ScriptedModel, assistant_message, function_call
 
 from firestate.adapters.openai_agents import FirestateHooks
 from firestate.errors import EmergencyStopError
-from tests.frameworks.recorded_actions import Story, stop_all, stored
+from tests.frameworks.recorded_actions import ALIKE, Story, check_alike, stop_all, stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -228,6 +228,15 @@ def test_runs_beside_each_other(manager: StateManager) -> None:
         story.errors += one.errors
     assert items
     assert found == story
+
+
+def test_agents_whose_ids_join_alike_are_recorded_apart(manager: StateManager) -> None:
+    """In sessions that are named by the program."""
+    for name, session in ALIKE:
+        model = ScriptedModel([[assistant_message("hi")]])
+        with FirestateHooks(manager, session) as hooks:
+            asyncio.run(Runner.run(Agent(name=name, model=model), "hello", hooks=hooks))
+    check_alike(manager)
 
 
 def test_the_emergency_stop(manager: StateManager) -> None:

@@ -14,7 +14,7 @@ from opentelemetry.trace import StatusCode
 
 from firestate.adapters.opentelemetry import FirestateSpans
 from firestate.errors import EmergencyStopError
-from tests.frameworks.recorded_actions import Story, stop_all, stored
+from tests.frameworks.recorded_actions import ALIKE, Story, check_alike, stop_all, stored
 from tests.frameworks.run_adk import run, team
 
 if TYPE_CHECKING:
@@ -162,6 +162,16 @@ def test_what_is_no_agent(manager: StateManager, tracer: Tracer) -> None:
     found = stored(manager)
     assert found.handoffs == {("lead", "writer", True): 1}
     assert not found.tools
+
+
+def test_agents_whose_ids_join_alike_are_recorded_apart(
+    tracer: Tracer, manager: StateManager
+) -> None:
+    """In conversations."""
+    for name, chat in ALIKE:
+        with doing(tracer, "invoke_agent", name, chat=chat):
+            pass
+    check_alike(manager)
 
 
 def test_the_emergency_stop(manager: StateManager, tracer: Tracer) -> None:

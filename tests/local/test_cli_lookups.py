@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Run
 
+NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 AGENTS = {
     "--status": ("status", ["busy", "idle"]),
     "--type": ("agent_type", ["QA", "Developer"]),
@@ -36,7 +38,7 @@ EVENTS: dict[str, tuple[str, list[Any]]] = {
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with agents and events of every combination, and some that were deleted."""
     file = tmp_path_factory.mktemp("look-ups") / "state.db"
-    with LocalEngine(file) as engine:
+    with LocalEngine(file, clock=lambda: NEW_YEAR + timedelta(minutes=1)) as engine:
         choices = itertools.product(*(values for _, values in AGENTS.values()), range(2))
         for number, (status, kind, session, parent, _) in enumerate(choices):
             who: dict[str, Any] = {
@@ -45,13 +47,18 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "session_id": session,
             }
             times = dict.fromkeys(("created_at", "last_active"), f"2026-01-01T00:00:{number:02}Z")
+            times["last_updated"] = NEW_YEAR.isoformat()
             fields: dict[str, Any] = who | times | {"parent_agent_id": parent, "status": status}
             memory: dict[str, Any] = {str(n): {} for n in range(number % 5)}
-            message = state_message(1, **fields, memory_context=memory) | {"migration": True}
+            message = state_message(1, **fields, memory_context=memory)
             engine.publish(outgoing(message))
             gone: dict[str, Any] = who | {"agent_id": f"gone{number}"}
-            engine.publish(outgoing(state_message(1, **gone)))
-            engine.publish(outgoing(tombstone_message(2, **gone)))
+            at = NEW_YEAR.isoformat()
+            gone_at: dict[str, Any] = dict.fromkeys(
+                ("created_at", "last_active", "last_updated"), at
+            )
+            engine.publish(outgoing(state_message(1, **gone, **gone_at)))
+            engine.publish(outgoing(tombstone_message(2, **gone, deleted_at=at)))
         kinds = ["handoff", "error"], ["a", "b"], [True, False], ["QA", "Developer"], range(2)
         for number, (kind, source, success, target, _) in enumerate(itertools.product(*kinds)):
             message = event_message(
@@ -63,7 +70,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 success=success,
                 timestamp=f"2026-01-01T00:00:{number:02}Z",
             )
-            engine.publish(outgoing(message | {"migration": True}))
+            engine.publish(outgoing(message))
         engine.settle()
     return file
 

@@ -6,12 +6,14 @@ import asyncio
 import logging
 import threading
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 
 from firestate.adapters.failures import Failure
 from firestate.adapters.recorder import Recorder
 from firestate.agents.manager import StateManager
+from firestate.schema.sanitize import id_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,6 +84,78 @@ def test_one_exception_is_one_error(manager: StateManager) -> None:
     assert not handoff.success
 
 
+def test_a_failed_tool_is_counted_by_its_error(manager: StateManager) -> None:
+    """Beside the event of the error, which counts by itself."""
+    recorder = Recorder(manager, "s")
+    run = recorder.begin(recorder.session(), "a")
+    run.begin_tool("c1", "one")
+    run.end_tool("c1", TimeoutError("slow"))
+    run.end()
+    manager.settle()
+    counts = manager.system().value.error_counts
+    assert counts["by_task_error_type"] == {"TimeoutError": 1}
+    assert counts["by_error_type"] == {"TimeoutError": 1}
+
+
+def test_sessions_whose_names_are_made_fit_alike_are_two(manager: StateManager) -> None:
+    """What an id cannot hold is replaced, and a digest tells the names apart."""
+    recorder = Recorder(manager)
+    for name in ("tenant/a", "tenant-a", "", "-", "\ud800", "\ud801"):
+        recorder.begin(recorder.session(name), "a").end()
+    manager.settle()
+    assert manager.system().value.total_agents_spawned == 6
+
+
+def test_a_session_stored_by_an_earlier_release_under_its_plain_name_goes_on(
+    manager: StateManager,
+) -> None:
+    """`a/b` was stored as `a-b`: it is taken along, once, by whoever comes first."""
+    manager.start("a", "a", "tenant-b").remember("fact", 1)
+    recorder = Recorder(manager)
+    recorder.begin(recorder.session("tenant/b"), "a").end()
+    assert state(manager, "a", id_text("tenant/b")).memory_context["fact"] == 1
+    other = recorder.session("x", former="tenant-b")
+    recorder.begin(other, "a").end()
+    assert "fact" not in state(manager, "a", "x").memory_context
+
+
+def test_of_a_session_of_an_earlier_release_all_agents_go_on_together(
+    manager: StateManager,
+) -> None:
+    """Not one agent with one user, another one with the next."""
+    for name in ("root", "billing"):
+        manager.start(name, name, "main").remember("fact", {"of": name})
+    alice, bob = Recorder(manager), Recorder(manager)
+    first = alice.session("shop:alice:main", former="main")
+    second = bob.session("shop:bob:main", former="main")
+    alice.begin(first, "root").end()
+    bob.begin(second, "billing").end()
+    alice.begin(first, "billing").end()
+    assert "fact" in state(manager, "root", "shop:alice:main").memory_context
+    assert "fact" in state(manager, "billing", "shop:alice:main").memory_context
+    assert "fact" not in state(manager, "billing", "shop:bob:main").memory_context
+
+
+@pytest.mark.parametrize("given", ["7", 7, 0, 1.5, "", "a/b", "\ud800", UUID(int=1)])
+def test_a_session_of_any_name_goes_on(manager: StateManager, given: object) -> None:
+    """Frameworks name sessions as they like: each is recorded as text, and found again."""
+    for _ in range(2):
+        recorder = Recorder(manager)
+        recorder.begin(recorder.session(given), "a").end()
+    manager.settle()
+    assert manager.system().value.total_agents_spawned == 1
+
+
+def test_names_that_are_made_fit_alike_are_one_agent(manager: StateManager) -> None:
+    """Two handles of one stored agent would fence each other off."""
+    recorder = Recorder(manager, "s")
+    one, other = (recorder.begin(recorder.session(), name) for name in ("a/b", "a-b"))
+    one.end()
+    other.end()
+    assert state(manager, "a-b", "s").status == "idle"
+    assert len(events(manager, "error")) == 0
+
+
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), KeyboardInterrupt()])
 def test_to_be_broken_off_is_no_error(manager: StateManager, error: BaseException) -> None:
     recorder = Recorder(manager, "s")
@@ -94,7 +168,10 @@ def test_to_be_broken_off_is_no_error(manager: StateManager, error: BaseExceptio
     assert found.status == "idle"
     assert [task["status"] for task in found.task_history] == ["cancelled", "cancelled"]
     assert not events(manager, "error")
-    assert [event.success for event in events(manager, "handoff")] == [False]
+    handoffs = events(manager, "handoff")
+    assert [(event.success, event.cancelled) for event in handoffs] == [(False, True)]
+    assert manager.success_rates().value.by_type["handoff"].total == 0
+    assert manager.system().value.error_counts["by_event_type"] == {}
 
 
 def test_a_session_of_its_own_ends_with_it(manager: StateManager) -> None:
@@ -123,7 +200,7 @@ def test_a_named_session_goes_on(manager: StateManager) -> None:
     again.end()
     first.close(here)
     first.begin(here, "child", parents=["parent"]).end()
-    found = state(manager, "child", "s-1")
+    found = state(manager, "child", id_text("s/1"))
     assert found.status == "idle"
     assert [task["tool"] for task in found.task_history] == ["tool"]
     assert found.parent_agent_id == "parent"

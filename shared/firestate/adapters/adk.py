@@ -2,9 +2,10 @@
 
     app = App(name="...", root_agent=root, plugins=[FirestatePlugin(manager)])
 
-The session is the ADK's. An agent is spawned by the one whose sub-agent it is; who transfers to
-another hands over to it. While the emergency stop is set, the run ends with ADK's RuntimeError,
-whose cause is EmergencyStopError.
+The session is the ADK's: one of an app, a user and a session id (`shop:alice:main`). Releases up to
+0.1 knew it by the session id alone: who comes first goes on with what they have stored. An agent is
+spawned by the one whose sub-agent it is; who transfers to another hands over to it. While the
+emergency stop is set, the run ends with ADK's RuntimeError, whose cause is EmergencyStopError.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from google.adk.plugins.base_plugin import BasePlugin
 from firestate.adapters.error_guard import log_errors
 from firestate.adapters.failures import Failure
 from firestate.adapters.recorder import Recorder
+from firestate.schema.sanitize import joined_id, sanitize_id
 
 if TYPE_CHECKING:
     from google.adk.agents.base_agent import BaseAgent
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from google.adk.tools.base_tool import BaseTool
     from google.adk.tools.tool_context import ToolContext
 
-    from firestate.adapters.agent_run import AgentRun
+    from firestate.adapters.agent_run import AgentRun, Session
     from firestate.agents.manager import StateManager
 
 _TRANSFER = "transfer_to_agent"
@@ -124,6 +126,11 @@ class FirestatePlugin(BasePlugin):
         """The same; the error is that of an agent, unless nobody has told of it."""
         self._finish(invocation_context, error)
 
+    def _session(self, context: CallbackContext | InvocationContext) -> Session:
+        adk = context.session
+        name = joined_id(adk.app_name, adk.user_id, adk.id)
+        return self._recorder.session(name, former=sanitize_id(adk.id))
+
     @log_errors
     def _begin(self, agent: BaseAgent, context: CallbackContext) -> None:
         place = _AdkRun(context.invocation_id, agent.name)
@@ -136,7 +143,7 @@ class FirestatePlugin(BasePlugin):
                 parents.append(above.name)
                 above = above.parent_agent
             run = self._recorder.begin(
-                self._recorder.session(context.session.id),
+                self._session(context),
                 agent.name,
                 parents=parents,
                 sources=[] if source is None else [source],
@@ -184,7 +191,7 @@ class FirestatePlugin(BasePlugin):
         with self._recorder.lock:
             for place in [each for each in self._transfers if each.invocation == invocation]:
                 failure = Failure.of(error) if error else Failure("NotBegun", "it never began")
-                session = self._recorder.session(context.session.id)
+                session = self._session(context)
                 source = self._transfers.pop(place)
                 self._recorder.hand_over(session, source, place.agent, failure)
             left = [place for place in self._runs if place.invocation == invocation]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from firestate.adapters.error_guard import log_errors
 from firestate.adapters.failures import Failure, is_new
@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 
 
 class Session(NamedTuple):
-    """Where agents run together; `lasts` where it can be gone on with, because others name it."""
+    """Where agents run together; `lasts` where it can be gone on with, because others name it.
+
+    `former` is another id under which it may be stored: a release up to 0.1 gave it that.
+    """
 
     id: str
     lasts: bool
+    former: str | None = None
 
 
 class RunRecorder(Protocol):
@@ -138,7 +142,9 @@ class AgentRun:
                 return
             failure = error if isinstance(error, Failure) else Failure.of(error)
             status = "cancelled" if failure.cancelled else "failed"
-            details = {"duration_seconds": took, "error": failure.message}
+            details: dict[str, Any] = {"duration_seconds": took, "error": failure.message}
+            if failure.kind:
+                details["error_type"] = failure.kind
             self.held.end_tool(sanitize_text(call), tool.name, status, **details)
         if not failure.cancelled and not told:
             self.record_error(error, tool.name)

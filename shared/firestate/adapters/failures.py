@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 from contextlib import suppress
 from typing import NamedTuple
 
+from firestate.agents.state.cancellation import is_cancellation
 from firestate.schema.sanitize import sanitize_text
 
-_CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError, KeyboardInterrupt)
 _MARK = "__firestate_session__"
 
 
@@ -24,7 +22,7 @@ class Failure(NamedTuple):
     def of(cls, error: BaseException) -> Failure:
         """Read an exception."""
         kind = type(error).__name__
-        return cls(kind, sanitize_text(f"{kind}: {error}"), isinstance(error, _CANCELLED))
+        return cls(kind, sanitize_text(f"{kind}: {error}"), is_cancellation(error))
 
 
 def is_new(error: BaseException, session: str) -> bool:

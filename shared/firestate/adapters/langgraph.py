@@ -15,6 +15,7 @@ edges, look like four hand-overs.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from firestate.agents.manager import StateManager
 
     Metadata = Mapping[str, Any]
+
+
+_PREGEL = "langgraph.pregel"
+"""The package whose functions run a graph."""
 
 
 @dataclass(eq=False)
@@ -90,7 +95,7 @@ class FirestateHandler(BaseCallbackHandler):
         with self._recorder.lock:
             above = self._above(parent_run_id)
             if above is None:
-                session = self._recorder.session(known.get("thread_id"), own=str(run_id))
+                session = self._recorder.session(_thread_of(known), own=str(run_id))
                 step = _Step(session, None)
                 step.run = self._recorder.begin(session, str(kwargs.get("name") or "LangGraph"))
             else:
@@ -185,6 +190,24 @@ class FirestateHandler(BaseCallbackHandler):
             step = self._steps.pop(run_id, None)
             if step is not None:
                 step.agents()[0].end_tool(str(run_id), error)
+
+
+def _thread_of(metadata: Metadata) -> object:
+    """Return the `thread_id` of the graph that begins, whatever it is; None where it has none.
+
+    LangGraph puts it into the metadata unless it is 0 or the empty text, which its checkpointers
+    take for ids all the same. Nothing else that a callback is given tells of these, so that the
+    configuration of the call is looked for among the callers.
+    """
+    if (told := metadata.get("thread_id")) is not None:
+        return told
+    frame = inspect.currentframe()
+    while frame is not None:
+        config = frame.f_locals.get("config")
+        if frame.f_globals.get("__name__", "").startswith(_PREGEL) and isinstance(config, dict):
+            return config.get("configurable", {}).get("thread_id")
+        frame = frame.f_back
+    return None
 
 
 def _named(outputs: object) -> Iterator[str]:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 _OPERATION = "gen_ai.operation.name"
 _NANOSECONDS = 1e9
+_CANCELLED = ("CancelledError", "Cancelled", "GeneratorExit", "KeyboardInterrupt")
+"""Types of errors by which work is broken off; a span has their names alone."""
 
 
 @dataclass(eq=False)
@@ -151,7 +153,8 @@ class FirestateSpans(SpanProcessor):
 
     def _session(self, seen: _OpenSpan) -> Session:
         names = (each.get("gen_ai.conversation.id") for each in seen.upwards())
-        return self._recorder.session(next(filter(None, names), None), own=seen.own)
+        name = next((each for each in names if each is not None), None)
+        return self._recorder.session(name, own=seen.own)
 
 
 def _name(seen: _OpenSpan) -> str:
@@ -181,4 +184,4 @@ def _failure(span: ReadableSpan) -> Failure | None:
     kind = str(given or raised.get("exception.type") or "Error").rpartition(".")[2]
     text = raised.get("exception.message")
     message = span.status.description or kind if text is None else f"{kind}: {text}"
-    return Failure(kind, sanitize_text(message), cancelled=kind == "CancelledError")
+    return Failure(kind, sanitize_text(message), cancelled=kind in _CANCELLED)

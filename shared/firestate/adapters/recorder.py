@@ -10,6 +10,7 @@ has ended its run or handed on, as a failure when it failed; its duration is tha
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from firestate.adapters.agent_handle import AgentHandle
@@ -18,7 +19,8 @@ from firestate.adapters.error_guard import ErrorLog, log_errors
 from firestate.adapters.failures import Failure
 from firestate.agents.state.generated_ids import new_id
 from firestate.errors import EmergencyStopError, UnknownSessionError
-from firestate.schema.sanitize import sanitize_id, sanitize_type
+from firestate.schema.ids import Identity
+from firestate.schema.sanitize import id_text, sanitize_id, sanitize_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -44,17 +46,27 @@ class Recorder:
         self.lock = threading.RLock()
         self._manager = manager
         self._framework = framework
-        self._named = None if session_id is None else Session(sanitize_id(session_id), lasts=True)
-        self._held: dict[tuple[Session, str], AgentHandle] = {}
+        self._named: Session | None = None
+        if session_id is not None:
+            self._named = self.session(session_id)
+        self._held: dict[Identity, AgentHandle] = {}
 
-    def session(self, name: str | None = None, *, own: str | None = None) -> Session:
+    def session(
+        self, name: object = None, *, own: str | None = None, former: str | None = None
+    ) -> Session:
         """Give the session that is named here, or `name` of the framework's, or a new one.
 
-        A new one has the id `own`, which nobody else may use, and ends with `close`.
+        Frameworks name sessions by texts, numbers or UUIDs: 0 and the empty text are names too.
+        `former` is the id that releases up to 0.1 gave the session. A new one has the id `own`,
+        which nobody else may use, and ends with `close`.
         """
         if self._named is not None:
             return self._named
-        return Session(sanitize_id(name), True) if name else Session(own or new_id(), False)  # noqa: FBT003 - a named tuple
+        if name is None:
+            return Session(own or new_id(), lasts=False)
+        own_id = id_text(name)
+        former = sanitize_id(str(name)) if former is None else former
+        return Session(own_id, lasts=True, former=None if former == own_id else former)
 
     def check(self) -> None:
         """Raise EmergencyStopError while all agents are to stop."""
@@ -104,6 +116,7 @@ class Recorder:
         agent.handed_off(
             (sanitize_type(target), sanitize_id(target)),
             success=failure is None,
+            cancelled=failure is not None and failure.cancelled,
             error_message=failure and failure.message,
             context={"error_type": failure.kind} if failure else {},
             duration_seconds=seconds,
@@ -115,7 +128,7 @@ class Recorder:
         if session.lasts:
             return
         with self.lock:
-            for key in [key for key in self._held if key[0] == session]:
+            for key in [key for key in self._held if key.session_id == session.id]:
                 self._held.pop(key).close()
 
     @log_errors
@@ -131,7 +144,8 @@ class Recorder:
 
     def _get(self, session: Session, names: Sequence[str]) -> AgentHandle:
         """Give the agent of the first name, made by that of the second, and so on."""
-        key = (session, names[0])
+        # By what the state is stored under: two names that are made fit alike are one agent.
+        key = Identity(sanitize_type(names[0]), sanitize_id(names[0]), session.id)
         held = self._held.get(key)
         if held is None or held.agent.fenced:
             held = self._held[key] = AgentHandle(self._find(session, names))
@@ -147,10 +161,13 @@ class Recorder:
     def _find(self, session: Session, names: Sequence[str]) -> Agent:
         agent_type, agent_id = sanitize_type(names[0]), sanitize_id(names[0])
         if session.lasts:  # another process may have had it, or this one before
-            try:
+            with suppress(UnknownSessionError):
                 return self._manager.take_up(agent_type, agent_id, session.id)
-            except UnknownSessionError:
-                pass
+            if session.former is not None:
+                with suppress(UnknownSessionError):
+                    return self._manager.resume_from(
+                        agent_type, agent_id, session.former, session.id
+                    )
         config = {"framework": self._framework} if self._framework else {}
         if len(names) == 1:
             return self._manager.start(agent_type, agent_id, session.id, agent_config=config)
