@@ -1,0 +1,1 @@
+"""A store that an older release has filled, used by this one."""
