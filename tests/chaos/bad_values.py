@@ -140,7 +140,7 @@ AT: dict[str, tuple[tuple[str, ...], Draw]] = {
     ),
     "no totals": (("state.task_totals.kinds.code", "state.task_totals"), _any_of([[], "x", 7])),
     "impossible order": (ORDER, _any_of([-1, 1.0, "1", True, None, 2**63, 10**30, [], 1.5])),
-    "version of the future": (("schema_version",), _any_of([2, 99, 2**70])),
+    "version of the future": (("schema_version",), _any_of([3, 99, 2**70])),
     "version that is none": (("schema_version",), _any_of(["1", True, 0, -1, 1.0, None, [1]])),
     "unknown field": (
         (

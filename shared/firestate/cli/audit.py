@@ -63,6 +63,11 @@ def print_report(report: AuditReport) -> None:
         f"Audited {report.states:,} states, {report.rows:,} ledger rows, {report.events:,} events "
         f"and {report.memories:,} memories, as of {report.read_at:%H:%M:%S.%f} UTC."
     )
+    if report.at_former_paths:
+        out.print(
+            f"States at the path of an earlier release: {report.at_former_paths:,}. "
+            "`firestate rederive` moves them."
+        )
     if report.in_flight:
         out.print(f"Triggers still under way, not counted as drift: {report.in_flight:,}.")
     if report.expired_events:
@@ -89,13 +94,31 @@ def print_report(report: AuditReport) -> None:
 def rederive_states(
     project: ProjectOption = None, file: FileOption = None, *, as_json: JsonOption = False
 ) -> None:
-    """Compute what each state contributes again, after a release that counts differently."""
+    """Bring what is stored up to this release: move states, count each again, release messages.
+
+    Run it after an upgrade, or after going back to an earlier release. Safe under traffic; where
+    it was stopped, run it again.
+    """
     store = writable_store(project, file)
     outcomes = Counter(report.outcome.value for report in rederive(store))
+    RollUp(store).fold()  # what a release shows anew, also where nothing was counted
     if as_json:
         print_json(dict(outcomes))
     else:
+        states = outcomes["counted"] + outcomes["unchanged"]
         console().print(
-            f"Rederived {outcomes.total():,} states: {outcomes['counted']:,} counted anew, "
+            f"Rederived {states:,} states: {outcomes['counted']:,} counted anew, "
             f"{outcomes['unchanged']:,} unchanged."
         )
+        if outcomes["ignored"]:
+            console().print(
+                f"Left alone, since no agent wrote them so: {outcomes['ignored']:,} documents. "
+                "`firestate audit` names those that are counted."
+            )
+        if outcomes["moved"]:
+            console().print(f"Moved to the path of this release: {outcomes['moved']:,} states.")
+        if outcomes["released"] or outcomes["quarantined"]:
+            console().print(
+                f"Released from quarantine: {outcomes['released']:,} messages; refused again: "
+                f"{outcomes['quarantined']:,}."
+            )

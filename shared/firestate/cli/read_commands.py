@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from pydantic import BaseModel
@@ -11,13 +13,15 @@ from firestate.cli.connect import FileOption, ProjectOption, open_store
 from firestate.cli.output import JsonOption, console, counts_text, fail, print_json, table, title
 from firestate.cli.read_documents import read_document, read_documents
 from firestate.errors import ConfigurationError
-from firestate.lookup import look_up
+from firestate.lookup import Parent, children_among, look_up
 from firestate.queries import (
     EVERY_EVENT_TYPE,
     EVERY_STATUS,
     LOOK_UP_AGENTS,
     LOOK_UP_EVENTS,
     LOOK_UP_LARGEST,
+    LOOK_UP_LONG,
+    LOOK_UP_LONG_TASKS,
     LOOK_UP_MEMORIES,
 )
 from firestate.schema.enums import (  # typer reads them at run time
@@ -27,6 +31,11 @@ from firestate.schema.enums import (  # typer reads them at run time
 from firestate.schema.ids import id_problem, memory_path
 from firestate.schema.models import AgentMemory, AgentState, CoordinationEvent
 from firestate.schema.serialization import to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from firestate.queries import Shape
 
 _MOST_ECHOED = 80
 
@@ -47,6 +56,30 @@ def agents(
     parent: Annotated[
         str | None, typer.Option(help="Only those spawned by this agent id, the eldest first.")
     ] = None,
+    parent_type: Annotated[
+        str | None, typer.Option(help="With --parent: whose agent type is this.")
+    ] = None,
+    parent_session: Annotated[
+        str | None, typer.Option(help="With --parent: spawned in this session of it.")
+    ] = None,
+    since: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MINUTES",
+            min=0,
+            max=10_000_000,
+            help="With --status: only those so for so many minutes, the longest first.",
+        ),
+    ] = None,
+    task_since: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MINUTES",
+            min=0,
+            max=10_000_000,
+            help="Only those whose task is in progress for so many minutes, the longest first.",
+        ),
+    ] = None,
     limit: LimitOption = 50,
     as_json: JsonOption = False,
 ) -> None:
@@ -57,9 +90,18 @@ def agents(
         "session_id": session,
         "parent_agent_id": parent,
     }
-    if status is None and session is None and parent is None:
+    store = open_store(project, file)
+    shapes, before = _shapes_for(status, since, task_since)
+    if (parent_type or parent_session) and parent is None:
+        raise ConfigurationError("--parent-type and --parent-session need --parent: whose id?")
+    if before is not None:
+        wanted |= {} if task_since is None else {"task_status": "in_progress"}
+    elif status is None and session is None and parent is None:
         wanted["status"] = EVERY_STATUS
-    found = look_up(open_store(project, file), LOOK_UP_AGENTS, wanted, limit=limit)
+    of_parent = None if parent is None else Parent(parent, parent_type, parent_session)
+    found = look_up(store, shapes, wanted, high=before, limit=None if of_parent else limit)
+    if of_parent is not None:
+        found = islice(children_among(store, of_parent, found), limit)
     states = list(read_documents(AgentState, found))
     if as_json:
         print_json([to_json(state) for state in states])
@@ -70,6 +112,21 @@ def agents(
     ]
     columns = ["type", "agent", "session", "status", "task", "last active"]
     console().print(table(title("Agents, by session", rows, limit), columns, rows))
+
+
+def _shapes_for(
+    status: AgentStatus | None, since: float | None, task_since: float | None
+) -> tuple[Sequence[Shape], datetime | None]:
+    """Return the queries to choose from, and the time before which a status or task began."""
+    if since is not None and task_since is not None:
+        raise ConfigurationError("name --since or --task-since, not both")
+    if since is not None and status is None:
+        raise ConfigurationError("--since needs --status: since when has it been so?")
+    if since is not None:
+        return LOOK_UP_LONG, datetime.now(UTC) - timedelta(minutes=since)
+    if task_since is not None:
+        return LOOK_UP_LONG_TASKS, datetime.now(UTC) - timedelta(minutes=task_since)
+    return LOOK_UP_AGENTS, None
 
 
 def events(
@@ -114,7 +171,7 @@ def events(
             event.event_type.value,
             event.source_agent_id,
             event.target_agent_id,
-            "ok" if event.success else event.error_message or "failed",
+            _outcome(event),
         )
         for event in found
     ]
@@ -206,6 +263,12 @@ def _print_memory(one: AgentMemory) -> None:
         for d in one.decision_history[:10]
     ]
     out.print(table("Latest decisions", ["when", "decision", "what", "outcome"], decisions))
+
+
+def _outcome(event: CoordinationEvent) -> str:
+    if event.success:
+        return "ok"
+    return event.error_message or ("cancelled" if event.cancelled else "failed")
 
 
 def _percent(rate: float | None) -> str | None:

@@ -22,6 +22,7 @@ EVENT_FIELDS = (
     "source_agent_id",
     "target_agent_id",
     "success",
+    "cancelled",
     "error_message",
 )
 _LONG = ("active_sessions",)

@@ -125,4 +125,6 @@ def _events(listed: Sequence[Stored]) -> Any:  # noqa: ANN401 - a rich table
 
 
 def _outcome(event: dict[str, Any]) -> str:
-    return "ok" if event.get("success") else str(event.get("error_message") or "failed")
+    if event.get("success"):
+        return "ok"
+    return str(event.get("error_message") or ("cancelled" if event.get("cancelled") else "failed"))
