@@ -71,10 +71,10 @@ def shard_folded_twice(patch: pytest.MonkeyPatch) -> None:
 def tombstone_ignored(patch: pytest.MonkeyPatch) -> None:
     """Take a tombstone for a late message."""
 
-    def decide(head: Any, message: Any, *rest: Any) -> StateDecision:
+    def decide(head: Any, message: Any, *rest: Any, **more: Any) -> StateDecision:
         if isinstance(message, TombstoneMessage):
             return StateDecision(Outcome.SUPERSEDED)
-        return decide_state(head, message, *rest)
+        return decide_state(head, message, *rest, **more)
 
     patch.setattr("firestate.pipeline.ingest_state.decide_state", decide)
 

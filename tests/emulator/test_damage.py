@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from firestate.counters.contribution import CODE
 from firestate.pipeline.shard_audit import cheap_audit
 from firestate.schema.ids import EVENTS, GLOBAL_CONFIG
 from firestate.schema.values import time_text
@@ -50,7 +51,7 @@ def test_a_session_that_comes_back_after_its_document_expired(filled: FirestoreS
     row = filled.read(ROW)
     assert state is not None
     assert row is not None
-    assert row.data["version"][0] == 2
+    assert row.data["version"][0] == CODE + 1
     filled.commit([Remove(state.path, state.token)])
     pipeline = Pipeline(filled)
     pipeline.send(state_message(1, epoch=2, status="error"))
@@ -65,11 +66,13 @@ def test_a_session_that_comes_back_after_its_document_expired(filled: FirestoreS
 def test_events_that_have_expired(filled: FirestoreStore) -> None:
     """What they added stays, and damage beside them takes nothing else away."""
     pipeline = Pipeline(filled)
-    long_ago = time_text(NOW - timedelta(days=200))
+    then = NOW - timedelta(days=200)
     for number in range(4):
         error = {"error_type": f"E{number % 2}"}
-        old = event_message(f"old-{number}", timestamp=long_ago, success=False, context=error)
-        pipeline.send(old | {"migration": True})
+        old = event_message(
+            f"old-{number}", timestamp=time_text(then), success=False, context=error
+        )
+        pipeline.send(old, then)
     pipeline.settle()
     pipeline.fold()
     assert pipeline.audit().findings == []

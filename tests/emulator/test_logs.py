@@ -131,7 +131,7 @@ def test_a_fault_that_nobody_thought_of(
 ) -> None:
     """Its text may quote what was being worked on: the type is told, and where it was raised."""
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ValueError(f"cannot work with {PAYLOAD}")
 
     monkeypatch.setattr("firestate.pipeline.ingest_state.decide_state", broken)

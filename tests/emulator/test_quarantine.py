@@ -105,14 +105,14 @@ def test_refused_after_the_replay_was_marked(store: FirestoreStore) -> None:
 def test_a_message_of_the_future(store: FirestoreStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Refused by this release, replayed after the upgrade: stored, and counted once."""
     pipeline = Pipeline(store)
-    message = outgoing({"schema_version": 2, **state_message(1)})
+    message = outgoing({"schema_version": 3, **state_message(1)})
     own_id = quarantine_id(message.topic, message.data)
     pipeline.send(message)
     assert kept(store, own_id).document.errors[0].field == "schema_version"
     assert +MessageOutcomes(store).count([message]) == {"quarantined": 1}
 
     def upgraded(raw: dict[str, Any]) -> dict[str, Any]:
-        return {**raw, "schema_version": 1}
+        return {**raw, "schema_version": 2}
 
     monkeypatch.setattr("firestate.schema.messages.upgrade_message", upgraded)
 

@@ -21,6 +21,7 @@ from agents.testing import ScriptedModel, assistant_message, function_call
 
 from firestate.adapters.openai_agents import FirestateHooks
 from firestate.errors import EmergencyStopError
+from firestate.schema.sanitize import id_text
 from tests.frameworks.recorded_actions import ALIKE, Story, check_alike, stop_all, stored
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ def test_a_session_that_goes_on(manager: StateManager) -> None:
     assert set(found.agents.values()) == {"idle"}
     assert found.handoffs == stories[0].handoffs + stories[1].handoffs
     assert found.tools == stories[0].tools + stories[1].tools
-    state = manager.load("The-Editor", "The_Editor", "chat-7").value
+    state = manager.load("The-Editor", "The_Editor", id_text("chat/7")).value
     assert state is not None
     assert state.agent_config == {"framework": "openai-agents"}
 

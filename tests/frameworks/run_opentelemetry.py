@@ -14,6 +14,7 @@ from opentelemetry.trace import StatusCode
 
 from firestate.adapters.opentelemetry import FirestateSpans
 from firestate.errors import EmergencyStopError
+from firestate.schema.sanitize import id_text
 from tests.frameworks.recorded_actions import ALIKE, Story, check_alike, stop_all, stored
 from tests.frameworks.run_adk import run, team
 
@@ -135,7 +136,7 @@ def test_a_conversation_goes_on(
         ):
             pass
     assert stored(manager) == told(exporter.get_finished_spans(), "idle")
-    state = manager.load("writer", "writer", "chat-1").value
+    state = manager.load("writer", "writer", id_text("chat/1")).value
     assert state is not None
 
 
