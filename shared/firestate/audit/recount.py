@@ -113,7 +113,7 @@ def recount_event(event: Doc) -> Flat:
 
 
 def _totals_of(state: Doc) -> Doc | None:
-    """Give the totals of a state; in version 1 the cancelled were among the tries."""
+    """Return the totals of a state; in version 1 the cancelled were among the tries."""
     totals: Doc | None = state.get("task_totals")
     if totals is None or state.get("schema_version", 1) != 1:
         return totals

@@ -13,7 +13,6 @@ Nothing here can harm, also where the audit is outdated:
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +44,10 @@ if TYPE_CHECKING:
 def audit_and_repair(
     store: Store, roll_up: RollUp, grace: timedelta = DEFAULT_GRACE
 ) -> AuditReport:
-    """Audit; repair what was found; the report says what it was and how much was repaired."""
+    """Audit; repair what was found; the report says what it was and how much was repaired.
+
+    A state that cannot be read, or of which nothing tells whose it was, stays a finding.
+    """
     last_repair = store.read(REPAIRS)
     audit = FullAudit(store, grace)
     report = audit.run()
@@ -58,36 +60,41 @@ def audit_and_repair(
     for path in sorted(memories):
         agent_type, _, agent_id = path.partition("/")[2].partition("_")
         fold_memory(store, agent_type, agent_id)
-    _clear_digests(store, report)
+    left = _clear_digests(store, report)
     for finding in report.findings:
         if finding.kind is FindingKind.ROW:
-            with suppress(DamagedDocumentError):  # it stays a finding until its agent writes it
+            try:
                 recount(store, finding.path, force=True)
+            except DamagedDocumentError:
+                left += 1  # it stays a finding until its agent writes it
         elif finding.kind is FindingKind.EVENT:
             event = store.read(finding.path)
             if event is not None and not event.data.get("counted"):
                 derive_event(store, event)
     swept_at = store.now()
     roll_up.fold({**swept_figures(store, swept_at), "swept_at": swept_at})
-    report.repaired = report.drift
+    report.repaired = report.drift - left
     return report
 
 
-def _clear_digests(store: Store, report: AuditReport) -> None:
-    """Have the agents write again the fields that somebody has edited."""
+def _clear_digests(store: Store, report: AuditReport) -> int:
+    """Have the agents write again the fields that somebody has edited.
+
+    Return how many findings nothing can be done about here.
+    """
     edited: dict[str, list[str]] = {}
     for finding in report.findings:
         if finding.kind is FindingKind.STATE:
             edited.setdefault(finding.path, []).append(finding.field)
 
-    def clear(path: str, names: list[str]) -> None:
+    def clear(path: str, names: list[str]) -> int:
         state = store.read(path, ["digests"])
         if state is None or not isinstance(digests := state.data.get("digests"), dict):
-            return
+            return len(names)
         whose = _whose(path, digests)
         ids = [name for name in names if name in Identity._fields]
         if ids and whose is None:
-            return  # nothing tells whose it was: it stays a finding
+            return len(names)  # nothing tells whose it was: it stays a finding
         restored = whose._asdict() if whose else {}
         edited = [name for name in names if name not in _NO_FIELDS and name not in ids]
         changes: dict[str, Any] = {name: restored[name] for name in ids}
@@ -95,9 +102,11 @@ def _clear_digests(store: Store, report: AuditReport) -> None:
             changes["digests"] = digests | dict.fromkeys(edited, EDITED)
         if changes:
             store.commit([Update(path, state.token, changes)])
+        return sum(name in _NO_FIELDS for name in names) if not ids else 0
 
-    for path, names in edited.items():
-        retry_on_conflict(path, partial(clear, path, names))
+    return sum(
+        retry_on_conflict(path, partial(clear, path, names)) for path, names in edited.items()
+    )
 
 
 def _whose(path: str, digests: dict[str, Any]) -> Identity | None:
