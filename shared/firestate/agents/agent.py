@@ -380,6 +380,9 @@ class Agent(ForkSafe):
             self._living.add(identity)
             self._ended.discard(identity)
             self._save({}, spawned=identity.agent_id)
+            # Of those that are listed no more nobody asks: an agent may spawn for years.
+            listed = set(self._fields["child_agent_ids"])
+            self._living -= {each for each in self._living.copy() if each.agent_id not in listed}
         return child
 
     def release(self) -> None:

@@ -197,18 +197,20 @@ class StateManager:
     ) -> ReadRequest[Agent]:
         """Go on with one named session of an agent in a new one; see `resume`.
 
-        A `session_id` that is there already is taken up. Raises UnknownSessionError where the
-        former one is not there, cannot be read now, or has gone on in another session already,
-        this agent or any other one of it: then nothing is begun.
+        A `session_id` that is there already is taken up, if the former one is there. Raises
+        UnknownSessionError where the former one is not there, cannot be read now, or has gone on
+        in another session already, this agent or any other one of it: then nothing is begun.
         """
         former = Identity.of(agent_type, agent_id, former_session_id)
         identity = Identity.of(agent_type, agent_id, session_id)
 
         def make(found: list[Document], fresh: bool) -> Agent:  # noqa: FBT001 - a ReadRequest's
-            own = self._reader.ask(ReadRequest(identity, lambda own, _: own))
-            if fresh and (agent := self._taken_up(own)) is not None:
-                return agent
             formers = former_states(found[:1], identity.session_id) if fresh else []
+            # Most sessions of a framework have no former one: that costs one read, and no more.
+            if formers:
+                own = self._reader.ask(ReadRequest(identity, lambda own, _: own))
+                if (agent := self._taken_up(own)) is not None:
+                    return agent
             if not formers or self._heirs(former.session_id) - {identity.session_id}:
                 raise UnknownSessionError(f"{former.state_path} is no session to go on with")
             return self._registry.resume(formers, identity)
