@@ -77,7 +77,7 @@ class Parent(NamedTuple):
 
 
 def children_among(store: Store, parent: Parent, found: Iterable[Stored]) -> Iterator[Stored]:
-    """Give those of the states `found`, which name the parent's id, that are its children.
+    """Return those of the states `found`, which name the parent's id, that are its children.
 
     The spawn events of agents with this id are read once, if a child is known by that alone.
     """

@@ -78,7 +78,7 @@ class GrpcCounter(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic i
             return list(self._written.get(path, ()))
 
     def queries(self, collection: str, under: str) -> int:
-        """Give how often a `collection` below one document of the collection `under` was asked."""
+        """Return how often a `collection` below one document of `under` was asked."""
         with self._lock:
             return self._queried[collection, under]
 

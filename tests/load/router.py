@@ -106,7 +106,7 @@ class Router:
             return 0.0 if self._busy else time.monotonic() - self._quiet_since
 
     def under_way(self) -> int:
-        """Give how many deliveries are under way, those that wait to be tried again included."""
+        """Return how many deliveries are under way, those that wait to be tried again included."""
         with self._lock:
             return self._busy
 

@@ -103,7 +103,7 @@ def test_the_recount_of_a_row_agrees(document: dict[str, Any]) -> None:
 
 
 def row_of(document: dict[str, Any], before: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Give the row of a session after a state, given the one before."""
+    """Return the row of a session after a state, given the one before."""
     return new_row(before, IDENTITY, (CODE, 1, 1), NOW, contribution_of(document))
 
 

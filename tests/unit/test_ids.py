@@ -120,7 +120,7 @@ def joined_alike(draw: st.DrawFn) -> tuple[Identity, Identity]:
 
 
 def keys(identity: Identity) -> Iterator[tuple[str, object]]:
-    """Give what is to belong to one identity alone."""
+    """Return what is to belong to one identity alone."""
     yield "state_id", identity.state_id
     yield "state_path", identity.state_path
     yield "row_path", identity.row_path
@@ -151,13 +151,13 @@ def test_the_longest_state_id() -> None:
 
 
 def every(alphabet: str, most: int) -> list[str]:
-    """Give every text of up to so many characters."""
+    """Return every text of up to so many characters."""
     lengths = range(1, most + 1)
     return ["".join(text) for n in lengths for text in itertools.product(alphabet, repeat=n)]
 
 
 def unshared(found: Iterable[Identity]) -> int:
-    """Give how many identities there are, of which no two may share an id; each must read back."""
+    """Return how many identities there are; no two may share an id, each must read back."""
     number, taken = 0, set()
     for identity in found:
         state_id = identity.state_id

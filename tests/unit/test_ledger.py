@@ -102,7 +102,7 @@ def counted(triggers: list[Document]) -> tuple[dict[str, Any] | None, Counts]:
 
 
 def first_row(contribution: dict[str, Any]) -> dict[str, Any]:
-    """Give the row of a session that nothing was counted of before."""
+    """Return the row of a session that nothing was counted of before."""
     return new_row(None, IDENTITY, (1, 1, 1), NOW, contribution)
 
 

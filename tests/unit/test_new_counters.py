@@ -109,7 +109,7 @@ def test_random_shards_have_what_rows_add(document: dict[str, Any]) -> None:
 
 
 def added_by(document: dict[str, Any]) -> dict[str, Any]:
-    """Give what a session adds to the shards, with its first row."""
+    """Return what a session adds to the shards, with its first row."""
     identity = Identity("Father", "a", "s1")
     row = new_row(None, identity, (1, 1, 1), NOW, contribution_of(document))
     return difference(identity, None, row)

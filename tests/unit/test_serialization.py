@@ -121,7 +121,7 @@ def test_a_document_holds_all_of_a_model(model: BaseModel) -> None:
 
 
 def stored(model: BaseModel) -> dict[str, Any]:
-    """Give a model's document with the version that ingest stores it under."""
+    """Return a model's document with the version that ingest stores it under."""
     document = to_document(model)
     return {**document, "schema_version": document_version(document)}
 

@@ -28,7 +28,7 @@ IN_ENTRIES = ("started_at", "ended_at", "completed_at", "timestamp")
 
 
 def state(**changes: Any) -> dict[str, Any]:
-    """Give a message that is not too early, but for `changes` of its state."""
+    """Return a message that is not too early, but for `changes` of its state."""
     times = dict.fromkeys(("created_at", "last_updated", "last_active"), BEFORE)
     return state_message(1, **(times | changes))
 
@@ -67,7 +67,7 @@ def ingested(message: dict[str, Any]) -> None:
 
 
 def refused(message: dict[str, Any]) -> list[str]:
-    """Give the places that a refusal as too early names; none where the message is taken."""
+    """Return the places that a refusal as too early names; none where the message is taken."""
     try:
         ingested(message)
     except InvalidMessageError as raised:

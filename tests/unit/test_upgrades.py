@@ -43,7 +43,7 @@ def read(message: dict[str, Any]) -> StateMessage | TombstoneMessage:
 
 
 def totals_in(message: dict[str, Any]) -> dict[str, Any]:
-    """Give the totals of a message as its reader sees them."""
+    """Return the totals of a message as its reader sees them."""
     found = read(message)
     assert isinstance(found, StateMessage)
     assert found.state.task_totals is not None
@@ -179,7 +179,7 @@ def test_a_message_without_a_state_is_only_renumbered(state: object) -> None:
 
 
 def figures(one: dict[str, Any], cancelled_tries: int) -> tuple[int, int, Fraction | None]:
-    """Give how many failed, how many succeeded, and the mean duration."""
+    """Return how many failed, how many succeeded, and the mean duration."""
     timed = one["tries"] if one.get("timed") is None else one["timed"]
     mean = Fraction(one.get("duration_ms", 0), timed) if timed else None
     return one["tries"] - one["successes"] - cancelled_tries, one["successes"], mean

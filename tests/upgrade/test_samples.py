@@ -7,36 +7,19 @@ from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from firestate.audit.full import FullAudit
 from firestate.limits import MAX_OUTBOX_BYTES
-from firestate.local.engine import LocalEngine
 from firestate.outbox.open import open_outbox
 from firestate.queries import ALL_EVENTS, ALL_STATES
 from firestate.schema.ids import QUARANTINE
 from firestate.stores.protocol import Query
 from tests.migration.migration_run import MigrationRun
 from tests.upgrade.made_by.next_ids import next_id
-from tests.upgrade.old_store import MADE_AT, SampleFolder, identities, open_samples
+from tests.upgrade.old_store import SampleFolder, identities
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
+    from firestate.local.engine import LocalEngine
     from firestate.stores.protocol import Store
-
-
-@pytest.fixture
-def samples(tmp_path: Path) -> SampleFolder:
-    return open_samples(tmp_path)
-
-
-@pytest.fixture
-def engine(samples: SampleFolder) -> Iterator[LocalEngine]:
-    engine = LocalEngine(samples.state, clock=lambda: MADE_AT)
-    yield engine
-    engine.close()
 
 
 def test_nothing_is_left_to_be_counted(engine: LocalEngine) -> None:

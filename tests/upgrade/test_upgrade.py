@@ -25,13 +25,9 @@ from tests.upgrade.old_store import (
     SampleFolder,
     SampleIdentity,
     identities,
-    open_samples,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from firestate.stores.protocol import Store
 
 OURS = {
@@ -44,18 +40,6 @@ OURS = {
     "since_order",
 }
 """Fields that a recount may change; all others are the agent's."""
-
-
-@pytest.fixture
-def samples(tmp_path: Path) -> SampleFolder:
-    return open_samples(tmp_path)
-
-
-@pytest.fixture
-def engine(samples: SampleFolder) -> Iterator[LocalEngine]:
-    engine = LocalEngine(samples.state, clock=lambda: MADE_AT)
-    yield engine
-    engine.close()
 
 
 def upgraded(engine: LocalEngine) -> Counter[str]:

@@ -58,7 +58,7 @@ def new_row(
     at: datetime,
     contribution: Contribution,
 ) -> dict[str, Any]:
-    """Give the row after `contribution`. A row stays with the shard that it first counted in.
+    """Return the row after `contribution`. A row stays with the shard that it first counted in.
 
     `task_errors` of a row are those that it has added to the shards. They stand beside the
     contribution since releases up to 0.1 replace that, know nothing of these, and leave them as
@@ -79,7 +79,7 @@ def new_row(
 def difference(
     identity: Identity, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None
 ) -> Counts:
-    """Give what the step from the row `old` to `new` adds to the counters; zeros are left out."""
+    """Return what the step from the row `old` to `new` adds to the counters; zeros are left out."""
     return subtracted(_counted(identity, new), _counted(identity, old))
 
 

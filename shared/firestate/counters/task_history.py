@@ -9,16 +9,17 @@ All else is the user's.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from firestate.counters.labels import UNSPECIFIED, label
 from firestate.counters.sums import milliseconds
 from firestate.limits import MAX_DURATION_SECONDS, MAX_LABEL_BYTES
-from firestate.schema.values import digest, utc
+from firestate.schema.times import time_in
+from firestate.schema.values import digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import datetime
 
 ENDED = ("completed", "failed", "cancelled")
 
@@ -50,7 +51,7 @@ def ended_task(entry: Mapping[str, Any], session_id: str) -> EndedTask | None:
     """Read one entry; None if it has not ended, or if another session did it."""
     if entry.get("session_id") not in (None, session_id) or entry.get("status") not in ENDED:
         return None
-    ended_at = _time(_first(entry, "ended_at", "completed_at", "timestamp"))
+    ended_at = time_in(_first(entry, "ended_at", "completed_at", "timestamp"))
     return EndedTask(
         task_id=_task_id(entry),
         kind=label(_first(entry, "kind", "task_type", "type"), UNSPECIFIED),
@@ -79,21 +80,10 @@ def _tools(entry: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(sorted({label(name, UNSPECIFIED) for name in names if isinstance(name, str)}))
 
 
-def _time(value: object) -> datetime | None:
-    if isinstance(value, datetime):
-        return utc(value)
-    if isinstance(value, str):
-        try:
-            return utc(datetime.fromisoformat(value))
-        except (ValueError, OverflowError):
-            return None
-    return None
-
-
 def _duration_ms(entry: Mapping[str, Any], ended_at: datetime | None) -> int | None:
     seconds = _number(entry.get("duration_seconds"))
     thousandths = _number(entry.get("duration_ms"))
-    started_at = _time(entry.get("started_at"))
+    started_at = time_in(entry.get("started_at"))
     if seconds is not None:
         given = seconds
     elif thousandths is not None:

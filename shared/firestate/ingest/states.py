@@ -126,7 +126,7 @@ def _first(
 
 
 def _update(head: Stored, document: dict[str, Any]) -> Update:
-    """Give the write of what differs from the stored state."""
+    """Return the write of what differs from the stored state."""
     before, after = head.data["digests"], document["digests"]
     unchanged = {name for name in after if after[name] == before.get(name)}
     removed = [name for name in before if name not in after]
@@ -210,7 +210,7 @@ def _document(
 def _since(
     fields: dict[str, Any], digests: dict[str, str], at: datetime, order: Order, head: Stored | None
 ) -> dict[str, Any]:
-    """Give since when the status and the task have been what they are, as far as they are.
+    """Return since when the status and the task have been what they are, as far as they are.
 
     What the stored state has not changed keeps its time. `since_order` names the state that these
     times are of. Where a release that does not keep them has stored a later one, it is not known

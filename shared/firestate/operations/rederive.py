@@ -124,7 +124,7 @@ def recount(store: Store, path: str, *, force: bool = False) -> StepReport:
 
 
 def _recounted(state: Stored, row: Stored | None, *, force: bool) -> list[Write]:
-    """Give the writes after which the state is derived as this release counts it."""
+    """Return the writes after which the state is derived as this release counts it."""
     data = state.data
     contribution = contribution_of(upgrade_document(dict(data)))
     changes: dict[str, Any] = _missing_times(data)
@@ -159,7 +159,7 @@ def _lacks_errors(
 
 
 def _missing_times(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the times that ingest keeps, where a release that does not has stored the state last.
+    """Return the times that ingest keeps, where a release that does not has stored the state last.
 
     Nothing tells since when it has been so; at the latest since it was written last.
     """

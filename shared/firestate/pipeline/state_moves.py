@@ -75,7 +75,7 @@ def _moved(store: Store, path: str) -> StepReport | _Occupied:
 
 
 def _replacement(new: Stored | None, path: str, old: Stored) -> list[Write]:
-    """Give the write that puts the later of the two states at `path`."""
+    """Return the write that puts the later of the two states at `path`."""
     if new is None:
         return [Create(path, old.data)]
     if (old.data["epoch"], old.data["revision"]) <= (new.data["epoch"], new.data["revision"]):
@@ -85,7 +85,7 @@ def _replacement(new: Stored | None, path: str, old: Stored) -> list[Write]:
 
 
 def _part_moves(store: Store, path: str, new_path: str) -> tuple[Sequence[Write], list[Write]]:
-    """Give the writes that make the parts at the new place, and those that remove the old ones."""
+    """Return the writes that make the parts at the new place, and those that remove them here."""
     parts = list(store.query(PARTS_OF_OLD.query(under=path)))
     places = {part.path: f"{new_path}/{LEGACY}/{part.id}" for part in parts}
     # A part that is there holds the right bytes: its name is made of them.

@@ -30,7 +30,7 @@ def sanitize_id(name: str) -> str:
 
 
 def id_text(name: object) -> str:
-    """Give a framework's name of something, whatever it is, as an id: its text, made fit.
+    """Return a framework's name of something, whatever it is, as an id: its text, made fit.
 
     One that is changed ends in a digest of the name: `a/b` is not `a-b`.
     """
@@ -44,7 +44,7 @@ def id_text(name: object) -> str:
 
 
 def joined_id(*parts: object) -> str:
-    """Give one id for what a framework names by several: `shop:alice:main`.
+    """Return one id for what a framework names by several: `shop:alice:main`.
 
     Other parts give another id: what would blur where one ends is written as in a URL (`%3A`). One
     too long is cut, and ends in a digest of the whole.

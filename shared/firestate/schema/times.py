@@ -58,7 +58,7 @@ def history_problems(
             value = entry.get(name)
             if value is None or (isinstance(value, str) and _is_before(value, today)):
                 continue
-            if (time := _time(value)) is not None and time > latest:
+            if (time := time_in(value)) is not None and time > latest:
                 yield FieldProblem(f"task_history[{index}].{name}", _reason(time))
 
 
@@ -77,13 +77,14 @@ def _problems(home: str, fields: Mapping[str, Any], now: datetime) -> Iterator[F
         yield FieldProblem(f"{home}.{problem.field}", problem.reason)
     for group in ("kinds", "tools"):
         for label, one in (fields.get("task_totals") or {}).get(group, {}).items():
-            time = _time(one.get("last_seen"))
+            time = time_in(one.get("last_seen"))
             if time is not None and time > latest:
                 place = f"{home}.task_totals.{group}.{label[:SHOWN_KEY]}.last_seen"
                 yield FieldProblem(place, _reason(time))
 
 
-def _time(value: object) -> datetime | None:
+def time_in(value: object) -> datetime | None:
+    """Return the time that a value is, or says in ISO 8601; None where it is none."""
     if isinstance(value, datetime):
         return utc(value)
     if isinstance(value, str):

@@ -50,7 +50,7 @@ def find_stored(
 
 
 def _former_paths(built: BuiltMessage) -> list[str]:
-    """Give the former path of a state, and those of its parts; none where they are today's."""
+    """Return the former path of a state, and those of its parts; none where they are today's."""
     message = built.message
     if not isinstance(message, StateMessage) or message.identity.former_state_path == built.path:
         return []

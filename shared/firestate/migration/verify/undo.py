@@ -242,7 +242,7 @@ _OTHERS = (EVENTS, CONTROLS.partition("/")[0])
 
 
 def _former(places: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Give the other paths at which the parts of these documents may lie."""
+    """Return the other paths at which the parts of these documents may lie."""
     found = []
     for path, place in places:
         known = read_state_id(place.partition("/")[2])

@@ -133,7 +133,7 @@ class _Batch:
 
 
 def _places(target: str) -> list[str]:
-    """Give where the document of a line may lie: an earlier plan names the path of its time."""
+    """Return where the document of a line may lie: an earlier plan names the path of its time."""
     if not target.startswith(f"{STATES}/"):
         return [target]
     return [target, *(identity.state_path for identity in identities_joined_as(target))]
