@@ -63,7 +63,8 @@ def indexes(shapes: Collection[Shape]) -> dict[str, Any]:
     single: dict[tuple[str, str], list[dict[str, str]]] = {}
     # The more a query sorts by, the fewer indexes serve it: so these come first.
     wanted = {need for shape in shapes for need in needs(shape)}
-    for need in sorted(wanted, key=lambda one: (one[:2], -len(one.sorted_by), sorted(one.equal))):
+    # By all that tells them apart: the file must not depend on the order of a set.
+    for need in sorted(wanted, key=_place):
         fields = [(name, UP) for name in sorted(need.equal)] + list(need.sorted_by)
         if len(fields) == 1:
             ((name, order),) = fields
@@ -84,6 +85,10 @@ def indexes(shapes: Collection[Shape]) -> dict[str, Any]:
     overrides += [_override(name, "expire_at", []) | {"ttl": True} for name in EXPIRING]
     overrides += [_override(*field, entries) for field, entries in sorted(single.items())]
     return {"indexes": composite, "fieldOverrides": overrides}
+
+
+def _place(need: Need) -> tuple[str, str, int, list[str], tuple[tuple[str, str], ...]]:
+    return (*need[:2], -len(need.sorted_by), sorted(need.equal), need.sorted_by)
 
 
 def serves(index: dict[str, Any], need: Need) -> bool:
