@@ -5,8 +5,11 @@
     ├── SchemaTooNewError      written by a newer release than this one: upgrade, then try again
     ├── ContentionError        gave up after many conflicts: a passing fault, Pub/Sub tries again
     ├── UnexpectedError        nobody thought of it: the log says its type and where it was raised
-    ├── ConfigurationError     a setting is missing or wrong: the message says which
+    ├── ConfigurationError     something that must be there is missing, or a setting is wrong: a
+    │   │                      database, a project, a permission, credentials; it says what to do
+    │   └── MissingExtraError      a package of an extra; also an ImportError
     ├── FencedError            another process has taken up this session: stop, or resume it
+    ├── TerminatedError        an agent that has ended is to begin something: resume it
     ├── EmergencyStopError     an operator has stopped all agents
     ├── UnknownSessionError    there is no such session, or it was deleted
     ├── OutboxError            the outbox cannot be used: nothing was kept
@@ -20,13 +23,14 @@
         ├── DamagedDocumentError   a document has not the form that we write it in
         └── RefusedError       the store will never take this: it is the caller's mistake
 
-A duplicate or a late message is an outcome, not an exception.
+A duplicate or a late message is an outcome, not an exception. Errors are values: they pickle, copy
+and compare by what they hold.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +48,41 @@ class FieldProblem:
         return f"{self.field}: {self.reason}"
 
 
-class FirestateError(Exception):
+class ValueLikeError(Exception):
+    """An exception that pickles, copies and compares by its text and its attributes.
+
+    Python copies an exception by calling its class with the text. Where the constructor takes
+    something else, such as a reason, that would fail, or put its text around the text.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Say how to make it again: by the text as it is, then the attributes and notes."""
+        made: tuple[Any, ...] = tuple(super().__reduce__())
+        return (_restored, (type(self), self.args), *made[2:])
+
+    def __eq__(self, other: object) -> bool:
+        """Compare type, text and attributes; notes, cause and traceback say how it came here."""
+        if type(other) is not type(self):
+            return NotImplemented
+        return self.args == other.args and _attributes(self) == _attributes(other)
+
+    def __hash__(self) -> int:
+        """Hash what cannot be unhashable: equal errors have equal texts."""
+        return hash((type(self), str(self)))
+
+
+def _restored(kind: type[ValueLikeError], args: tuple[Any, ...]) -> ValueLikeError:
+    """Make an error whose text is composed already: without the constructors of this package."""
+    error = kind.__new__(kind)
+    super(ValueLikeError, error).__init__(*args)
+    return error
+
+
+def _attributes(error: BaseException) -> dict[str, Any]:
+    return {name: value for name, value in vars(error).items() if name != "__notes__"}
+
+
+class FirestateError(ValueLikeError):
     """The base of every error of this package."""
 
 
@@ -71,7 +109,19 @@ class UnexpectedError(FirestateError):
 
 
 class ConfigurationError(FirestateError):
-    """A setting is missing or cannot be used."""
+    """Something has to be set up or put right first: the message says what, where, and how."""
+
+
+class MissingExtraError(ConfigurationError, ImportError):
+    """A package of one of Firestate's extras cannot be imported; `extra` names the extra."""
+
+    def __init__(self, what: str, extra: str, reason: str) -> None:
+        """Say `what` needs the extra, and the `reason` why the import has failed."""
+        super().__init__(
+            f"{what} needs the extra {extra!r}, which is missing or too old ({reason}): in the "
+            f'folder of Firestate, run `pip install "./shared[{extra}]"`'
+        )
+        self.extra = extra
 
 
 class FencedError(FirestateError):
@@ -82,6 +132,16 @@ class FencedError(FirestateError):
         super().__init__(
             f"{session} was taken up by another process: this one is fenced off, and nothing of it "
             "is stored any more; resume the agent to go on"
+        )
+
+
+class TerminatedError(FirestateError):
+    """An agent that has ended in its session is to begin something in it."""
+
+    def __init__(self, session: str) -> None:
+        """Name the session as its document is named."""
+        super().__init__(
+            f"{session} has ended: it begins no task; take it up or resume the agent to go on"
         )
 
 

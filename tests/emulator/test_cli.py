@@ -165,7 +165,7 @@ def test_no_emulator_there(run: Run, monkeypatch: pytest.MonkeyPatch, command: s
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", "127.0.0.1:1")
     code, _, err = run(command)
     assert code == 3
-    assert "is `make emulators` still running?" in err
+    assert "such as by `make emulators`" in err
 
 
 def test_version_and_help(run: Run) -> None:

@@ -65,7 +65,8 @@ def stored(manager: StateManager) -> Story:
         assert set(state.child_agent_ids) <= children  # those that have not ended
     system = manager.system().value
     assert system.total_agents_spawned == len(states)
-    assert system.system_metrics["coordination"]["total"] == len(events)
+    counted = system.system_metrics["coordination"]
+    assert counted["total"] + counted.get("cancelled", 0) == len(events)
     return story
 
 

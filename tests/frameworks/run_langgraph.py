@@ -307,9 +307,9 @@ def test_the_emergency_stop(manager: StateManager) -> None:
     with pytest.raises(EmergencyStopError, match="runaway costs"):
         compiled.invoke({"messages": []}, config)
     found = stored(manager)
-    assert found.agents == {"LangGraph": "error", "plan": "terminated"}
+    assert found.agents == {"LangGraph": "terminated", "plan": "terminated"}
     assert found.handoffs == {("plan", "write", False): 1}
-    assert found.errors == {("LangGraph", "EmergencyStopError"): 1}
+    assert not found.errors, "what an operator stops has not failed"
     with pytest.raises(EmergencyStopError):
         compiled.invoke({"messages": []}, config)
     assert stored(manager) == found

@@ -277,6 +277,7 @@ def test_an_outbox_of_an_earlier_release(run: Run, outbox: Outbox) -> None:
     """It has no note of the sender; whoever opens it to write makes room for one."""
     outbox.put(event(1))
     outbox._rows("DROP TABLE sender")
+    outbox._rows("DROP TABLE changes")
     assert json.loads(run("outbox", "--json")[1])[0]["failure"] is None
     Outbox(PATH, most_bytes=MOST_BYTES).close()
     outbox.note("no network")

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from google.adk.plugins.base_plugin import BasePlugin
-
 from firestate.adapters.error_guard import log_errors
 from firestate.adapters.failures import Failure
 from firestate.adapters.recorder import Recorder
+from firestate.extras import required_extra
 from firestate.schema.sanitize import joined_id, sanitize_id
+
+with required_extra("adk", __name__):
+    from google.adk.plugins.base_plugin import BasePlugin
 
 if TYPE_CHECKING:
     from google.adk.agents.base_agent import BaseAgent

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from functools import wraps
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -23,15 +22,12 @@ class ErrorLog:
 
     def __init__(self) -> None:
         """Begin with nothing logged."""
-        self._lock = threading.Lock()
-        self._reported: set[type[Exception]] = set()
+        self._reported: dict[type[Exception], Exception] = {}
 
     def report(self, error: Exception) -> None:
         """Log what went wrong, unless one of its type has been logged."""
-        with self._lock:
-            new = type(error) not in self._reported
-            self._reported.add(type(error))
-        if new:
+        # One operation, and no lock: a signal may interrupt it, and report an error itself.
+        if self._reported.setdefault(type(error), error) is error:
             _LOG.error("agents are not recorded; told once", exc_info=error)
 
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from firestate.agents.state.cancellation import is_cancellation
+from firestate.agents.state.recorded_text import error_text
 from firestate.schema.sanitize import sanitize_text
 
 _MARK = "__firestate_session__"
@@ -22,7 +23,7 @@ class Failure(NamedTuple):
     def of(cls, error: BaseException) -> Failure:
         """Read an exception."""
         kind = type(error).__name__
-        return cls(kind, sanitize_text(f"{kind}: {error}"), is_cancellation(error))
+        return cls(kind, sanitize_text(error_text(error)), is_cancellation(error))
 
 
 def is_new(error: BaseException, session: str) -> bool:

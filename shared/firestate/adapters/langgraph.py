@@ -19,13 +19,15 @@ import inspect
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.callbacks import BaseCallbackHandler
-from langgraph.errors import GraphBubbleUp, GraphInterrupt, ParentCommand
-from langgraph.types import Command, Send
-
 from firestate.adapters.error_guard import log_errors
 from firestate.adapters.failures import Failure
 from firestate.adapters.recorder import Recorder
+from firestate.extras import required_extra
+
+with required_extra("langgraph", __name__):
+    from langchain_core.callbacks import BaseCallbackHandler
+    from langgraph.errors import GraphBubbleUp, GraphInterrupt, ParentCommand
+    from langgraph.types import Command, Send
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -15,14 +15,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from agents import RunHooks, UserError, get_current_span
-from agents.tool_context import ToolContext
-
 from firestate.adapters.error_guard import log_errors
 from firestate.adapters.failures import Failure
 from firestate.adapters.recorder import Recorder
 from firestate.errors import EmergencyStopError
+from firestate.extras import required_extra
 from firestate.schema.sanitize import sanitize_text
+
+with required_extra("openai-agents", __name__):
+    from agents import RunHooks, UserError, get_current_span
+    from agents.tool_context import ToolContext
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -18,14 +18,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
-from opentelemetry.trace import StatusCode, format_span_id, format_trace_id
-
 from firestate.adapters.error_guard import log_errors
 from firestate.adapters.failures import Failure
 from firestate.adapters.recorder import Recorder
 from firestate.errors import EmergencyStopError
+from firestate.extras import required_extra
 from firestate.schema.sanitize import sanitize_text
+
+with required_extra("opentelemetry", __name__):
+    from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+    from opentelemetry.trace import StatusCode, format_span_id, format_trace_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +40,9 @@ if TYPE_CHECKING:
 
 _OPERATION = "gen_ai.operation.name"
 _NANOSECONDS = 1e9
-_CANCELLED = ("CancelledError", "Cancelled", "GeneratorExit", "KeyboardInterrupt")
+_CANCELLED = frozenset(
+    {"CancelledError", "Cancelled", "GeneratorExit", "KeyboardInterrupt", "EmergencyStopError"}
+)
 """Types of errors by which work is broken off; a span has their names alone."""
 
 

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 import firebase_admin
 import google.auth
 from firebase_admin import auth, exceptions
+from google.api_core import exceptions as gcp
 from google.auth import exceptions as credentials
 
 from firestate.errors import AccountError, ConfigurationError, UnknownAccountError
+from firestate.google_errors import AUTHENTICATION, fault_of_setup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,13 +128,21 @@ def _translated(what: str) -> Iterator[None]:
     except auth.UserNotFoundError as error:
         message = f"no account {what}: whoever it is has to sign in once first"
         raise UnknownAccountError(message) from error
+    except auth.ConfigurationNotFoundError as error:
+        message = (
+            "Firebase Authentication is not set up in this project: switch on a way to sign in "
+            f"(Firebase console, Authentication). Google says: {error}"
+        )
+        raise ConfigurationError(message) from error
+    except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
+        status = 403 if isinstance(error, exceptions.PermissionDeniedError) else 401
+        same = gcp.from_http_status(status, str(error))  # type: ignore[no-untyped-call] # Google's
+        missing = fault_of_setup(same, AUTHENTICATION, None)
+        raise missing or AccountError(f"{what}: {error}") from error
     except (exceptions.FirebaseError, credentials.TransportError) as error:
         raise AccountError(f"{what}: {error}") from error
     except credentials.GoogleAuthError as error:
-        message = (
-            "no credentials for Google Cloud: run `gcloud auth application-default login`, or set "
-            "FIREBASE_AUTH_EMULATOR_HOST"
-        )
-        raise ConfigurationError(message) from error
+        missing = fault_of_setup(error, AUTHENTICATION, None)
+        raise missing or AccountError(f"{what}: {error}") from error
     except ValueError as error:  # such as more claims than an account can have
         raise AccountError(f"{what}: {error}") from error

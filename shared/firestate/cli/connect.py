@@ -136,20 +136,14 @@ def _engine(path: Path) -> LocalEngine:
 
 
 def _cloud_store(project: str | None) -> Store:
-    from google.auth import exceptions as auth
     from google.cloud import firestore
 
-    from firestate.stores.firestore import FirestoreStore
+    from firestate.stores.firestore import FirestoreStore, translated
 
     check_emulator("FIRESTORE_EMULATOR_HOST")
-    try:
-        return FirestoreStore(firestore.Client(project=project_or_fail(project)))
-    except auth.DefaultCredentialsError as error:
-        message = (
-            "no credentials for Google Cloud: run `gcloud auth application-default login`, "
-            "or set FIRESTORE_EMULATOR_HOST"
-        )
-        raise ConfigurationError(message) from error
+    name = project_or_fail(project)
+    with translated(f"project {name}", name):
+        return FirestoreStore(firestore.Client(project=name))
 
 
 def project_or_fail(
@@ -172,5 +166,6 @@ def check_emulator(variable: str) -> None:
     try:
         socket.create_connection((host, int(port)), _EMULATOR_SECONDS).close()
     except (OSError, ValueError) as error:
-        message = f"no emulator answers at {variable}={address}: is `make emulators` still running?"
-        raise UnavailableError(message) from error
+        from firestate.google_errors import no_emulator_text
+
+        raise UnavailableError(no_emulator_text(variable)) from error

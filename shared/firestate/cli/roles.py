@@ -10,7 +10,8 @@ import typer
 
 from firestate.cli.connect import ProjectOption, check_emulator, project_or_fail
 from firestate.cli.output import JsonOption, console, fail, print_json, table
-from firestate.errors import ConfigurationError, UnknownAccountError
+from firestate.errors import UnknownAccountError
+from firestate.extras import required_extra
 from firestate.schema.enums import Role
 
 if TYPE_CHECKING:
@@ -114,11 +115,8 @@ def _notes(account: Account) -> str | None:
 def _accounts(project: str | None) -> Iterator[Accounts]:
     name = project_or_fail(project, "name one with --project or GOOGLE_CLOUD_PROJECT")
     check_emulator("FIREBASE_AUTH_EMULATOR_HOST")
-    try:
+    with required_extra("roles", "`firestate roles`"):
         from firestate.auth.role_claims import Accounts
-    except ModuleNotFoundError as error:
-        message = "this needs the package firebase-admin: pip install './shared[roles]'"
-        raise ConfigurationError(message) from error
     accounts = Accounts(name)
     try:
         yield accounts

@@ -8,7 +8,7 @@ from functools import cache
 from google.cloud import firestore
 
 from firestate.pipeline.roll_up import RollUp
-from firestate.stores.firestore import FirestoreStore
+from firestate.stores.firestore import FirestoreStore, translated
 
 
 def project() -> str | None:
@@ -19,7 +19,8 @@ def project() -> str | None:
 @cache
 def store() -> FirestoreStore:
     """Give the store on the project's Firestore."""
-    return FirestoreStore(firestore.Client(project=project()))
+    with translated("Firestore", project()):
+        return FirestoreStore(firestore.Client(project=project()))
 
 
 @cache

@@ -16,6 +16,7 @@ from pydantic import (
     WrapValidator,
 )
 
+from firestate.errors import ValueLikeError
 from firestate.limits import INT64_MAX, INT64_MIN, MAX_COUNT, MAX_NAMES
 from firestate.schema.ids import agent_type_problem, id_problem
 from firestate.schema.values import problems_of, utc
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class MapProblemsError(ValueError):
+class MapProblemsError(ValueLikeError, ValueError):
     """What is wrong inside a value, with paths that begin below the field itself."""
 
     def __init__(self, problems: list[FieldProblem]) -> None:

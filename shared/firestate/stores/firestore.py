@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from google.api_core import exceptions as gcp
+from google.auth import exceptions as auth
 from google.cloud import firestore
 from google.cloud.firestore_v1.base_query import FieldFilter
 
@@ -20,6 +21,7 @@ from firestate.errors import (
     StoreError,
     UnavailableError,
 )
+from firestate.google_errors import FIRESTORE, fault_of_setup
 from firestate.stores.protocol import Add, Create, Query, Remove, Snapshot, Stored, Update, Write
 
 if TYPE_CHECKING:
@@ -29,9 +31,6 @@ if TYPE_CHECKING:
     from google.cloud.firestore_v1.base_document import DocumentSnapshot
 
     from firestate.stores.protocol import Token
-
-_CONFLICTS = (gcp.Conflict, gcp.NotFound)  # Conflict: aborted, for many met on one document
-_REFUSALS = (gcp.InvalidArgument, gcp.RequestRangeNotSatisfiable)
 
 
 class FirestoreStore:
@@ -61,7 +60,7 @@ class FirestoreStore:
         self, path: str, fields: Sequence[str] | None = None, *, at: datetime | None = None
     ) -> Stored | None:
         """Read a document, or only some of its top-level fields; None where there is none."""
-        with translated(path):
+        with translated(path, self.project):
             snapshot = self._client.document(path).get(
                 field_paths=fields, read_time=at, **self._limits
             )
@@ -74,7 +73,7 @@ class FirestoreStore:
         if not paths:
             return {}
         references = [self._client.document(path) for path in paths]
-        with translated(f"{paths[0]} and {len(paths) - 1} more"):
+        with translated(f"{paths[0]} and {len(paths) - 1} more", self.project):
             found = self._client.get_all(references, field_paths=fields, **self._limits)
             return {each.path: each for one in found if one.exists for each in (stored(one),)}
 
@@ -89,19 +88,19 @@ class FirestoreStore:
                 # it is, it would come again with each redelivery.
                 message = f"{write.path}: cannot be encoded: {error}"
                 raise RefusedError(message) from error
-        with translated(", ".join(write.path for write in writes)):
+        with translated(", ".join(write.path for write in writes), self.project, commits=True):
             batch.commit()
         return cast("datetime", batch.commit_time)
 
     def query(self, query: Query, *, at: datetime | None = None) -> Iterator[Stored]:
         """Give the documents found one by one, in bounded memory."""
-        with translated(query.collection, condition=False):
+        with translated(query.collection, self.project):
             for snapshot in self._query(query).stream(read_time=at, **self._limits):
                 yield stored(snapshot)
 
     def snapshot(self, query: Query) -> Snapshot:
         """Give the documents found and the time as of which they were so."""
-        with translated(query.collection, condition=False):
+        with translated(query.collection, self.project):
             found = list(self._query(query).stream(**self._limits))
         if not found:
             # The time comes with each document: where there is none, it is asked for a known time.
@@ -124,13 +123,13 @@ class FirestoreStore:
         return self._query(query)._to_protobuf()  # noqa: SLF001 - the client's own watches do so
 
     def _aggregated(self, aggregation: Any, query: Query, at: datetime | None) -> int:  # noqa: ANN401 - the client's own types are loose here
-        with translated(query.collection, condition=False):
+        with translated(query.collection, self.project):
             ((result,),) = aggregation.get(read_time=at, **self._limits)
         return int(result.value or 0)
 
     def now(self) -> datetime:
         """Give the store's own present: the read time of a document that need not exist."""
-        with translated("system_state/global_config"):
+        with translated("system_state/global_config", self.project):
             snapshot = self._client.document("system_state/global_config").get(
                 field_paths=["__name__"], **self._limits
             )
@@ -188,34 +187,36 @@ def stored(snapshot: DocumentSnapshot[Any]) -> Stored:
 
 
 @contextmanager
-def translated(what: str, *, condition: bool = True) -> Iterator[None]:
+def translated(what: str, project: str | None = None, *, commits: bool = False) -> Iterator[None]:
     """Turn the client's errors into ours, naming what was read or written.
 
-    Without a `condition` (a query) a failed precondition is none of ours: an index is missing.
+    Only what `commits` has preconditions. A read that fails for one lacks an index; one that finds
+    no document raises nothing.
     """
     try:
         yield
-    except gcp.AlreadyExists as error:
-        message = f"{what}: is there already ({error.message})"
-        raise ExistsError(message) from error
-    except gcp.FailedPrecondition as error:
-        if condition:
-            message = f"{what}: was written by somebody else ({error.message})"
-            raise ConflictError(message) from error
-        message = f"{what}: cannot be queried so: {error.message}"
-        raise StoreError(message) from error
-    except _CONFLICTS as error:
-        message = f"{what}: was written by somebody else ({error.message})"
-        raise ConflictError(message) from error
-    except _REFUSALS as error:
-        message = f"{what}: Firestore refuses this: {error.message}"
-        raise RefusedError(message) from error
-    except (gcp.ServerError, gcp.TooManyRequests, gcp.Cancelled, gcp.RetryError) as error:
-        message = f"{what}: Firestore cannot be reached for now: {error}"
-        raise UnavailableError(message) from error
-    except gcp.GoogleAPICallError as error:
-        message = f"{what}: {error}"
-        raise StoreError(message) from error
+    except (gcp.GoogleAPICallError, gcp.RetryError, auth.GoogleAuthError) as error:
+        missing = fault_of_setup(error, FIRESTORE, project)
+        raise missing or _store_error(error, what, commits=commits) from error
+
+
+def _store_error(error: Exception, what: str, *, commits: bool) -> StoreError:
+    match error:
+        case gcp.AlreadyExists():
+            return ExistsError(f"{what}: is there already ({error.message})")
+        case gcp.Conflict():  # aborted: many met on one document
+            return ConflictError(f"{what}: was written by somebody else ({error.message})")
+        case gcp.FailedPrecondition() | gcp.NotFound() if commits:
+            return ConflictError(f"{what}: was written by somebody else ({error.message})")
+        case gcp.FailedPrecondition():
+            return StoreError(f"{what}: cannot be read so: {error.message}")
+        case gcp.InvalidArgument() | gcp.RequestRangeNotSatisfiable():
+            return RefusedError(f"{what}: Firestore refuses this: {error.message}")
+        case gcp.ServerError() | gcp.TooManyRequests() | gcp.Cancelled() | gcp.RetryError():
+            return UnavailableError(f"{what}: Firestore cannot be reached for now: {error}")
+        case auth.GoogleAuthError():
+            return UnavailableError(f"{what}: Firestore cannot be reached for now: {error}")
+    return StoreError(f"{what}: {error}")
 
 
 def _quoted(name: str) -> str:

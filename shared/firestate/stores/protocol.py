@@ -127,7 +127,11 @@ class Snapshot:
 
 
 class Store(Protocol):
-    """A document store; whatever goes wrong in it is raised as a StoreError."""
+    """A document store; whatever goes wrong in it is raised as a StoreError.
+
+    Where it cannot be used before somebody does something, such as create the database, that is a
+    ConfigurationError.
+    """
 
     def read(
         self, path: str, fields: Sequence[str] | None = None, *, at: datetime | None = None

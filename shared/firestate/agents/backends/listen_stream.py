@@ -21,6 +21,7 @@ from google.cloud.firestore_v1 import _helpers
 from google.cloud.firestore_v1.types import ListenRequest, Target, TargetChange
 
 from firestate.agents.backends.grpc_channels import firestore_client
+from firestate.google_errors import FIRESTORE, fault_of_setup
 from firestate.stores.firestore import FirestoreStore
 
 if TYPE_CHECKING:
@@ -33,11 +34,8 @@ _LOG = logging.getLogger("firestate.watch")
 _LEAST_PAUSE, _MOST_PAUSE = 0.1, 2.0
 _FIRST_ANSWER_SECONDS = 4.0
 _ERRORS = (gcp.GoogleAPICallError, gcp.RetryError, grpc.RpcError, auth.GoogleAuthError, OSError)
+_AWAY = "Firestore cannot be watched: {}"
 _Kind = TargetChange.TargetChangeType
-
-
-class _Broken(Exception):  # noqa: N818 - an event of the protocol, caught below
-    """The stream has to begin anew."""
 
 
 class ListenStream:
@@ -59,6 +57,8 @@ class ListenStream:
     def add(self, watch: Watch) -> None:
         """Watch something more."""
         with self._lock:
+            if any(each is watch for each in self._watches.values()):
+                return
             number = next(self._numbers)
             for over in [n for n, each in self._watches.items() if each.is_over]:
                 del self._watches[over]
@@ -89,19 +89,25 @@ class ListenStream:
         while not self._closing.is_set():
             try:
                 self._listen()
-                reason = "the stream ended"
-            except _Broken as error:
-                reason = str(error)
+                reason = _AWAY.format("the stream ended")
             except _ERRORS as error:
-                reason = error.details() if isinstance(error, grpc.Call) else str(error)
+                reason = self._reason(error)
             except Exception as error:  # noqa: BLE001 - whatever it is: nobody else would tell the watches
                 _LOG.exception("changes cannot be followed for now")
-                reason = type(error).__name__
+                reason = _AWAY.format(type(error).__name__)
             if self._closing.is_set():
                 return
             pause = _LEAST_PAUSE if self._link.state.open else min(2 * pause + 0.1, _MOST_PAUSE)
-            self._link.lost(f"Firestore cannot be watched: {reason}")
+            self._link.lost(reason)
             self._closing.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - a wait, no secret
+
+    def _reason(self, error: Exception) -> str:
+        """Return what to say of an error: what is missing, or else that the stream is away."""
+        if missing := fault_of_setup(error, FIRESTORE, self._project):
+            return str(missing)
+        if isinstance(error, grpc.Call):
+            return _AWAY.format(error.details())
+        return _AWAY.format(getattr(error, "message", error))
 
     def _listen(self) -> None:
         client = firestore_client(self._project)
@@ -157,7 +163,8 @@ class ListenStream:
         if kind == _Kind.REMOVE and change.cause.code == 0 and not watches:
             return False  # as it was asked to
         if kind == _Kind.REMOVE:
-            raise _Broken(change.cause.message or "a watch was refused")
+            said = change.cause.message or "a watch was refused"
+            raise gcp.from_grpc_status(change.cause.code, said)  # type: ignore[no-untyped-call] # Google's
         if kind == _Kind.RESET:
             for watch in watches:
                 watch.begin()

@@ -13,7 +13,7 @@ import re
 import warnings
 from typing import Any
 
-from firestate.errors import InvalidMessageError
+from firestate.errors import InvalidMessageError, ValueLikeError
 from firestate.limits import MAX_FILE_BYTES, MAX_NESTING
 from firestate.migration.formats.records import Refusal
 from firestate.schema.strict_json import depth_of, parse_json
@@ -38,7 +38,7 @@ _BYTE = re.compile(r" at byte (\d+)$")
 _CUT_OFF = ("it seems to be cut off", "bring back a whole copy of it")
 
 
-class Unreadable(Exception):  # noqa: N818 - it carries a refusal, which is no fault of the program
+class Unreadable(ValueLikeError):  # noqa: N818 - it carries a refusal, which is no fault of the program
     """A file that cannot be read; `refusal` says why."""
 
     def __init__(self, place: str, reason: str, advice: str) -> None:

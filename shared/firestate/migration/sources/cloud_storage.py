@@ -13,6 +13,8 @@ from google.api_core import exceptions as gcp
 from google.auth import exceptions as auth
 
 from firestate.errors import ConfigurationError, UnavailableError
+from firestate.extras import required_extra
+from firestate.google_errors import STORAGE, fault_of_setup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,16 +22,13 @@ if TYPE_CHECKING:
 
 def bucket_client(name: str) -> Any:  # noqa: ANN401 - a Bucket, which has no types
     """Return the bucket; raise ConfigurationError where the library or credentials are missing."""
-    try:
+    with required_extra("buckets", f"gs://{name}"):
         from google.cloud import storage  # type: ignore[attr-defined,import-untyped,unused-ignore] # noqa: PLC0415 - an extra
-    except ImportError as error:
-        message = 'to read a bucket, install the library for it: pip install "./shared[buckets]"'
-        raise ConfigurationError(message) from error
     try:
         return storage.Client().bucket(name)
-    except (auth.DefaultCredentialsError, OSError) as error:
-        message = "no credentials for Google Cloud: run `gcloud auth application-default login`"
-        raise ConfigurationError(message) from error
+    except (auth.GoogleAuthError, OSError) as error:  # OSError: nothing names a project
+        missing = fault_of_setup(error, STORAGE, None) or error
+        raise ConfigurationError(f"gs://{name}: {missing}") from error
 
 
 @contextmanager
@@ -38,8 +37,8 @@ def translated_storage(what: str) -> Iterator[None]:
     try:
         yield
     except gcp.NotFound as error:
-        raise ConfigurationError(f"{what}: there is no such bucket or object") from error
-    except (gcp.Forbidden, gcp.Unauthorized) as error:
-        raise ConfigurationError(f"{what}: not allowed: {error.message}") from error
-    except (gcp.GoogleAPICallError, auth.TransportError, OSError) as error:
+        raise ConfigurationError(f"{what}: there is no such bucket or object: check it") from error
+    except (gcp.GoogleAPICallError, gcp.RetryError, auth.GoogleAuthError, OSError) as error:
+        if missing := fault_of_setup(error, STORAGE, None):
+            raise ConfigurationError(f"{what}: {missing}") from error
         raise UnavailableError(f"{what}: cannot be reached for now: {error}") from error
