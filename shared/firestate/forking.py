@@ -46,9 +46,16 @@ def _alive() -> list[ForkSafe]:
 
 
 def _before() -> None:
+    interrupted: BaseException | None = None
     for each in _alive():
-        each.before_fork()
+        # Noted before: where a signal arrives meanwhile, it is let go on all the same.
         _RESTING.append(each)
+        try:
+            each.before_fork()
+        except BaseException as error:  # noqa: BLE001 - raised below, once all others rest
+            interrupted = error
+    if interrupted is not None:
+        raise interrupted
 
 
 def _in_parent() -> None:

@@ -116,6 +116,28 @@ emulator takes in one request (Firestore: 10 MiB)."""
 MAX_HISTORY = 200
 """Entries of its task history that an agent's state keeps; its task_totals count the rest."""
 
+MAX_HISTORY_BYTES = 300_000
+"""Ours: bytes of a task history, as Firestore counts them, a third of a state: the rest is for what
+an agent knows. Past it the notes of the oldest tasks that have ended go first, then those tasks."""
+
+STATE_RESERVE_BYTES = 48_000
+"""Ours: what an agent that learns leaves free in its state, so that what ends something always
+fits: a terminated agent, a task with its error, a session that goes on as another one."""
+
+BEGIN_RESERVE_BYTES = 24_000
+"""Ours: what an agent that begins something leaves free, so that it can end it: the half of the
+above. A task that has ended takes at most some 5,000 bytes, once its notes are cut."""
+
+VALUES_RESERVE = 2_500
+"""Ours: values that are kept free in the same way: what begins leaves so many, and what grows twice
+as many. A task that ends adds ten or so."""
+
+NEARLY_FULL = 0.8
+"""Share of MAX_STATE_BYTES at which an agent is warned."""
+
+MAX_NOTE_BYTES = 4_000
+"""Ours: of an error's text, and of a note that cannot be kept whole."""
+
 SNAPSHOT_INTERVAL_SECONDS = 1.0
 """Snapshots of one session go out at most so often: Firestore takes about one sustained write a
 second for a document."""

@@ -60,7 +60,7 @@ class Link(ForkSafe):
 
     def after_fork(self) -> None:
         """Forget: the child has tried nothing yet."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._state = LinkState()
 
     @property

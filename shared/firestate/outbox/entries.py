@@ -28,10 +28,33 @@ class OutboxDepth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewEntry:
-    """A message to be kept; `order` is (epoch, revision) for a snapshot, None for an event."""
+    """A message to be kept; `order` is (epoch, revision) for a snapshot, None for an event.
+
+    With `is_change`, the data are a change of the snapshot that is there (outbox/changes). With
+    `is_expected` nothing is kept of it: it says of a session what is expected to be its newest.
+    """
 
     document: str
     agent: str
     topic: str
     data: bytes
     order: tuple[int, int] | None = None
+    is_change: bool = False
+    is_expected: bool = False
+
+    @property
+    def kind(self) -> str:
+        """What is put, in a word of outbox/sql."""
+        if self.is_expected:
+            return "expected"
+        if self.order is None:
+            return "event"
+        return "change" if self.is_change else "snapshot"
+
+
+class KeptState(NamedTuple):
+    """The newest of a session in an outbox; `message` is None where its bytes are forgotten."""
+
+    epoch: int
+    revision: int
+    message: bytes | None

@@ -1,201 +1,286 @@
 """The outbox: what an agent's process has to say, on its disk until Pub/Sub has confirmed it.
 
 One SQLite file in WAL mode, which all processes of a folder share. An append is one statement,
-which a `kill -9` finds done or not done; with `synchronous=NORMAL` it does not wait for the disk,
-so that only a machine that loses its power can lose the last appends.
+which a `kill -9` or a signal finds done or not done; with `synchronous=NORMAL` it does not wait for
+the disk, so that only a machine that loses its power can lose the last appends.
 
 A snapshot (an agent's whole state, or that it is deleted) takes the place of the former one of its
-session, wherever that has come to; events stay, each. What was sent is kept for a while, as far as
-there is room: until it has come through to Firestore, it is what reads are told of it.
+session, wherever that has come to; a change is added to it, and becomes part of it before it goes
+out; events stay, each. What was sent is kept for a while, as far as there is room: until it has
+come through to Firestore, it is what reads are told of it.
 """
 
 from __future__ import annotations
 
+import logging
+import os
+import secrets
 import sqlite3
-import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from firestate.fork_safe_sqlite import ForkSafeSqlite
-from firestate.outbox.entries import NewEntry, OutboxDepth, PendingEntry
+from firestate.errors import OutboxError, OutboxFullError
+from firestate.limits import INT64_MAX
+from firestate.outbox.changes import apply_changes
+from firestate.outbox.connections import FileConnections, MemoryConnections
+from firestate.outbox.entries import KeptState, NewEntry, OutboxDepth, PendingEntry
 from firestate.outbox.former_keys import move_former_keys
 from firestate.outbox.sql import (
     DEPTH,
     EVENTS,
+    FOLD,
+    FOLDED,
+    FORGET_CHANGES,
     FORGET_EVENTS,
+    FORGET_ORPHANS,
     FORGET_SENT,
     FORGET_SNAPSHOTS,
+    HAS_BYTES,
+    HEAD,
     NOTE,
     PAGE_BYTES,
-    PUT_EVENT,
-    PUT_SNAPSHOT,
-    SCHEMA,
+    PUT,
+    PUT_ONE,
     SNAPSHOTS,
+    TO_FOLD,
     WAITING,
+    WITH_CHANGES,
     connect,
+    prepare,
     translated_outbox,
 )
+from firestate.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    from firestate.outbox.connections import Connections
+
+_LOG = logging.getLogger("firestate.outbox")
 _KEPT_SENT_SECONDS = 600
 _KEPT_SENT = 1_000
 _KEPT_ORDER_SECONDS = 86_400
 _SHOWN = 2_000
+_LOOK_FOR_ROOM_SECONDS = 0.02
 _MOST_REASON = 1_000  # characters: with them the note stays within its page, also in a full file
 
 
-class Outbox(ForkSafeSqlite):
-    """A file, or with the path None memory. Any number of threads, processes, and forks."""
+class Outbox:
+    """A file, or with the path None memory. Any number of threads, processes, and forks.
+
+    Each method may be called from a signal handler, in the middle of any other.
+    """
 
     def __init__(self, path: Path | None, *, most_bytes: int) -> None:
         """Open the file, or make it; raise OutboxError where that cannot be done."""
-        self._name = str(path or "in memory")
-        self._most_pages = max(most_bytes // PAGE_BYTES, 16)
-        super().__init__(path)
-        with self._lock, translated_outbox(f"the outbox {self._name}"):
-            self._opened = self._open()
-            with self._beyond_the_bound():
-                move_former_keys(self._opened)
-
-    def _new_locks(self) -> None:
+        self.path = path
+        self._name = f"the outbox {path or 'in memory'}"
         self._last = 0
-        self._lock = threading.Lock()
-        self._room = threading.Condition(self._lock)
-        self._tidying = threading.Lock()
+        most_pages = max(most_bytes // PAGE_BYTES, 16)
 
-    def _open(self) -> sqlite3.Connection:
-        connection = connect(self.path)
-        connection.executescript(SCHEMA)
-        connection.execute(f"PRAGMA max_page_count = {self._most_pages}")
-        return connection
+        name = f"firestate-{secrets.token_hex(8)}"
 
-    def before_fork(self) -> None:
-        """Close the file, with nobody inside, nor tidying it by a connection of its own."""
-        self._tidying.acquire()
-        super().before_fork()
+        def opened(kind: type[sqlite3.Connection]) -> sqlite3.Connection:
+            # After a fork another memory: the parent's is not the child's.
+            return prepare(connect(path, kind, memory=f"{name}-{os.getpid()}"))
 
-    def after_fork_in_parent(self) -> None:
-        """Let others in again; the first of them opens the file."""
-        super().after_fork_in_parent()
-        self._tidying.release()
+        made = MemoryConnections if path is None else FileConnections
+        with translated_outbox(self._name):
+            if path is not None:
+                # On a thread of ours, by a connection of its own: it is a transaction, which keeps
+                # others from writing, such as a signal handler in the middle of it.
+                with_room = f"PRAGMA max_page_count = {2 * most_pages}"
+                Worker("firestate-outbox").run_last(lambda: _brought_up_to_date(opened, with_room))
+            self._connections: Connections = made(opened, most_pages=most_pages)
 
-    def put(self, message: NewEntry) -> bool:
-        """Keep a message; False where a later snapshot of its session is there, and stays.
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed."""
+        return self._connections.is_closed
 
-        Raises OutboxFullError where the bound is reached or the disk is full: nothing is kept.
+    def close(self) -> None:
+        """Close the file."""
+        self._connections.close()
+
+    def put(self, *entries: NewEntry) -> bool:
+        """Keep entries, all or none of them.
+
+        Returns:
+            False where nothing was kept, since a snapshot is not later than what is there, a change
+            does not follow it, or it is not what was expected: `state` says what is there.
+
+        Raises:
+            OutboxFullError: The bound is reached or the disk is full; nothing is kept.
+            OutboxError: The file cannot be used; nothing is kept.
         """
-        with self._lock, translated_outbox("the outbox", self._name):
-            # In the order of the calls also where the clock is set back.
-            self._last = max(time.time_ns(), self._last + 1)
+        values = [value for entry in entries for value in self._values(entry)]
+        statement = PUT if len(entries) == 1 else ", ".join([PUT, *[PUT_ONE] * (len(entries) - 1)])
+        try:
             try:
-                return self._put(message)
+                self._connections.change(statement, values)
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._forget_sent():
                     raise
-                return self._put(message)
+                self._connections.change(statement, values)
+        except sqlite3.IntegrityError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_TRIGGER or _is_taken(error):
+                return False
+            raise OutboxError(f"{self._name} cannot be used: {error}") from error
+        except (OSError, sqlite3.Error) as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                raise OutboxFullError(self._name) from error
+            raise OutboxError(f"{self._name} cannot be used: {error}") from error
+        return True
 
-    def _put(self, message: NewEntry) -> bool:
-        if message.order is not None:
-            values = (message.document, *message.order, self._last, message.agent, message.topic)
-            return self._connection.execute(PUT_SNAPSHOT, (*values, message.data)).rowcount > 0
-        while True:
-            event = (self._last, message.document, message.agent, message.topic)
-            try:
-                self._connection.execute(PUT_EVENT, (*event, message.data))
-            except sqlite3.IntegrityError:
-                self._last += 1  # another process has put one in this nanosecond
-            else:
-                return True
+    def _values(self, entry: NewEntry) -> tuple[Any, ...]:
+        # In the order of the calls also where the clock is set back. Taken after the order of a
+        # state was decided, so that those of one session rise with its revisions.
+        seq = self._last = max(time.time_ns(), self._last + 1)
+        order = entry.order or (None, None)
+        return (entry.kind, entry.document, *order, seq, entry.agent, entry.topic, entry.data)
 
     def _forget_sent(self) -> int:
-        return sum(self._connection.execute(each).rowcount for each in FORGET_SENT)
+        return sum(self._connections.change(each) for each in FORGET_SENT)
+
+    def head(self, document: str) -> tuple[int, int] | None:
+        """Return the (epoch, revision) of the newest of a session; None where nothing is known."""
+        head = self._rows(HEAD, (document,))
+        return (head[0][0], head[0][1]) if head else None
+
+    def state(self, document: str) -> KeptState | None:
+        """Return the newest that is kept of a session; None where not even its order is."""
+        while True:
+            if rows := self._rows(WITH_CHANGES, (document, INT64_MAX)):
+                _, epoch, revision, *_ = rows[-1]
+                return KeptState(epoch, revision, _composed(rows))
+            head = self.head(document)
+            if head is None:
+                return None
+            # Of one moment: another thread may have put it anew between the two.
+            if not self._rows(HAS_BYTES, (document,)):
+                return KeptState(*head, message=None)
 
     def waiting(self, limit: int) -> list[PendingEntry]:
-        """Give what waits, the oldest first."""
+        """Return what waits, the oldest first."""
         return [
             PendingEntry(seq, document, bool(snapshot), *rest)
             for seq, document, snapshot, *rest in self._rows(WAITING, (limit,))
         ]
 
-    def data(self, wanted: Iterable[PendingEntry]) -> dict[int, bytes]:
-        """Give the bytes of messages by their `seq`; those replaced meanwhile are left out."""
+    def data(self, wanted: Iterable[PendingEntry]) -> dict[PendingEntry, bytes]:
+        """Return the bytes of messages; those that were replaced meanwhile are left out.
+
+        Changes that wait become part of their snapshot.
+        """
         found = {}
         for each in wanted:
-            where = "snapshots WHERE document = ? AND seq = ?"
-            values: tuple[Any, ...] = (each.document, each.seq)
-            if not each.is_snapshot:
-                where, values = "events WHERE seq = ?", (each.seq,)
-            for (data,) in self._rows(f"SELECT data FROM {where}", values):  # noqa: S608 - one of two texts
-                found[each.seq] = data
+            if each.is_snapshot:
+                data = self._folded(each.document, each.seq)
+            else:
+                rows = self._rows("SELECT data FROM events WHERE seq = ?", (each.seq,))
+                data = rows[0][0] if rows else None
+            if data is not None:
+                found[each] = data
         return found
+
+    def fold(self, older_than_seconds: float) -> None:
+        """Make changes that have waited for so long part of their snapshots.
+
+        Whoever sends does so as it sends. This is for what nobody sends: so that it stays small,
+        and that the sender of an earlier release, which knows no changes, finds it.
+        """
+        before = time.time_ns() - int(older_than_seconds * 1e9)
+        for (document,) in self._rows(TO_FOLD, (before,)):
+            self._folded(document, INT64_MAX)
+
+    def _folded(self, document: str, seq: int) -> bytes | None:
+        """Return a snapshot with its changes up to `seq`, which it holds from now on.
+
+        None where that is not what is there any more, or another process folds it.
+        """
+        rows = self._rows(WITH_CHANGES, (document, seq))
+        if not rows or (seq != INT64_MAX and rows[-1][3] != seq):
+            return None
+        _, epoch, revision, _, data = rows[0]
+        if len(rows) == 1:
+            return bytes(data)
+        _, _, last, last_seq, _ = rows[-1]
+        composed = _composed(rows)
+        values = (document, epoch, revision, last, last_seq, composed)
+        try:
+            if not self._connections.change(FOLD, values, beyond_bound=True):
+                return None
+            self._connections.change(FOLDED, (document, epoch, last), beyond_bound=True)
+        except sqlite3.Error as error:
+            # Such as a full disk: it goes out all the same, and again until that can be noted.
+            _LOG.warning("%s cannot put a state together: %s", self._name, error)
+        return composed
 
     def confirm(self, sent: Iterable[PendingEntry]) -> None:
         """Note that messages have been sent. One that was replaced meanwhile waits on."""
         now = time.time()
         listed = list(sent)
-        snapshots = [(now, each.document, each.seq) for each in listed if each.is_snapshot]
-        events = [(now, each.seq) for each in listed if not each.is_snapshot]
-        with (
-            self._lock,
-            translated_outbox("the outbox"),
-            self._beyond_the_bound(),
-            self._connection,
-        ):
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany(
-                "UPDATE snapshots SET sent_at = ? WHERE document = ? AND seq = ?", snapshots
-            )
-            self._connection.executemany("UPDATE events SET sent_at = ? WHERE seq = ?", events)
-            self._room.notify_all()
-
-    @contextmanager
-    def _beyond_the_bound(self) -> Iterator[None]:
-        """Let a full file grow: what is sent and cannot be noted would be sent again, for ever."""
-        self._bound(2 * self._most_pages)
-        try:
-            yield
-        finally:
-            self._bound(self._most_pages)
-
-    def _bound(self, pages: int) -> None:
-        self._connection.execute(f"PRAGMA max_page_count = {pages}")
+        snapshots = [
+            value for each in listed if each.is_snapshot for value in (each.document, each.seq)
+        ]
+        events = [each.seq for each in listed if not each.is_snapshot]
+        # What is sent and cannot be noted would be sent again, for ever: hence beyond the bound.
+        with translated_outbox(self._name):
+            if snapshots:
+                pairs = ", ".join(["(?, ?)"] * (len(snapshots) // 2))
+                statement = (
+                    f"UPDATE snapshots SET sent_at = ? WHERE (document, seq) IN (VALUES {pairs})"  # noqa: S608 - of question marks
+                )
+                self._connections.change(statement, (now, *snapshots), beyond_bound=True)
+            if events:
+                marks = ", ".join("?" * len(events))
+                statement = f"UPDATE events SET sent_at = ? WHERE seq IN ({marks})"  # noqa: S608 - of question marks
+                self._connections.change(statement, (now, *events), beyond_bound=True)
 
     def wait_for_room(self, timeout_seconds: float) -> None:
-        """Wait until something was sent, or the time is up."""
-        with self._room:
-            self._room.wait(timeout_seconds)
+        """Wait for a moment in which something may have been sent."""
+        time.sleep(min(timeout_seconds, _LOOK_FOR_ROOM_SECONDS))
 
     def newest(self, *, snapshots: bool) -> dict[str, bytes]:
-        """Give snapshots, or the newest 2,000 events, that wait or were sent of late."""
-        return dict(self._rows(SNAPSHOTS if snapshots else EVENTS, () if snapshots else (_SHOWN,)))
+        """Return snapshots, or the newest 2,000 events, that wait or were sent of late."""
+        if not snapshots:
+            return dict(self._rows(EVENTS, (_SHOWN,)))
+        found: dict[str, bytes] = {}
+        parts: list[tuple[Any, ...]] = []
+        for row in [*self._rows(SNAPSHOTS), (None, b"", None, 0)]:
+            if row[1] is not None and parts:
+                document, data, _, _ = parts[0]
+                changes = [change for _, _, change, _ in parts[1:]]
+                found[document] = apply_changes(data, changes, parts[-1][3]) if changes else data
+                parts = []
+            parts.append(row)
+        return found
 
     def snapshot(self, document: str) -> bytes | None:
-        """Give the snapshot of a session that waits, or was sent of late."""
-        rows = self._rows(f"{SNAPSHOTS} AND document = ?", (document,))
-        return rows[0][1] if rows else None
+        """Return the snapshot of a session that waits, or was sent of late."""
+        rows = self._rows(WITH_CHANGES, (document, INT64_MAX))
+        return _composed(rows) if rows else None
 
     def depth(self) -> OutboxDepth:
-        """Give how much waits."""
+        """Return how much waits."""
         ((count, since),) = self._rows(DEPTH)
         return OutboxDepth(count, since and since / 1e9, self.size())
 
     def size(self) -> int:
-        """Bytes in use, as the bound counts them."""
+        """Return the bytes in use, as the bound counts them."""
         ((pages,),) = self._rows("PRAGMA page_count")
         ((free,),) = self._rows("PRAGMA freelist_count")
         return int(pages - free) * PAGE_BYTES
 
     def note(self, reason: str | None) -> None:
         """Note why nothing goes out, for `firestate outbox`; None: something has gone out."""
-        if reason is None:
-            self._rows("DELETE FROM sender")
-        else:
-            text = reason.encode("utf-8", "backslashreplace").decode()[:_MOST_REASON]
-            self._rows(NOTE, (text, time.time()))
+        with translated_outbox(self._name):
+            if reason is None:
+                self._connections.change("DELETE FROM sender")
+            else:
+                text = reason.encode("utf-8", "backslashreplace").decode()[:_MOST_REASON]
+                self._connections.change(NOTE, (text, time.time()))
 
     def tidy(self) -> None:
         """Forget what was sent long ago, and write the journal back into the file.
@@ -203,18 +288,42 @@ class Outbox(ForkSafeSqlite):
         Not within an append, which would wait for the disk.
         """
         oldest = time.time() - _KEPT_SENT_SECONDS
-        self._rows(f"{FORGET_SNAPSHOTS} AND sent_at < ?", (oldest,))
-        self._rows("DELETE FROM snapshots WHERE sent_at < ?", (oldest - _KEPT_ORDER_SECONDS,))
-        self._rows(FORGET_EVENTS, (oldest, _KEPT_SENT))
-        if self.path is None:
-            return
-        with self._tidying, translated_outbox("the outbox"):
-            connection = connect(self.path)
-            try:
-                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            finally:
-                connection.close()
+        with translated_outbox(self._name):
+            change = self._connections.change
+            change(f"{FORGET_SNAPSHOTS} AND sent_at < ?", (oldest,))
+            gone = "DELETE FROM snapshots WHERE sent_at < ? AND length(data) = 0"
+            change(gone, (oldest - _KEPT_ORDER_SECONDS,))
+            change(FORGET_EVENTS, (oldest, _KEPT_SENT))
+            change(FORGET_CHANGES)
+        if self.path is not None:
+            self._rows("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with self._lock, translated_outbox("the outbox"):
-            return self._connection.execute(statement, values).fetchall()
+        with translated_outbox(self._name):
+            return self._connections.rows(statement, values)
+
+
+def _brought_up_to_date(
+    opened: Callable[[type[sqlite3.Connection]], sqlite3.Connection], with_room: str
+) -> None:
+    connection = opened(sqlite3.Connection)
+    try:
+        connection.execute(with_room).fetchall()
+        move_former_keys(connection)
+        if lost := connection.execute(FORGET_ORPHANS).rowcount:
+            _LOG.error("%d changes are lost: an earlier release has forgotten their states", lost)
+    finally:
+        connection.close()
+
+
+def _composed(rows: Sequence[tuple[Any, ...]]) -> bytes:
+    """Return the message of a snapshot, the first row, with the changes that follow it."""
+    (*_, data), *changes = rows
+    if not changes:
+        return bytes(data)
+    return apply_changes(data, [each[-1] for each in changes], changes[-1][2])
+
+
+def _is_taken(error: sqlite3.IntegrityError) -> bool:
+    """Whether another change has the place of this one."""
+    return error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY

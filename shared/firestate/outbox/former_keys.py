@@ -16,6 +16,8 @@ from firestate.schema.ids import STATES, Identity, read_state_id
 if TYPE_CHECKING:
     import sqlite3
 
+    Row = tuple[Any, ...]
+
 # A key with just three underscores, one in the collection's name and two joints, can be read in
 # one way only; unless it ends in a mark.
 _AMBIGUOUS = """
@@ -36,10 +38,11 @@ def move_former_keys(connection: sqlite3.Connection) -> int:
     Where there is one under that key already, the later stays; but one that is to be sent is
     never given up for one that holds nothing but its order. Call it again at any time.
     """
+    if not _moves(connection):
+        return 0  # most have none to move: nobody is kept from writing
     connection.execute("BEGIN IMMEDIATE")
     try:
-        found = [(row, _moved(row)) for row in connection.execute(_AMBIGUOUS).fetchall()]
-        moves = [(row, moved) for row, moved in found if moved != row]
+        moves = _moves(connection)
         # All are taken out first: the new key of one can be the former key of another.
         connection.executemany(
             "DELETE FROM snapshots WHERE document = ?", [(row[0],) for row, _ in moves]
@@ -52,7 +55,12 @@ def move_former_keys(connection: sqlite3.Connection) -> int:
     return len(moves)
 
 
-def _moved(row: tuple[Any, ...]) -> tuple[Any, ...]:
+def _moves(connection: sqlite3.Connection) -> list[tuple[Row, Row]]:
+    found = [(row, _moved(row)) for row in connection.execute(_AMBIGUOUS).fetchall()]
+    return [(row, moved) for row, moved in found if moved != row]
+
+
+def _moved(row: Row) -> Row:
     """Return a row with the key and the agent of its identity; as it is where nothing tells it."""
     document, epoch, revision, seq, sent_at, agent, topic, data = row
     identity = _identity_in(data) if data else _identity_of(document, agent)

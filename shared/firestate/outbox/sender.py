@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +14,7 @@ from firestate.errors import FirestateError
 from firestate.forking import ForkSafe
 from firestate.outbox.batching import batches, next_batch
 from firestate.outbox.sender_lock import SenderLock
+from firestate.worker import Thread, Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +35,8 @@ _LOOK_SECONDS = 0.25  # other processes append to the same file: they cannot cal
 _GATHER_SECONDS = 0.01
 _LEAST_PAUSE, _MOST_PAUSE = 0.1, 2.0
 _TIDY_EVERY_SECONDS = 1.0
+_FOLD_AFTER_SECONDS = 2.0
+_CLOSE_SECONDS = 60.0
 _MOST_SESSIONS = 10_000
 _UNKNOWN = ""  # what an earlier sender, or that of another process, has noted
 
@@ -71,10 +73,10 @@ class Sender(ForkSafe):
         self._begin()
 
     def _begin(self) -> None:
-        self._appended = threading.Event()
-        self._closing = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
+        self._appended = Wakeup()
+        self._ending = Wakeup()
+        self._closing = False
+        self._thread = Thread("firestate-sender", self._run)
         self._sent_at: dict[str, float] = {}
         self._pause = 0.0
         self._tidied_at = 0.0
@@ -86,27 +88,21 @@ class Sender(ForkSafe):
 
     def wake(self) -> None:
         """Say that something was appended."""
-        if self._thread is None:
-            self.start()
-        if not self._appended.is_set():
-            self._appended.set()
+        self.start()
+        self._appended.call()
 
     def start(self) -> None:
         """Begin to send, until `close`."""
-        with self._starting:
-            if self._thread is None and not self._closing.is_set():
-                self._thread = threading.Thread(
-                    target=self._run, name="firestate-sender", daemon=True
-                )
-                self._thread.start()
+        if not self._closing:
+            self._thread.start()
 
     def close(self) -> None:
         """End after what is under way."""
-        self._closing.set()
-        self._appended.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
-        self._lock.release()
+        self._closing = True
+        self._appended.call()
+        self._ending.call()
+        if self._thread.join(_CLOSE_SECONDS):
+            self._lock.release()
 
     def flush(self, timeout_seconds: float) -> bool:
         """Wait until nothing waits any more; False if the time was up before."""
@@ -119,19 +115,19 @@ class Sender(ForkSafe):
         return True
 
     def _run(self) -> None:
-        while not self._closing.is_set():
+        while not self._closing:
             try:
                 pause = self._turn()
             except FirestateError as error:
-                self._closing.wait(self._failed(str(error)))
+                self._ending.wait(self._failed(str(error)))
             except Exception as error:  # noqa: BLE001 - whatever it is: nothing else would send
                 _LOG.exception("the outbox cannot be sent for now")
-                self._closing.wait(self._failed(f"{type(error).__name__}: {error}"))
+                self._ending.wait(self._failed(f"{type(error).__name__}: {error}"))
             else:
                 # What comes within the next moment goes in one request, and in one turn of this
                 # thread: the agents' own threads want the processor as well.
                 self._appended.wait(pause)
-                self._closing.wait(min(pause, _GATHER_SECONDS))
+                self._ending.wait(min(pause, _GATHER_SECONDS))
 
     def _failed(self, reason: str) -> float:
         self._link.lost(reason)
@@ -144,11 +140,14 @@ class Sender(ForkSafe):
 
     def _turn(self) -> float:
         """Send what is due; give the seconds after which to look again."""
-        self._appended.clear()
         if not self._lock.acquire():
             self._link.unknown()
             self._noted = _UNKNOWN
+            # An earlier release, which knows no changes, may be the one that sends.
+            self._outbox.fold(older_than_seconds=_FOLD_AFTER_SECONDS)
             return _LOOK_SECONDS
+        # What cannot go out yet is to stay small all the same.
+        self._outbox.fold(older_than_seconds=_FOLD_AFTER_SECONDS)
         choice = next_batch(
             self._outbox.waiting(_FIRST_AGAIN if self._pause else _MOST_WAITING),
             self._sent_at,
@@ -158,22 +157,25 @@ class Sender(ForkSafe):
         )
         self._tidy()
         if choice.chosen:
-            self._send(choice.chosen)
+            sent = self._send(choice.chosen)
             self._pause = 0.0
             self._link.back()
             self._note(None)
-            return 0.0
+            return 0.0 if sent else _GATHER_SECONDS
         return _LOOK_SECONDS if choice.again_in is None else min(choice.again_in, _LOOK_SECONDS)
 
-    def _send(self, chosen: list[PendingEntry]) -> None:
+    def _send(self, chosen: list[PendingEntry]) -> int:
+        """Send what was chosen, as far as it is there still; return how many that were."""
+        sent = 0
         data = self._outbox.data(chosen)
         for each_round in batches(chosen):
             for topic, listed in each_round.items():
                 # One that was replaced since then goes as its successor, which waits its second.
-                there = [each for each in listed if each.seq in data]
+                there = [each for each in listed if each in data]
                 if not there:
                     continue
-                self._destination.send(topic, [_keys_once(data[each.seq]) for each in there])
+                self._destination.send(topic, [_keys_once(data[each]) for each in there])
+                sent += len(there)
                 now = time.monotonic()
                 self._sent_at |= {each.document: now for each in there if each.is_snapshot}
                 for first in range(0, len(there), _CONFIRMED_AT_ONCE):
@@ -181,6 +183,7 @@ class Sender(ForkSafe):
         if len(self._sent_at) > _MOST_SESSIONS:
             limit = time.monotonic() - self._interval_seconds
             self._sent_at = {name: at for name, at in self._sent_at.items() if at > limit}
+        return sent
 
     def _note(self, reason: str | None) -> None:
         """Note it beside the messages where it is another than before; else it costs nothing."""

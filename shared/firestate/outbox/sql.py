@@ -1,12 +1,14 @@
 """The outbox as SQLite sees it: tables, statements, connections, errors."""
 
+# ruff: noqa: S608 - statements are put together of texts of this module alone
+
 from __future__ import annotations
 
 import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from firestate.errors import OutboxError, OutboxFullError
+from firestate.errors import OutboxError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,7 +17,19 @@ if TYPE_CHECKING:
 PAGE_BYTES = 4096
 _BUSY_SECONDS = 10.0
 
-SCHEMA = """
+CHANGES = """
+CREATE TABLE IF NOT EXISTS changes (
+    document TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (document, epoch, revision)
+) WITHOUT ROWID;
+"""
+SCHEMA = (
+    CHANGES
+    + """
 CREATE TABLE IF NOT EXISTS snapshots (
     document TEXT PRIMARY KEY,
     epoch INTEGER NOT NULL,
@@ -40,29 +54,141 @@ CREATE TABLE IF NOT EXISTS sender (
     at REAL NOT NULL
 );
 """
+)
 
-# Their order in the same statement: of two processes that hold one session, the former must not put
-# its snapshot in the place of the newcomer's.
-PUT_SNAPSHOT = """
-INSERT INTO snapshots VALUES (?1, ?2, ?3, ?4, NULL, ?5, ?6, ?7)
-ON CONFLICT (document) DO UPDATE
-SET epoch = ?2, revision = ?3, seq = ?4, sent_at = NULL, topic = ?6, data = ?7
-WHERE (epoch, revision) < (?2, ?3)
+# A row put into `puts` goes to the table of its kind, on conditions that are part of the same
+# statement: several rows are all kept, or none. The view and its triggers are the connection's own,
+# so that a file holds no program of one release that another release would run.
+PUTS = """
+CREATE TEMP VIEW puts AS
+SELECT '' AS kind, '' AS document, 0 AS epoch, 0 AS revision, 0 AS seq, '' AS agent, '' AS topic,
+    x'' AS data;
+
+-- No two events share a place, whichever process puts them.
+CREATE TEMP TRIGGER put_event INSTEAD OF INSERT ON puts WHEN NEW.kind = 'event' BEGIN
+    INSERT INTO events VALUES (
+        max(NEW.seq, 1 + coalesce((SELECT max(seq) FROM events), 0)),
+        NULL, NEW.document, NEW.agent, NEW.topic, NEW.data);
+END;
+
+-- A snapshot takes the place of an earlier one: of two that hold one session, whether processes,
+-- threads or a signal handler and what it interrupted, the former must not undo the latter.
+CREATE TEMP TRIGGER put_snapshot INSTEAD OF INSERT ON puts WHEN NEW.kind = 'snapshot' BEGIN
+    SELECT RAISE(ABORT, 'a later one is there') FROM snapshots
+    WHERE document = NEW.document AND (epoch, revision) >= (NEW.epoch, NEW.revision);
+    SELECT RAISE(ABORT, 'a later one is there') FROM changes
+    WHERE document = NEW.document AND (epoch, revision) >= (NEW.epoch, NEW.revision);
+    DELETE FROM changes WHERE document = NEW.document;
+    INSERT INTO snapshots VALUES (
+        NEW.document, NEW.epoch, NEW.revision, NEW.seq, NULL, NEW.agent, NEW.topic, NEW.data)
+    ON CONFLICT (document) DO UPDATE
+    SET epoch = NEW.epoch, revision = NEW.revision, seq = NEW.seq, sent_at = NULL,
+        topic = NEW.topic, data = NEW.data;
+END;
+
+-- Nothing is kept, a later epoch either, where somebody has put since this one was read.
+CREATE TEMP TRIGGER put_expected INSTEAD OF INSERT ON puts WHEN NEW.kind = 'expected' BEGIN
+    SELECT RAISE(ABORT, 'a later one is there') FROM snapshots
+    WHERE document = NEW.document AND (epoch, revision) > (NEW.epoch, NEW.revision);
+    SELECT RAISE(ABORT, 'a later one is there') FROM changes
+    WHERE document = NEW.document AND (epoch, revision) > (NEW.epoch, NEW.revision);
+END;
+
+-- A change follows the very one before it, over a snapshot of the same writer that is there still.
+CREATE TEMP TRIGGER put_change INSTEAD OF INSERT ON puts WHEN NEW.kind = 'change' BEGIN
+    SELECT RAISE(ABORT, 'it does not follow what is there') WHERE NOT EXISTS (
+        SELECT 1 FROM snapshots
+        WHERE document = NEW.document AND epoch = NEW.epoch AND length(data) > 0 AND (
+            revision = NEW.revision - 1 OR revision < NEW.revision AND EXISTS (
+                SELECT 1 FROM changes AS former WHERE former.document = NEW.document
+                AND former.epoch = NEW.epoch AND former.revision = NEW.revision - 1)));
+    -- A release up to 0.1 forgets what was sent ten minutes ago, whatever waits above it. To write
+    -- the snapshot anew costs its size: hence not more than once in five minutes.
+    UPDATE snapshots SET sent_at = julianday('now') * 86400 - 210866760000
+    WHERE document = NEW.document AND sent_at < julianday('now') * 86400 - 210866760000 - 300;
+    INSERT INTO changes VALUES (
+        NEW.document, NEW.epoch, NEW.revision,
+        max(NEW.seq, 1 + coalesce(
+            (SELECT seq FROM changes AS former WHERE former.document = NEW.document
+                AND former.epoch = NEW.epoch AND former.revision = NEW.revision - 1),
+            (SELECT seq FROM snapshots WHERE document = NEW.document))),
+        NEW.data);
+END;
 """
-PUT_EVENT = "INSERT INTO events VALUES (?, NULL, ?, ?, ?, ?)"
+PUT_ONE = "(?, ?, ?, ?, ?, ?, ?, ?)"
+PUT = f"INSERT INTO puts VALUES {PUT_ONE}"
+
+# The changes that are not part of the snapshot yet.
+_LATER = (
+    "changes.document = snapshots.document AND changes.epoch = snapshots.epoch"
+    " AND changes.revision > snapshots.revision AND length(snapshots.data) > 0"
+)
 # No index says which ones wait: keeping it would cost each append more than each look, since what
 # was sent is soon removed.
-WAITING = """
-SELECT seq, document, 1, agent, topic, length(data) FROM snapshots WHERE sent_at IS NULL
+WAITING_SNAPSHOTS = f"""
+    SELECT coalesce(max(changes.seq), snapshots.seq) AS seq, snapshots.document AS document, 1,
+        agent, topic, length(snapshots.data) + coalesce(sum(length(changes.data)), 0)
+    FROM snapshots LEFT JOIN changes ON {_LATER}
+    GROUP BY snapshots.document HAVING sent_at IS NULL OR changes.seq IS NOT NULL
+"""
+WAITING = f"""
+SELECT * FROM ({WAITING_SNAPSHOTS})
 UNION ALL SELECT * FROM (
     SELECT seq, document, 0, agent, topic, length(data) FROM events
     WHERE sent_at IS NULL ORDER BY seq LIMIT ?1)
 ORDER BY seq LIMIT ?1
 """
-DEPTH = """
+DEPTH = f"""
 SELECT coalesce(sum(n), 0), min(first) FROM (
-    SELECT count(*) AS n, min(seq) AS first FROM snapshots WHERE sent_at IS NULL
+    SELECT count(*) AS n, min(seq) AS first FROM ({WAITING_SNAPSHOTS})
     UNION ALL SELECT count(*), min(seq) FROM events WHERE sent_at IS NULL)
+"""
+HEAD = """
+SELECT epoch, revision FROM snapshots WHERE document = ?1
+UNION ALL SELECT * FROM (SELECT epoch, revision FROM changes WHERE document = ?1
+    ORDER BY epoch DESC, revision DESC LIMIT 1)
+ORDER BY epoch DESC, revision DESC LIMIT 1
+"""
+# One statement, so that both are of one moment.
+HAS_BYTES = "SELECT 1 FROM snapshots WHERE document = ? AND length(data) > 0"
+WITH_CHANGES = f"""
+SELECT document, epoch, revision, seq, data FROM (
+    SELECT document, epoch, revision, seq, data, 0 AS place FROM snapshots
+    WHERE document = ?1 AND length(data) > 0
+    UNION ALL SELECT changes.document, changes.epoch, changes.revision, changes.seq, changes.data, 1
+    FROM snapshots JOIN changes ON {_LATER}
+    WHERE snapshots.document = ?1 AND length(snapshots.data) > 0 AND changes.seq <= ?2)
+ORDER BY place, revision
+"""
+SNAPSHOTS = f"""
+SELECT document, data, NULL, revision FROM snapshots WHERE length(data) > 0
+UNION ALL SELECT changes.document, NULL, changes.data, changes.revision
+FROM snapshots JOIN changes ON {_LATER} WHERE length(snapshots.data) > 0
+ORDER BY 1, 4
+"""
+# On condition that nobody has put or folded in between. What is folded is removed afterwards: until
+# then it is below the snapshot, and means nothing.
+FOLD = """
+UPDATE snapshots SET revision = ?4, seq = ?5, sent_at = NULL, data = ?6
+WHERE document = ?1 AND epoch = ?2 AND revision = ?3
+"""
+FOLDED = "DELETE FROM changes WHERE document = ?1 AND (epoch, revision) <= (?2, ?3)"
+# What is part of a snapshot by now, or below that of whoever has taken the session up.
+FORGET_CHANGES = """
+DELETE FROM changes WHERE EXISTS (
+    SELECT 1 FROM snapshots WHERE snapshots.document = changes.document
+    AND (snapshots.epoch, snapshots.revision) >= (changes.epoch, changes.revision))
+"""
+# Releases up to 0.1 do not look at changes when they forget what was sent ten minutes ago: of a
+# process that was killed just after it had put some, they are left without their snapshot.
+FORGET_ORPHANS = """
+DELETE FROM changes WHERE NOT EXISTS (
+    SELECT 1 FROM snapshots WHERE snapshots.document = changes.document
+    AND snapshots.epoch >= changes.epoch AND length(data) > 0)
+"""
+TO_FOLD = f"""
+SELECT snapshots.document FROM snapshots JOIN changes ON {_LATER}
+GROUP BY snapshots.document HAVING min(changes.seq) < ?1
 """
 FORGET_EVENTS = """
 DELETE FROM events WHERE sent_at IS NOT NULL AND (sent_at < ?1 OR seq <= (
@@ -70,40 +196,52 @@ DELETE FROM events WHERE sent_at IS NOT NULL AND (sent_at < ?1 OR seq <= (
 """
 # Their order stays: a former holder of the session is told by it that it is fenced off, also where
 # its own snapshots have never got out.
-FORGET_SNAPSHOTS = "UPDATE snapshots SET data = x'' WHERE sent_at IS NOT NULL AND data != x''"
+FORGET_SNAPSHOTS = f"""
+UPDATE snapshots SET data = x'' WHERE sent_at IS NOT NULL AND length(data) > 0
+AND NOT EXISTS (SELECT 1 FROM changes WHERE {_LATER})
+"""
 FORGET_SENT = ("DELETE FROM events WHERE sent_at IS NOT NULL", FORGET_SNAPSHOTS)
-SNAPSHOTS = "SELECT document, data FROM snapshots WHERE data != x''"
 EVENTS = "SELECT document, data FROM events ORDER BY seq DESC LIMIT ?"
 # `at` stays: since when nothing has gone out, whatever else has gone wrong since.
 NOTE = "INSERT INTO sender VALUES (1, ?1, ?2) ON CONFLICT (id) DO UPDATE SET reason = ?1"
 
 
-def connect(path: Path | None) -> sqlite3.Connection:
-    """Open the file, or memory; it is written back by `Outbox.tidy` alone."""
+def connect(
+    path: Path | None, kind: type[sqlite3.Connection] = sqlite3.Connection, *, memory: str = ""
+) -> sqlite3.Connection:
+    """Open the file, or the `memory` of that name; `Outbox.tidy` writes a file back."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(
-        ":memory:" if path is None else path,
+        f"file:{memory}?mode=memory&cache=shared" if path is None else path,
         timeout=_BUSY_SECONDS,
         isolation_level=None,
         check_same_thread=False,
+        factory=kind,
+        uri=path is None,
     )
+    if path is None:
+        # A read holds no lock against a put: what interrupts it may put, and could not wait for it.
+        connection.execute("PRAGMA read_uncommitted = 1")
+        return connection
     connection.execute("PRAGMA journal_mode = WAL").fetchall()
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     return connection
 
 
+def prepare(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Make the tables where they are not there, and what this connection puts through."""
+    connection.executescript(SCHEMA)
+    connection.executescript(PUTS)
+    return connection
+
+
 @contextmanager
-def translated_outbox(what: str, bounded: str | None = None) -> Iterator[None]:
-    """Turn SQLite's errors into ours; `bounded` names an outbox that may be full."""
+def translated_outbox(what: str) -> Iterator[None]:
+    """Turn SQLite's errors into ours; holds nothing, so that a signal in here does no harm."""
     try:
         yield
-    except sqlite3.OperationalError as error:
-        if bounded is not None and error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-            raise OutboxFullError(bounded) from error
-        message = f"{what} cannot be used: {error}"
-        raise OutboxError(message) from error
     except (OSError, sqlite3.Error) as error:
         message = f"{what} cannot be used: {error}"
         raise OutboxError(message) from error
