@@ -1,53 +1,81 @@
-"""One agent in one session, as the process that runs it holds it."""
+"""One agent in one session, as the process that runs it holds it.
+
+Memory follows the disk. A call is a change of the state: it is put to the outbox on condition that
+what it was made from is the newest there, and made again from what is the newest where it is not.
+So it does not matter where the call before was interrupted, nor whether another thread, or a signal
+handler in the middle of this very call, has saved meanwhile: no lock is held anywhere.
+"""
 
 from __future__ import annotations
 
-import threading
+import logging
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeAlias, Unpack
 
-from firestate.agents.state.cancellation import is_cancellation
+from pydantic_core import from_json
+
+from firestate.agents.blocks import HandoffBlock, TaskBlock
 from firestate.agents.state.carry_over import merge_carried, parent_in
 from firestate.agents.state.changes import CHANGEABLE
 from firestate.agents.state.clock import now
-from firestate.agents.state.encoded_state import EncodedState
+from firestate.agents.state.draft import Draft, Room, is_nearly_full
+from firestate.agents.state.encoded_state import EncodedState, Part
 from firestate.agents.state.generated_ids import new_id
-from firestate.agents.state.history_trimming import Former, is_short, trimmed
+from firestate.agents.state.history_trimming import is_open
 from firestate.agents.state.json_values import to_json_values
-from firestate.agents.state.message_encoding import checked_event
+from firestate.agents.state.message_encoding import checked_state
+from firestate.agents.state.recorded_text import error_text, in_short, recordable
 from firestate.counters.task_history import ENDED
 from firestate.errors import (
     FencedError,
     FieldProblem,
     InvalidMessageError,
+    OutboxError,
+    TerminatedError,
     UnknownSessionError,
 )
 from firestate.forking import ForkSafe
-from firestate.limits import MAX_CHILDREN
+from firestate.limits import EARLIEST_ARRIVAL, MAX_CHILDREN, MAX_ID_BYTES
 from firestate.schema.enums import AgentStatus, CoordinationEventType, TaskStatus
 from firestate.schema.ids import Identity, checked_ids
 from firestate.schema.messages import Order
-from firestate.schema.times import check_times, history_problems
+from firestate.schema.times import time_in
 from firestate.schema.values import time_text
+from firestate.worker import Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from firestate.agents.state.changes import Changes
     from firestate.agents.submitter import Submitter
+    from firestate.outbox.entries import NewEntry
     from firestate.schema.models import AgentState, CoordinationEvent
 
     Target: TypeAlias = "Agent | tuple[str, str]"
     """The other agent of an event: an Agent, or its (type, id)."""
 
+    Others: TypeAlias = "Callable[[], Sequence[NewEntry]]"
+    """Makes what is put together with a state, all or nothing; asked for again with each try."""
+
+_LOG = logging.getLogger("firestate.agents")
+_LOOK_SECONDS = 0.001
+_MOST_TRIES = 10_000
+_ALWAYS_FITS = frozenset({"status", "current_task", "task_status"})
+
+
+def _no_others() -> Sequence[NewEntry]:
+    return ()
+
 
 class Registry(Protocol):
     """Where a process keeps the agents that it runs: what an Agent needs of it."""
 
-    def new(self, identity: Identity, **given: Any) -> Agent:  # noqa: ANN401 - fields of a state
-        """Hold a new session, and save it."""
+    def child_there(self, child: Identity, parent: Agent) -> Agent | None:
+        """Return a child that is there already, held by this process from now on."""
+        ...
+
+    def drafted(self, identity: Identity, **given: Any) -> Agent:  # noqa: ANN401 - fields of a state
+        """Return a new session that is checked, and saved with what is put together with it."""
         ...
 
     def hold(self, agent: Agent) -> None:
@@ -63,19 +91,20 @@ class Registry(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Handoff:
-    """A hand-over under way: what is put here goes into its event."""
+class _Memory(NamedTuple):
+    """A state as it was saved last, and its order."""
 
-    context: dict[str, Any]
-    task_context: dict[str, Any]
+    order: Order
+    fields: EncodedState
 
 
 class Agent(ForkSafe):
     """Made by `StateManager.start`, `resume` and `take_up`. Any thread may call it.
 
-    Each call that changes something saves the whole state: it is on the disk when the call returns,
-    and goes out in the background. Where the call raises, nothing has changed.
+    Each call that changes something saves it: it is on the disk when the call returns, and goes out
+    in the background. Where the call raises an error of Firestate, nothing has changed. A call may
+    be made from a signal handler, a `__del__` or a callback, in the middle of any other; one that
+    was broken off has saved all or nothing.
     """
 
     def __init__(
@@ -85,12 +114,19 @@ class Agent(ForkSafe):
         super().__init__()
         self._submitter = submitter
         self._registry = registry
-        self._lock = threading.RLock()
-        self._fields = EncodedState.of(state)
-        self._order = Order(epoch, 0)
+        self._saved: dict[Order, EncodedState] = {Order(epoch, 0): EncodedState.of(state)}
+        """The state as it was saved last, by its order; revision 0: nothing is saved yet."""
+        self._putting: dict[tuple[Order, object], EncodedState | None] = {}
+        """What calls are about to put, None for a tombstone; what one that was interrupted has put
+        is known by it, also when the outbox has forgotten its bytes."""
+        self._epochs = {epoch}
+        """Those that this handle has chosen: in any other one somebody else writes."""
         self._fenced = False
         self._deleted = False
-        self._on_fenced: list[Callable[[Agent], None]] = []
+        self._turn = Turn()
+        self._on_fenced: dict[int, Callable[[Agent], None]] = {}
+        self._on_nearly_full: list[Callable[[Agent], None]] = []
+        self._is_nearly_full = False
         self._living: set[Identity] = set()
         self._ended: set[Identity] = set()
         """Of the children that this process has spawned, those that live, and those that ended
@@ -105,18 +141,26 @@ class Agent(ForkSafe):
 
     def after_fork(self) -> None:
         """In a child it is fenced off: the parent goes on with it, and two writers cannot."""
-        self._lock = threading.RLock()
         self._fenced = True
 
     @property
     def state(self) -> AgentState:
         """The state as it was saved last."""
-        return self._fields.state()
+        self._follow()
+        return self._memory.fields.state()
+
+    @property
+    def _memory(self) -> _Memory:
+        while True:
+            order = max(list(self._saved))
+            # Another thread may have saved a later one, and let this one go.
+            if (fields := self._saved.get(order)) is not None:
+                return _Memory(order, fields)
 
     @property
     def epoch(self) -> int:
         """The epoch that this process writes in."""
-        return self._order.epoch
+        return self._memory.order.epoch
 
     @property
     def fenced(self) -> bool:
@@ -125,10 +169,19 @@ class Agent(ForkSafe):
 
     def on_fenced(self, listener: Callable[[Agent], None]) -> None:
         """Call `listener`, on a thread of ours, when another process takes up this session."""
-        with self._lock:
-            self._on_fenced.append(listener)
-            already = self._fenced
-        if already:
+        self._on_fenced[id(listener)] = listener
+        if self._fenced:
+            self._tell_fenced()
+
+    def on_nearly_full(self, listener: Callable[[Agent], None]) -> None:
+        """Call `listener`, on a thread of ours, when the state takes four fifths of what it may.
+
+        Once, and again if it has shrunk in between. That is at 720,000 of 900,000 bytes, as
+        Firestore counts them; past 852,000 `remember` and its like are refused, while tasks, and
+        all that ends something, still work. What helps is `forget`.
+        """
+        self._on_nearly_full.append(listener)
+        if self._is_nearly_full:
             self._submitter.callbacks.call(listener, self)
 
     def update(self, **changes: Unpack[Changes]) -> Self:
@@ -145,9 +198,12 @@ class Agent(ForkSafe):
             raise InvalidMessageError("schema", problems)
         if "parent_agent_id" in changes:  # another parent has another type and session
             changes = {"parent_agent_type": None, "parent_session_id": None, **changes}
-        with self._lock:
-            self._save(changes)
-        if self._fields["status"] == AgentStatus.TERMINATED:
+        # Once: an iterator is used up by it, and the change may have to be made again.
+        plain = to_json_values(changes)
+        short = len(str(plain.get("current_task"))) <= MAX_ID_BYTES
+        room = Room.END if short and plain.keys() <= _ALWAYS_FITS else Room.GROW
+        saved = self._save(lambda draft: draft.set(plain), room, listed=plain)
+        if saved["status"] == AgentStatus.TERMINATED:
             self._registry.tell_parent(self.identity, self._parent())
         return self
 
@@ -162,78 +218,78 @@ class Agent(ForkSafe):
         return self
 
     def remember(self, key: str, value: Any) -> Self:  # noqa: ANN401 - whatever the agent wants to keep
-        """Set one entry of the memory context; its `type` and `importance` are counted."""
-        taken = to_json_values({"memory_context": {key: value}})["memory_context"]
-        own = {name: self._own(entry) for name, entry in taken.items()}
-        with self._lock:
-            memory = {**self._fields["memory_context"], **own}
-            self._save({"memory_context": memory})
+        """Set one entry of the memory context; its `type` and `importance` are counted.
+
+        Raises InvalidMessageError, code `size`, once the state takes 852,000 bytes in Firestore.
+        """
+        ((name, taken),) = to_json_values({"memory_context": {key: value}})[
+            "memory_context"
+        ].items()
+        own = self._own(taken)
+        self._save(lambda draft: draft.remember(name, own))
         return self
 
     def forget(self, key: str) -> Self:
         """Remove one entry of the memory context, if it is there."""
-        with self._lock:
-            memory = {k: v for k, v in self._fields["memory_context"].items() if k != key}
-            self._save({"memory_context": memory})
+        self._save(lambda draft: draft.forget(key), Room.END)
         return self
 
     def measure(self, **metrics: float) -> Self:
         """Set entries of the performance metrics."""
-        with self._lock:
-            self._save({"performance_metrics": self._fields["performance_metrics"] | metrics})
+        name = "performance_metrics"
+        self._save(lambda draft: draft.set({name: draft[name] | metrics}))
         return self
 
     def begin_task(self, task_id: str, kind: str, **details: Any) -> Self:  # noqa: ANN401 - the user's own
-        """Put a task into the history as in progress; the agent is busy with it."""
-        entry = {
-            **details,
-            "task_id": task_id,
-            "kind": kind,
-            "status": TaskStatus.IN_PROGRESS,
-            "session_id": self.identity.session_id,
-            "started_at": now(),
-        }
-        with self._lock:
-            self._save(
+        """Put a task into the history as in progress; the agent is busy with it.
+
+        Raises TerminatedError where the agent has ended in this session.
+        """
+        return self._begin(task_id, kind, details, time_text(now()))
+
+    def _begin(self, task_id: str, kind: str, details: Mapping[str, Any], started_at: str) -> Self:
+        known = {"task_id": task_id, "kind": kind, "status": TaskStatus.IN_PROGRESS}
+        known |= {"session_id": self.identity.session_id, "started_at": started_at}
+        entry = Part.of(to_json_values({**details, **known}))
+
+        def begin(draft: Draft) -> None:
+            if draft["status"] == AgentStatus.TERMINATED:
+                raise TerminatedError(self.identity.state_path)
+            draft.set_history([*draft.history, entry])
+            draft.set(
                 {
                     "status": AgentStatus.BUSY.value,
                     "current_task": task_id,
                     "task_status": TaskStatus.IN_PROGRESS.value,
-                    "task_history": [*self._fields["task_history"], to_json_values(entry)],
                 }
             )
+
+        self._save(begin, Room.BEGIN)
         return self
 
     def end_task(self, task_id: str, status: str = "completed", **details: Any) -> Self:  # noqa: ANN401 - the user's own
         """Say how a task ended: completed, failed or cancelled; once it has, it counts.
 
         One that was never begun is put into the history as it is. An exception as `error` is kept
-        as its text; by its type, or by the word in `error_type`, a failed task is counted.
+        as its text, of 4,000 bytes at most; by its type, or by the word in `error_type`, a failed
+        task is counted.
         """
         error = details.get("error")
         if isinstance(error, BaseException):
-            details = {"error_type": type(error).__name__, **details, "error": _text(error)}
-        return self._end(task_id, status, details)
+            details = {"error_type": type(error).__name__, **details, "error": error_text(error)}
+        return self._end(task_id, status, to_json_values(details))
 
-    @contextmanager
-    def task(self, task_id: str, kind: str, **details: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - the user's own
+    def task(self, task_id: str, kind: str, **details: Any) -> TaskBlock:  # noqa: ANN401 - the user's own
         """Time a task: it completes with the block, or fails with what the block raises.
 
-        A block that is broken off, by a cancellation, by Ctrl-C, by a reader that leaves, ends it
-        as cancelled: that is neither a try nor a failure. What is put into the map that the block
-        gets is kept in the history's entry.
+        A block that is broken off, by a cancellation, by Ctrl-C, by an emergency stop, by a reader
+        that leaves, ends it as cancelled: that is neither a try nor a failure. What is put into the
+        map that the block gets is kept in the history's entry; what cannot be kept whole is cut.
+
+        >>> with agent.task("t1", "code", tool="editor") as notes:  # doctest: +SKIP
+        ...     notes["lines"] = 120
         """
-        self.begin_task(task_id, kind, **details)
-        more: dict[str, Any] = {}
-        started = time.monotonic()
-        try:
-            yield more
-        except BaseException as error:
-            status = "cancelled" if is_cancellation(error) else "failed"
-            kept = {"error": _text(error), "error_type": type(error).__name__, **more}
-            self._end(task_id, status, {"duration_seconds": time.monotonic() - started, **kept})
-            raise
-        self._end(task_id, "completed", {"duration_seconds": time.monotonic() - started, **more})
+        return TaskBlock(self, task_id, kind, details)
 
     def record(
         self,
@@ -265,6 +321,22 @@ class Agent(ForkSafe):
                 duration_seconds=duration_seconds,
             )
         )
+
+    def hand_over(
+        self,
+        target: Target,
+        *,
+        context: Mapping[str, Any],
+        task_context: Mapping[str, Any],
+        **details: Any,  # noqa: ANN401 - those of `record`
+    ) -> CoordinationEvent:
+        """Record a hand-over like `handed_off`, and cut what cannot be recorded whole."""
+        maps = {"context": recordable(context), "task_context": recordable(task_context)}
+        try:
+            return self.handed_off(target, **maps, **details)
+        except InvalidMessageError:
+            cut = {name: in_short(value) for name, value in maps.items()}
+            return self.handed_off(target, **cut, **details)
 
     def handed_off(
         self,
@@ -312,45 +384,25 @@ class Agent(ForkSafe):
             CoordinationEventType.ERROR,
             target,
             success=False,
-            error_message=_text(error),
+            error_message=error_text(error),
             context={**kind, **(context or {})},
             **details,
         )
 
-    @contextmanager
     def handoff(
         self,
         target: Target,
         *,
         context: Mapping[str, Any] | None = None,
         task_context: Mapping[str, Any] | None = None,
-    ) -> Iterator[Handoff]:
+    ) -> HandoffBlock:
         """Time a hand-over: recorded with the block's end, as failed if it raises.
 
         The error goes on to the caller; its type is counted. A block that is broken off, as in
-        `task`, is recorded as cancelled.
+        `task`, is recorded as cancelled. Without a `with` nothing is recorded, and a warning says
+        so: `handed_off` records a hand-over at once.
         """
-        under_way = Handoff(dict(context or {}), dict(task_context or {}))
-        started = time.monotonic()
-        try:
-            yield under_way
-        except BaseException as error:
-            self.handed_off(
-                target,
-                success=False,
-                cancelled=is_cancellation(error),
-                error_message=_text(error),
-                context={"error_type": type(error).__name__, **under_way.context},
-                task_context=under_way.task_context,
-                duration_seconds=time.monotonic() - started,
-            )
-            raise
-        self.handed_off(
-            target,
-            context=under_way.context,
-            task_context=under_way.task_context,
-            duration_seconds=time.monotonic() - started,
-        )
+        return HandoffBlock(self, target, context, task_context)
 
     def spawn(
         self,
@@ -364,26 +416,36 @@ class Agent(ForkSafe):
         """Make another agent, a child of this one in its session, and record that.
 
         `child_agent_ids` lists the newest 100 children that have not ended, as far as this process
-        knows, with its next save; `StateManager.children` finds all. Raises EmergencyStopError
-        while all agents are to stop: then nothing is made.
+        knows, with its next save; `StateManager.children` finds all. One of this id that is in the
+        session already is taken up: a warning in the log says so, `given` is not looked at, and no
+        event is recorded. Raises EmergencyStopError while all agents are to stop: then nothing is
+        made.
         """
         self._submitter.controls.check()
         self._check()
         session = self.identity.session_id if session_id is None else session_id
         identity = Identity.of(agent_type, agent_id, session)
-        event = self._event(CoordinationEventType.SPAWN, identity[:2])
-        checked_event(to_json_values({**event, "context": context or {}}))
+        if (there := self._registry.child_there(identity, self)) is not None:
+            _LOG.warning("%s is there already: it was taken up, not spawned", identity.state_path)
+            self._list_child(identity)
+            return there
+        event = self._event(CoordinationEventType.SPAWN, identity[:2], context=context or {})
         parent = {f"parent_{name}": value for name, value in self.identity._asdict().items()}
-        child = self._registry.new(identity, **{**given, **parent})
-        self.spawned(child, context=context)
-        with self._lock:
-            self._living.add(identity)
-            self._ended.discard(identity)
-            self._save({}, spawned=identity.agent_id)
-            # Of those that are listed no more nobody asks: an agent may spawn for years.
-            listed = set(self._fields["child_agent_ids"])
-            self._living -= {each for each in self._living.copy() if each.agent_id not in listed}
+        child = self._registry.drafted(identity, **{**given, **parent})
+        spawned = self._submitter.event_entry(event)
+        # The child, the event and the place in the list are one: all are kept, or none.
+        self._list_child(identity, lambda: (child.first_entry(), spawned))
+        child.saved_first()
         return child
+
+    def _list_child(self, child: Identity, others: Others = _no_others) -> None:
+        """Save a child in the list of children, together with `others`."""
+        self._living.add(child)
+        self._ended.discard(child)
+        saved = self._save(lambda _: None, Room.BEGIN, new_child=child.agent_id, others=others)
+        # Of those that are listed no more nobody asks: an agent may spawn for years.
+        listed = set(saved["child_agent_ids"])
+        self._living -= {each for each in self._living.copy() if each.agent_id not in listed}
 
     def release(self) -> None:
         """Hold it no more, in a process that goes on: its state stays as it was saved."""
@@ -391,114 +453,271 @@ class Agent(ForkSafe):
 
     def delete(self) -> None:
         """Delete the state of this session; that it was spawned stays counted."""
-        with self._lock:
+        while not self._deleted:
             self._check()
-            order = Order(self._order.epoch, self._order.revision + 1)
-            self._submitter.put_tombstone(self.identity, order)
-            self._order, self._deleted = order, True
+            memory = self._memory
+            order = Order(memory.order.epoch, memory.order.revision + 1)
+            tombstone = self._submitter.tombstone_entry(self.identity, order)
+            if not self._put(order, None, tombstone):
+                self._catch_up(memory)
         self._registry.release(self)
         self._registry.tell_parent(self.identity, self._parent())
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was terminated."""
+        self._follow()
+        return bool(self._memory.fields["status"] == AgentStatus.TERMINATED)
+
+    def lists(self, child: Identity) -> bool:
+        """Whether it lists a child of that id."""
+        return child.agent_id in self._memory.fields["child_agent_ids"]
 
     def child_ended(self, child: Identity) -> None:
         """Take a child off the list of children, with the next save."""
         self._living.discard(child)
         self._ended.add(child)
 
-    def carry_on(self, taken: Mapping[str, Any]) -> None:
-        """Take along what a former session had, below what this one has by now, and save."""
-        with self._lock:
-            self._save(merge_carried(taken, self._fields), whole=True)
-            self.fresh = True
+    def carry_on(self, taken: Mapping[str, Any], others: Others = _no_others) -> None:
+        """Take along what a former session had, below what this one has by now, and save.
+
+        `others` are kept together with that, or nothing is.
+        """
+
+        def carry(draft: Draft) -> None:
+            draft.set(merge_carried(taken, draft), whole=True)
+
+        self._save(carry, Room.END, whole=True, others=others, active=False)
+        self.fresh = True
 
     def replace(self, state: AgentState) -> Self:
         """Save a whole state, with the times that it names."""
-        with self._lock:
-            self._check()
-            self._put(self._trimmed(EncodedState.of(state)))
+        new = EncodedState.of(state)
+        fields = {name: new[name] for name in new.names}
+        self._save(lambda draft: draft.set(fields), whole=True, active=False, listed=fields)
         return self
 
     def fence(self) -> None:
         """Take it that another process has this session now."""
-        with self._lock:
-            listeners = [] if self._fenced else list(self._on_fenced)
-            self._fenced = True
-        for listener in listeners:
-            self._submitter.callbacks.call(listener, self)
+        self._fenced = True
+        self._tell_fenced()
+
+    def _tell_fenced(self) -> None:
+        for key in list(self._on_fenced):
+            # Taken out by one thread alone, so that it is told once.
+            if (listener := self._on_fenced.pop(key, None)) is not None:
+                self._submitter.callbacks.call(listener, self)
 
     def rise_above(self, epoch: int) -> None:
         """Begin above `epoch`, which was stored before this process began, and save anew."""
-        with self._lock:
-            self._order = Order(
-                self._submitter.new_epoch(self.identity, epoch), self._order.revision
-            )
-            self._put(self._fields)
-            self.is_above = True
+        while True:
+            memory = self._memory
+            new = Order(self._chosen_epoch(epoch), memory.order.revision + 1)
+            # A later epoch alone would take the place of what another thread saves meanwhile.
+            expected = self._submitter.expected_entry(self.identity, memory.order)
+            entry = self._whole(memory.fields, new)
+            if self._put(new, memory.fields, expected, entry):
+                break
+            self._catch_up(memory)
+        self.is_above = True
+
+    def first_entry(self) -> NewEntry:
+        """Return what is put for its first save, together with something else."""
+        order, fields = self._memory
+        head = self._submitter.outbox.head(self.identity.state_path)
+        if head is not None and head > order:
+            order = Order(self._chosen_epoch(), 0)
+            self._saved[order] = fields
+        return self._whole(fields, Order(order.epoch, 1))
+
+    def _chosen_epoch(self, stored: int = 0) -> int:
+        epoch = self._submitter.new_epoch(self.identity, stored)
+        self._epochs.add(epoch)
+        return epoch
+
+    def save_with(self, others: Others) -> None:
+        """Save it together with `others`: all is kept, or nothing."""
+        self._save(lambda _: None, Room.END, others=others)
+
+    def saved_first(self) -> None:
+        """Take it that `first_entry` was put."""
+        order, fields = self._memory
+        self._saved[Order(order.epoch, max(order.revision, 1))] = fields
+        self._registry.hold(self)
 
     def _save(
-        self, changes: Mapping[str, Any], *, whole: bool = False, spawned: str | None = None
-    ) -> None:
-        self._check()
-        checked: tuple[str, ...] = ()
-        # A copy: children end in threads of their own.
-        ended = set() if "child_agent_ids" in changes else self._ended.copy()
-        if ended or spawned is not None:
-            children = self._children(ended, spawned)
-            changes = {**changes, "child_agent_ids": children}
-        if not whole:
-            time_now = time_text(now())
-            changes = {**changes, "last_updated": time_now, "last_active": time_now}
-            checked = ("last_updated", "last_active")
-        fields = self._fields.changed(changes, checked=checked, whole=whole)
-        if "task_history" in changes or "task_totals" in changes:
-            self._check_times(changes, fields)
-            fields = self._trimmed(fields)
-        self._put(fields)
-        self._ended -= ended
+        self,
+        edit: Callable[[Draft], None],
+        room: Room = Room.GROW,
+        *,
+        listed: Mapping[str, Any] | None = None,
+        new_child: str | None = None,
+        others: Others = _no_others,
+        whole: bool = False,
+        active: bool = True,
+    ) -> EncodedState:
+        """Put a change of the state, and `others` with it; make both again where a state has moved.
 
-    def _children(self, ended: set[Identity], new: str | None) -> list[str]:
+        A compare-and-set on (epoch, revision) decides in the outbox. Where it misses, another
+        thread has saved, a signal handler in the middle of this call, or a call that was
+        interrupted after its put: the newest state is read, and the edit made on that.
+        """
+        turn = self._turn.take()
+        try:
+            fields = self._applied(
+                edit,
+                room,
+                listed=listed,
+                new_child=new_child,
+                others=others,
+                whole=whole,
+                active=active,
+            )
+        finally:
+            self._turn.give(turn)
+        if not self.is_held and fields["status"] != AgentStatus.TERMINATED:
+            self._registry.hold(self)
+        self._warn_of_size(fields)
+        return fields
+
+    def _applied(
+        self,
+        edit: Callable[[Draft], None],
+        room: Room,
+        *,
+        listed: Mapping[str, Any] | None,
+        new_child: str | None,
+        others: Others,
+        whole: bool,
+        active: bool,
+    ) -> EncodedState:
+        for _ in range(_MOST_TRIES):
+            self._check()
+            memory = self._memory
+            draft = Draft(memory.fields, self.identity.session_id)
+            draft.room = room
+            edit(draft)
+            ended: set[Identity] = set()
+            if listed is None or "child_agent_ids" not in listed:
+                ended = self._ended.copy()  # children end in threads of their own
+                if ended or new_child is not None:
+                    draft.set({"child_agent_ids": self._children(draft, ended, new_child)})
+            if active:
+                time_now = time_text(now())
+                times = {"last_updated": time_now, "last_active": time_now}
+                draft.set(times, checked=times)
+            fields, change = draft.finished()
+            order = Order(memory.order.epoch, memory.order.revision + 1)
+            if whole or memory.order.revision == 0:
+                entry = self._whole(fields, order)
+            else:
+                entry = self._submitter.change_entry(self.identity, change, order)
+            if self._put(order, fields, entry, *others()):
+                self._ended -= ended
+                return fields
+            whole = self._catch_up(memory) or whole
+        message = f"{self.identity.state_path} could not be saved: others saved it all the time"
+        raise OutboxError(message)
+
+    def _put(self, order: Order, fields: EncodedState | None, *entries: NewEntry) -> bool:
+        """Put entries that make the state what is given; None: that delete it."""
+        key = (order, object())
+        self._putting[key] = fields
+        if not self._submitter.put(*entries):
+            self._putting.pop(key, None)
+            return False
+        if fields is None:
+            self._deleted = True
+        else:
+            self._saved[order] = fields
+        newest = max(list(self._saved))
+        for each in list(self._saved):
+            if each < newest:
+                self._saved.pop(each, None)
+        for put in list(self._putting):
+            if put[0] <= newest or put is key:
+                self._putting.pop(put, None)
+        return True
+
+    def _whole(self, fields: EncodedState, order: Order) -> NewEntry:
+        return self._submitter.state_entry(self.identity, fields.body(), order)
+
+    def _follow(self) -> None:
+        """Have memory be what is on the disk, as far as that can be read."""
+        if self._fenced or self._deleted:
+            return
+        try:
+            head = self._submitter.outbox.head(self.identity.state_path)
+            memory = self._memory
+            if head is not None and head > memory.order:
+                self._catch_up(memory)
+        except (FencedError, OutboxError, UnknownSessionError):
+            return
+
+    def _catch_up(self, seen: _Memory) -> bool:
+        """Read the newest state of the session from the outbox; True where the next put is whole.
+
+        Raises FencedError where it is of somebody else, UnknownSessionError where it is deleted.
+        """
+        own = self._memory.order
+        if own != seen.order:
+            return False  # another thread, or a call in the middle of this one, has saved
+        kept = self._submitter.outbox.state(self.identity.state_path)
+        if kept is None or ((kept.epoch, kept.revision) <= own and kept.message is None):
+            return True  # what a change would follow is not there any more
+        order = Order(kept.epoch, kept.revision)
+        if order <= own:
+            return order != own
+        if order.epoch not in self._epochs:
+            self._taken_away()
+        if kept.message is not None:
+            message = from_json(kept.message)
+            if message["writer"] != self._submitter.writer:
+                self._taken_away()
+            state = message.get("state")
+            fields = None if state is None else EncodedState.of(checked_state(state))
+        else:
+            # Sent long ago, and forgotten: only a call that was interrupted can have put it.
+            known = [fields for (put, _), fields in self._putting.copy().items() if put == order]
+            if not known:
+                time.sleep(_LOOK_SECONDS)
+                return False  # a call of another thread has put it, and is about to say so
+            fields = known[0]
+        if fields is None:
+            self._deleted = True
+            self._check()
+        else:
+            self._saved[order] = fields
+        return kept.message is None
+
+    def _taken_away(self) -> None:
+        self._registry.release(self)
+        self.fence()
+        self._check()
+
+    def _warn_of_size(self, fields: EncodedState) -> None:
+        before, self._is_nearly_full = self._is_nearly_full, is_nearly_full(fields)
+        if before or not self._is_nearly_full:
+            return
+        _LOG.warning(
+            "%s takes more than four fifths of what a state may: `forget` what is not needed",
+            self.identity.state_path,
+        )
+        for listener in list(self._on_nearly_full):
+            self._submitter.callbacks.call(listener, self)
+
+    def _children(self, draft: Draft, ended: set[Identity], new: str | None) -> list[str]:
         """Return the children to be listed: the newest that have not ended, as far as is known."""
         living = {child.agent_id for child in self._living.copy()}
         gone = {child.agent_id for child in ended} - living
-        listed = [each for each in self._fields["child_agent_ids"] if each not in gone]
+        listed = [each for each in draft["child_agent_ids"] if each not in gone]
         if new is not None:
             listed = [*(each for each in listed if each != new), new]
         return listed[-MAX_CHILDREN:]
 
     def _parent(self) -> Identity | None:
-        return parent_in({f"parent_{n}": self._fields[f"parent_{n}"] for n in Identity._fields})
-
-    def _check_times(self, changes: Mapping[str, Any], fields: EncodedState) -> None:
-        """Refuse times that ingest would refuse, before anything is kept; only in what is new."""
-        at = now()
-        if "task_totals" in changes:
-            check_times("state", {"task_totals": fields["task_totals"]}, at)
-        known = {id(entry) for entry in self._fields["task_history"]}
-        for index, entry in enumerate(changes.get("task_history", ())):
-            if id(entry) in known:
-                continue
-            if problems := list(
-                history_problems([entry], at, self.identity.session_id, first=index)
-            ):
-                raise InvalidMessageError("too_early", problems)
-
-    def _trimmed(self, fields: EncodedState) -> EncodedState:
-        if fields.raw("task_totals") == b"null" and is_short(fields.raw("task_history")):
-            return fields
-        former = Former(self._fields["task_history"], self._fields["task_totals"])
-        history, session_id = fields["task_history"], self.identity.session_id
-        changes = trimmed(history, fields["task_totals"], former, session_id)
-        return fields.changed(changes, checked=changes)
-
-    def _put(self, fields: EncodedState) -> None:
-        order = Order(self._order.epoch, self._order.revision + 1)
-        try:
-            self._submitter.put_state(self.identity, fields.body(), order)
-        except FencedError:
-            self.fence()
-            raise
-        self._order, self._fields = order, fields
-        if not self.is_held:
-            self._registry.hold(self)
+        fields = self._memory.fields
+        return parent_in({f"parent_{n}": fields[f"parent_{n}"] for n in Identity._fields})
 
     def _check(self) -> None:
         if self._fenced:
@@ -512,44 +731,93 @@ class Agent(ForkSafe):
             return {"session_id": self.identity.session_id, **value}
         return value
 
-    def _end(self, task_id: str, status: str, details: Mapping[str, Any]) -> Self:
+    def begin_block(
+        self, task_id: str, kind: str, details: Mapping[str, Any], started_at: str
+    ) -> None:
+        """Begin a task like `begin_task`, and cut what cannot be recorded whole."""
+        notes = recordable(details)
+        try:
+            self._begin(task_id, kind, notes, started_at)
+        except InvalidMessageError:
+            self._begin(task_id, kind, in_short(notes), started_at)
+
+    def end_block(
+        self,
+        task_id: str,
+        status: str,
+        details: Mapping[str, Any],
+        started_at: str,
+        *,
+        only_running: bool = False,
+    ) -> None:
+        """End the task that began then like `end_task`, and cut what cannot be recorded whole.
+
+        With `only_running`, one that does not run stays as it is.
+        """
+        notes = recordable(details)
+        how: dict[str, Any] = {"only_running": only_running, "started_at": started_at}
+        try:
+            self._end(task_id, status, notes, **how)
+        except InvalidMessageError:
+            self._end(task_id, status, in_short(notes), **how)
+
+    def _end(
+        self,
+        task_id: str,
+        status: str,
+        details: Mapping[str, Any],
+        *,
+        only_running: bool = False,
+        started_at: str | None = None,
+    ) -> Self:
         if status not in ENDED:
             message = f"a task ends as {', '.join(ENDED)}, not {status!r}"
             raise ValueError(message)
-        with self._lock:
-            history = list(self._fields["task_history"])
+        own = self.identity.session_id
+        end = {
+            **details,
+            **to_json_values({"task_id": task_id, "ended_at": now()}),
+            "status": status,
+            "session_id": own,
+        }
+
+        def ending(draft: Draft) -> None:
+            history = list(draft.history)
             places = range(len(history) - 1, -1, -1)
-            place = next((n for n in places if self._runs(history[n], task_id)), None)
-            begun = history[place] if place is not None else {"task_id": task_id}
-            ended = {
-                **begun,
-                **details,
-                "task_id": task_id,
-                "status": status,
-                "session_id": self.identity.session_id,
-                "ended_at": now(),
-            }
-            if place is None:
-                history.append(to_json_values(ended))
-            else:
-                history[place] = to_json_values(ended)
-            changes: dict[str, Any] = {"task_history": history}
-            if self._fields["current_task"] == task_id:
-                changes |= self._after(task_id, status, history)
-            self._save(changes)
+            found = (n for n in places if self._runs(history[n].plain, task_id, started_at))
+            place = next(found, None)
+            if place is not None:
+                history[place] = Part.of(_not_ahead({**history[place].plain, **end}))
+            elif not only_running:
+                history.append(Part.of(end))
+            draft.set_history(history)
+            if draft["current_task"] == task_id:
+                after = self._after(task_id, status, history)
+                if draft["status"] == AgentStatus.TERMINATED:
+                    after.pop("status", None)  # what was under way does not bring it back
+                draft.set(after)
+
+        self._save(ending, Room.END)
         return self
 
-    def _after(self, task_id: str, status: str, history: list[Any]) -> dict[str, Any]:
+    def _after(self, task_id: str, status: str, history: list[Part]) -> dict[str, Any]:
         """Say what the agent does once its current task has ended: another that runs, if any."""
         own = self.identity.session_id
-        for entry in reversed(history):
-            if entry.get("session_id") == own and self._runs(entry, entry.get("task_id", "")):
-                return {"current_task": entry["task_id"], "task_status": TaskStatus.IN_PROGRESS}
+        for part in reversed(history):
+            entry = part.plain
+            if entry.get("status") == TaskStatus.IN_PROGRESS and is_open(entry, own):
+                current = entry.get("task_id")
+                if isinstance(current, str):
+                    return {"current_task": current, "task_status": TaskStatus.IN_PROGRESS}
         return {"status": AgentStatus.ACTIVE, "current_task": task_id, "task_status": status}
 
     @staticmethod
-    def _runs(entry: Mapping[str, Any], task_id: str) -> bool:
-        return entry.get("task_id") == task_id and entry.get("status") == TaskStatus.IN_PROGRESS
+    def _runs(entry: Mapping[str, Any], task_id: str, started_at: str | None) -> bool:
+        return (
+            entry.get("task_id") == task_id
+            and entry.get("status") == TaskStatus.IN_PROGRESS
+            and started_at in (None, entry.get("started_at"))
+        )
 
     def _event(
         self,
@@ -592,9 +860,9 @@ def _is_pair(target: object) -> bool:
     return isinstance(target, tuple | list) and len(target) == len(("type", "id"))
 
 
-_MOST_TEXT = 10_000
-
-
-def _text(error: BaseException | str) -> str:
-    text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
-    return text.encode("utf-8", "backslashreplace").decode()[:_MOST_TEXT]
+def _not_ahead(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return an entry that ends, begun now if a clock that was wrong has said later."""
+    started_at = time_in(entry.get("started_at"))
+    if started_at is None or started_at <= now() + EARLIEST_ARRIVAL:
+        return entry
+    return {**entry, "started_at": entry["ended_at"]}

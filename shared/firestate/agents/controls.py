@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from firestate.agents.backends.backend import NEAR_SECONDS
 from firestate.agents.backends.document_watch import Watch
 from firestate.errors import EmergencyStopError
-from firestate.forking import ForkSafe
 from firestate.schema.ids import CONTROLS
 
 if TYPE_CHECKING:
@@ -20,28 +19,34 @@ if TYPE_CHECKING:
     from firestate.agents.callbacks import Callbacks
 
 _LOG = logging.getLogger("firestate.controls")
+_LOOK_SECONDS = 0.005
 
 
-class Controls(ForkSafe):
+class _Seen(NamedTuple):
+    """The controls as they were seen last."""
+
+    data: Mapping[str, Any]
+    stopped: bool
+
+    @property
+    def reason(self) -> str | None:
+        """The operator's reason of a stop."""
+        return self.data.get("emergency_reason")
+
+
+class Controls:
     """The controls as last seen; what has never been seen is as if nothing were set."""
 
     def __init__(self, engine: Backend, callbacks: Callbacks, *, patience_seconds: float) -> None:
         """Watch them from now on; the first look waits for them as long as the patience."""
-        super().__init__()
         self._engine = engine
         self._callbacks = callbacks
-        self._patience_seconds = patience_seconds
-        self._data: Mapping[str, Any] = {}
-        self._stopped = False
+        self._patience_seconds = NEAR_SECONDS if engine.is_near else patience_seconds
+        self._seen = _Seen({}, stopped=False)
         self._listeners: list[Callable[[Mapping[str, Any]], None]] = []
-        self._stop_listeners: list[Callable[[bool, str | None], None]] = []
-        self._lock = threading.Lock()
+        self._stop_listeners: list[Callable[[_Seen], None]] = []
         self._watch = Watch(CONTROLS, self._changed)
         engine.watch(self._watch)
-
-    def after_fork(self) -> None:
-        """Its thread may have held the lock."""
-        self._lock = threading.Lock()
 
     def flag(self, name: str, default: bool = False) -> bool:  # noqa: FBT001, FBT002 - `flag("x", True)` reads as it is meant
         """Give a feature flag as it is now; `default` where no operator has set it."""
@@ -62,7 +67,7 @@ class Controls(ForkSafe):
     def check(self) -> None:
         """Raise EmergencyStopError while all agents are to stop."""
         if self.emergency_stop:
-            raise EmergencyStopError(self._data.get("emergency_reason"))
+            raise EmergencyStopError(self._seen.reason)
 
     def on_change(self, listener: Callable[[Mapping[str, Any]], None]) -> None:
         """Call `listener` with all controls whenever they change, on a thread of ours."""
@@ -73,11 +78,18 @@ class Controls(ForkSafe):
 
         At once, if it is set already.
         """
-        with self._lock:
-            self._stop_listeners.append(listener)
-            stopped, reason = self._stopped, self._data.get("emergency_reason")
-        if stopped:
-            self._callbacks.call(listener, stopped, reason)
+        told = False
+
+        def tell(seen: _Seen) -> None:
+            # On one thread, one after the other: so what is told twice is told once.
+            nonlocal told
+            if seen.stopped != told:
+                told = seen.stopped
+                listener(seen.stopped, seen.reason)
+
+        self._stop_listeners.append(tell)
+        if (seen := self._seen).stopped:
+            self._callbacks.call(tell, seen)
 
     def close(self) -> None:
         """Watch no more."""
@@ -86,23 +98,20 @@ class Controls(ForkSafe):
     def _now(self) -> Mapping[str, Any]:
         """Give them; waits only until they were seen once, or Firestore is known to be away."""
         deadline = time.monotonic() + self._patience_seconds
-        while not (self._watch.is_current.is_set() or self._engine.reading.is_lost):
-            left = deadline - time.monotonic()
-            if left <= 0:
+        while not (self._watch.is_current or self._engine.reading.is_lost):
+            if time.monotonic() >= deadline:
                 self._engine.broken("the controls were not to be had in time")
                 break
-            self._watch.is_current.wait(min(left, 0.05))
-        return self._data
+            time.sleep(_LOOK_SECONDS)
+        return self._seen.data
 
     def _changed(self, change: Change) -> None:
-        with self._lock:
-            self._data = dict(change.data or {})
-            before, self._stopped = self._stopped, bool(self._data.get("emergency_stop"))
-            told = list(self._stop_listeners) if before != self._stopped else []
-            stopped, reason = self._stopped, self._data.get("emergency_reason")
-        if told or before != stopped:
-            _LOG.warning("emergency stop %s: %s", "set" if stopped else "lifted", reason)
-        for told_of_stop in told:
-            self._callbacks.call(told_of_stop, stopped, reason)
-        for listener in self._listeners:
-            self._callbacks.call(listener, change.data or {})
+        data = change.data or {}
+        before, self._seen = self._seen, _Seen(data, stopped=bool(data.get("emergency_stop")))
+        if before.stopped != self._seen.stopped:
+            word = "set" if self._seen.stopped else "lifted"
+            _LOG.warning("emergency stop %s: %s", word, self._seen.reason)
+            for tell in list(self._stop_listeners):
+                self._callbacks.call(tell, self._seen)
+        for listener in list(self._listeners):
+            self._callbacks.call(listener, data)

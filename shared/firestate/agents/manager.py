@@ -21,6 +21,7 @@ from firestate.agents.reading.state_queries import (
     experience_in,
     first_state,
     former_states,
+    goes_on_as,
     newest_states,
     read_as,
     recent_events,
@@ -207,7 +208,7 @@ class StateManager:
         def make(found: list[Document], fresh: bool) -> Agent:  # noqa: FBT001 - a ReadRequest's
             formers = former_states(found[:1], identity.session_id) if fresh else []
             # Most sessions of a framework have no former one: that costs one read, and no more.
-            if formers:
+            if formers or (fresh and goes_on_as(found[:1], identity.session_id)):
                 own = self._reader.ask(ReadRequest(identity, lambda own, _: own))
                 if (agent := self._taken_up(own)) is not None:
                     return agent
@@ -466,7 +467,10 @@ class StateManager:
             self._registry.tell_parent(identity, parent_in(found[0]))
         stored = found[0]["epoch"] if found else 0
         submitter = self._runtime.submitter
-        submitter.put_tombstone(identity, Order(submitter.new_epoch(identity, stored), 1))
+        while True:
+            order = Order(submitter.new_epoch(identity, stored), 1)
+            if submitter.put(submitter.tombstone_entry(identity, order)):
+                return
 
     def _watched(self, target: tuple[str, ...] | Query, tell: Callable[[Change], None]) -> Watch:
         watch = Watch(target, lambda change: self._runtime.callbacks.call(tell, change))

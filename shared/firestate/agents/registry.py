@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from firestate.agents.agent import Agent
 from firestate.agents.backends.document_watch import Watch
+from firestate.agents.reading.state_queries import read_as
 from firestate.agents.state.carry_over import carry_over, ended_as
 from firestate.agents.state.changes import new_fields
 from firestate.agents.state.clock import now
+from firestate.agents.state.draft import fitting
 from firestate.agents.state.encoded_state import EncodedState
 from firestate.agents.state.json_values import to_json_values
 from firestate.agents.state.message_encoding import checked_state
@@ -19,22 +20,25 @@ from firestate.forking import ForkSafe
 from firestate.queries import FENCED
 from firestate.schema.ids import Identity
 from firestate.schema.messages import Order
+from firestate.schema.models import AgentState
 from firestate.schema.serialization import to_document
 from firestate.schema.times import check_times
 from firestate.stored_states import identity_in
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from firestate.agents.backends.backend import Backend
     from firestate.agents.backends.document_watch import Change
     from firestate.agents.reading.answers import Document
     from firestate.agents.reading.background_reads import BackgroundReads
     from firestate.agents.submitter import Submitter
-    from firestate.schema.models import AgentState
+    from firestate.outbox.entries import NewEntry
 
     Former = tuple[AgentState, Document]
     """A state that an agent carries on, with its document."""
+
+T = TypeVar("T")
 
 _LOG = logging.getLogger("firestate.agents")
 
@@ -50,22 +54,48 @@ class AgentRegistry(ForkSafe):
         self._submitter = submitter
         self._backend = backend
         self._background_reads = background_reads
+        # Nothing of this process is ever found by it: watching costs nothing until it is fenced.
+        self._watch = Watch(FENCED.query({"fenced_writer": submitter.writer}), self._changed)
         backend.reading.on_change(lambda state: self._check_all() if state.open else None)
         self.after_fork()
 
     def after_fork(self) -> None:
         """Hold none: they are the parent's."""
-        self._lock = threading.Lock()
         self._held: dict[Identity, Agent] = {}
-        self._watch: Watch | None = None
+        self._is_watching = False
 
     def new(self, identity: Identity, **given: Any) -> Agent:  # noqa: ANN401 - fields of a state
         """Hold a new session, and save it."""
-        fields = new_fields(**identity._asdict(), **to_json_values(given))
-        agent = self._made(fields, self._submitter.new_epoch(identity))
-        agent.save()
+        agent = self.drafted(identity, **given).save()
         self._check(agent)
         return agent
+
+    def drafted(self, identity: Identity, **given: Any) -> Agent:  # noqa: ANN401 - fields of a state
+        """Return a new session that is checked, and saved with what is put together with it."""
+        fields = new_fields(**identity._asdict(), **to_json_values(given))
+        time = now()
+        whole = {"created_at": time, "last_updated": time, "last_active": time, **fields}
+        state = checked_state(to_json_values(whole))
+        check_times("state", to_document(state), time)
+        return Agent(self._submitter, self, state, epoch=self._submitter.new_epoch(identity))
+
+    def child_there(self, child: Identity, parent: Agent) -> Agent | None:
+        """Return a child that is there already, held by this process from now on.
+
+        The store is asked only where something on this machine tells of such a child: most ids are
+        new, and a spawn costs no read.
+        """
+        held = self._held.get(child)
+        if held is not None and not held.has_ended:
+            return held
+        is_known = self._submitter.outbox.head(child.state_path) is not None
+        if not is_known and not parent.lists(child):
+            return None
+        found = self._background_reads.ask(child)
+        if not found or found[0].get("deleted"):
+            return None
+        (state,) = read_as(AgentState, found[:1]) or (None,)
+        return None if state is None else self.take_up(state, found[0])
 
     def take_up(self, stored: AgentState, document: Document) -> Agent:
         """Hold a session as it is stored, above whoever had it, and say that it is alive.
@@ -82,43 +112,78 @@ class AgentRegistry(ForkSafe):
             epoch=self._submitter.new_epoch(identity, document["epoch"]),
         )
         agent.is_above = True
-        if stored.status == "terminated":
-            agent.update(status="active")
-        return agent.save()
+        return agent.update(status="active") if stored.status == "terminated" else agent.save()
 
     def resume(self, formers: Sequence[Former], identity: Identity) -> Agent:
         """Hold a new session that takes along what `formers` had, the newest first, and end those.
 
-        The new one is saved first, once, and whole: a crash in between leaves one to go on with.
+        All of that is one: it is kept, or nothing is.
         """
-        taken = carry_over([state for state, _ in formers])
-        agent = self.new(identity, **taken)
-        self._end_all(formers, identity.session_id)
+        agent = self._with_room(formers, lambda taken: self._carried(formers, identity, taken))
+        self._release_all(formers)
+        self._check(agent)
         return agent
 
     def complete_resume(self, agent: Agent, formers: Sequence[Former]) -> None:
         """Let an agent that has begun without its past take that along now."""
-        agent.carry_on(carry_over([state for state, _ in formers]))
-        self._end_all(formers, agent.identity.session_id)
+        ends = self._ends(formers, agent.identity.session_id)
+        self._with_room(formers, lambda taken: agent.carry_on(taken, ends))
+        self._release_all(formers)
 
-    def _end_all(self, formers: Sequence[Former], session_id: str) -> None:
-        for state, document in formers:
-            self._end(state, document, session_id)
+    def _carried(
+        self, formers: Sequence[Former], identity: Identity, taken: dict[str, Any]
+    ) -> Agent:
+        agent = self.drafted(identity, **taken)
+        agent.save_with(self._ends(formers, identity.session_id))
+        return agent
 
-    def _end(self, former: AgentState, document: Document, session_id: str) -> None:
-        old = Identity(former.agent_type, former.agent_id, former.session_id)
-        state = checked_state(ended_as(former, session_id, now()))
+    @staticmethod
+    def _with_room(formers: Sequence[Former], carry: Callable[[dict[str, Any]], T]) -> T:
+        """Carry on what `formers` had; where that is too large, without the marks of its session.
+
+        Those are what the past takes more than it took before. Without them, what the agent knows
+        counts once more in the new session: better than an agent that cannot go on.
+        """
+        states = [state for state, _ in formers]
         try:
-            check_times("state", to_document(state), now())
+            return carry(carry_over(states))
         except InvalidMessageError as error:
-            _LOG.warning("%s goes on as %s, and cannot be ended: %s", old, session_id, error)
-            return
-        epoch = self._submitter.new_epoch(old, document["epoch"])
-        self._submitter.put_state(old, EncodedState.of(state).body(), Order(epoch, 1))
-        held = self._held.get(old)
-        if held is not None:
-            self._drop(held)
-            held.fence()
+            if error.code != "size":
+                raise
+            return carry(carry_over(states, marked=False))
+
+    def _ends(self, formers: Sequence[Former], session_id: str) -> Callable[[], list[NewEntry]]:
+        """Return what makes the messages by which `formers` end, as they are to be put now."""
+        ended = []
+        for former, document in formers:
+            old = Identity(former.agent_type, former.agent_id, former.session_id)
+            state = checked_state(ended_as(former, session_id, now()))
+            try:
+                check_times("state", to_document(state), now())
+                body = fitting(EncodedState.of(state), old.session_id).body()
+                self._submitter.state_entry(old, body, Order(0, 1))
+            except InvalidMessageError as error:
+                _LOG.warning("%s goes on as %s, and cannot be ended: %s", old, session_id, error)
+                continue
+            ended.append((old, body, document["epoch"]))
+
+        def entries() -> list[NewEntry]:
+            return [
+                self._submitter.state_entry(
+                    old, body, Order(self._submitter.new_epoch(old, stored), 1)
+                )
+                for old, body, stored in ended
+            ]
+
+        return entries
+
+    def _release_all(self, formers: Sequence[Former]) -> None:
+        """Fence off those of this process that go on as others."""
+        for former, _ in formers:
+            old = Identity(former.agent_type, former.agent_id, former.session_id)
+            if (held := self._held.get(old)) is not None:
+                self._drop(held)
+                held.fence()
 
     def save(self, fields: Mapping[str, Any]) -> Agent:
         """Save a whole state of plain `fields`, of an agent that is held or is held from now on."""
@@ -152,34 +217,24 @@ class AgentRegistry(ForkSafe):
             if (agent := self._held.get(held)) is not None:
                 agent.child_ended(child)
 
-    def _made(self, fields: Mapping[str, Any], epoch: int) -> Agent:
-        time = now()
-        whole = {"created_at": time, "last_updated": time, "last_active": time, **fields}
-        state = checked_state(to_json_values(whole))
-        check_times("state", to_document(state), time)
-        return Agent(self._submitter, self, state, epoch=epoch)
-
     def hold(self, agent: Agent) -> None:
         """Look after an agent that saves: learn whether it is fenced off."""
-        with self._lock:
-            agent.is_held = True
-            former = self._held.get(agent.identity)
-            self._held[agent.identity] = agent
-            first, self._watch = self._watch is None, self._watch or self._new_watch()
+        former = self._held.get(agent.identity)
+        if former is not None and former.epoch > agent.epoch:
+            agent.fence()  # somebody else of this process has taken it up meanwhile
+            return
+        agent.is_held = True
+        self._held[agent.identity] = agent
         if former is not None and former is not agent:
             former.fence()
-        if first:
-            self._backend.watch(self._watch)
+        if not self._is_watching:
+            self._backend.watch(self._watch)  # once more does no harm
+            self._is_watching = True
 
     def _drop(self, agent: Agent) -> None:
-        with self._lock:
-            agent.is_held = False
-            if self._held.get(agent.identity) is agent:
-                del self._held[agent.identity]
-
-    def _new_watch(self) -> Watch:
-        # Nothing of this process is ever found by it: watching costs nothing until it is fenced.
-        return Watch(FENCED.query({"fenced_writer": self._submitter.writer}), self._changed)
+        agent.is_held = False
+        if self._held.get(agent.identity) is agent:
+            self._held.pop(agent.identity, None)
 
     def _changed(self, change: Change) -> None:
         if change.data is None or (identity := identity_in(change.data)) is None:

@@ -6,7 +6,6 @@ import atexit
 import logging
 import os
 import weakref
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -17,10 +16,11 @@ from firestate.agents.reading.background_reads import BackgroundReads
 from firestate.agents.reading.store_reader import StoreReader
 from firestate.agents.registry import AgentRegistry
 from firestate.agents.submitter import Submitter, WhenFull
-from firestate.errors import ConfigurationError
+from firestate.errors import ConfigurationError, OutboxError
 from firestate.outbox.connection import Connection, Link
 from firestate.outbox.open import open_outbox
 from firestate.outbox.sender import Sender
+from firestate.worker import Worker
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,6 +91,7 @@ class Runtime:
         )
         self.background_reads = BackgroundReads(self.backend, self.reader)
         self.registry = AgentRegistry(self.submitter, self.backend, self.background_reads)
+        self._worker = Worker("firestate-runtime")
         self._closed = False
         _OPEN.add(self)
         self.sender.start()
@@ -115,18 +116,32 @@ class Runtime:
         """Flush and, on the local engine, wait until all is counted."""
         flushed = self.flush(timeout_seconds)
         if isinstance(self.backend, LocalBackend):
-            self.backend.engine.settle(timeout_seconds)
+            backend = self.backend
+            self._worker.run(lambda: backend.engine.settle(timeout_seconds))
         return flushed
 
     def close(self, timeout_seconds: float) -> None:
-        """Send what waits, as far as that goes in time, and end all threads; once."""
+        """Send what waits, as far as that goes in time, and end all threads; once.
+
+        One that was interrupted is gone on with by the next.
+        """
         if self._closed:
             return
+        try:
+            if not self.flush(timeout_seconds) and self.outbox.path is None:
+                left = self.outbox.depth().messages
+                _LOG.error("%d messages are lost with the outbox in memory", left)
+        except OutboxError:
+            if not self.outbox.is_closed:  # by a signal handler, in the middle of this
+                _LOG.exception("what waits in the outbox cannot be sent before it is closed")
+        # On a thread of ours, which no signal interrupts: each part is closed, or all of them are
+        # by the next call, which waits for this one.
+        self._worker.run(self._close_parts)
         self._closed = True
-        if not self.flush(timeout_seconds) and self.outbox.path is None:
-            left = self.outbox.depth().messages
-            _LOG.error("%d messages are lost with the outbox in memory", left)
-        parts = (
+        self._worker.close(0.0)
+
+    def _close_parts(self) -> None:
+        for part in (
             self.background_reads,
             self.sender,
             self.controls,
@@ -134,10 +149,11 @@ class Runtime:
             self.reader,
             self.backend,
             self.outbox,
-        )
-        with ExitStack() as stack:  # one that cannot be closed keeps no other open
-            for part in reversed(parts):
-                stack.callback(part.close)
+        ):
+            try:
+                part.close()
+            except Exception:  # noqa: BLE001 - one that cannot be closed keeps no other open
+                _LOG.exception("a %s cannot be closed", type(part).__name__)
 
 
 def _backend(project: str, folder: Path | None) -> Backend:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-import threading
 import time
+from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING, Literal
 
-from firestate.agents.reading.read_your_writes import state_document
 from firestate.agents.state.clock import now
 from firestate.agents.state.json_values import to_json_values
 from firestate.agents.state.message_encoding import (
@@ -18,14 +18,14 @@ from firestate.agents.state.message_encoding import (
     state_data,
     tombstone_data,
 )
-from firestate.errors import FencedError, OutboxFullError
+from firestate.errors import OutboxFullError
 from firestate.forking import ForkSafe
 from firestate.outbox.entries import NewEntry
 from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
 from firestate.schema.values import time_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from typing import Any
 
     from firestate.agents.callbacks import Callbacks
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from firestate.outbox.file import Outbox
     from firestate.outbox.sender import Sender
     from firestate.schema.ids import Identity
-    from firestate.schema.messages import Order
+    from firestate.schema.messages import EventMessage, Order
     from firestate.schema.models import CoordinationEvent
 
 WhenFull = Literal["refuse", "wait"]
@@ -67,58 +67,54 @@ class Submitter(ForkSafe):
         """Be somebody else: a child that writes as its parent would not be told from it."""
         host = socket.gethostname().replace("/", "-")[:_MOST_HOST]
         self.writer = f"{host}-{os.getpid()}-{secrets.token_hex(6)}"
-        self._epoch_lock = threading.Lock()
-        self._epoch = 0
+        self._epochs = count(1)
 
     def new_epoch(self, identity: Identity, stored: int = 0) -> int:
-        """Give an epoch above any that is known of the session, and of this process."""
-        known = self.outbox.snapshot(identity.state_path)
-        waiting = state_document(known)["epoch"] if known is not None else 0
-        with self._epoch_lock:
-            start = time.time_ns() // 1000
-            self._epoch = max(start, self._epoch + 1, stored + 1, waiting + 1)
-            return self._epoch
+        """Return an epoch above any that is known of the session, and of this process."""
+        head = self.outbox.head(identity.state_path)
+        known = max(stored, 0 if head is None else head[0])
+        # The counter tells apart what begins within one microsecond; `next` is one operation.
+        return max(time.time_ns() // 1000, known) + next(self._epochs)
 
-    def put_state(self, identity: Identity, body: bytes, order: Order) -> None:
-        """Keep a whole state, the checked JSON of it.
+    def state_entry(self, identity: Identity, body: bytes, order: Order) -> NewEntry:
+        """Return what is put for a whole state, the checked JSON of it.
 
-        Raises InvalidMessageError where it is too large, FencedError where a later one of another
-        process waits in the same outbox, OutboxError; then nothing is kept.
+        Raises InvalidMessageError where it is too large.
         """
-        data = state_data(body, order, self.writer)
-        self._put_snapshot(identity, order, data)
+        return _entry(identity, order, state_data(body, order, self.writer))
 
-    def put_tombstone(self, identity: Identity, order: Order) -> None:
-        """Keep that a state is deleted; raise like the above."""
+    def change_entry(self, identity: Identity, change: bytes, order: Order) -> NewEntry:
+        """Return what is put for a change of a state, which the one before it is known of."""
+        return _entry(identity, order, change, is_change=True)
+
+    def expected_entry(self, identity: Identity, order: Order) -> NewEntry:
+        """Return what is put beside others that are to be kept only if nothing later is there."""
+        return replace(_entry(identity, order, b""), is_expected=True)
+
+    def tombstone_entry(self, identity: Identity, order: Order) -> NewEntry:
+        """Return what is put where a state is deleted."""
         data = tombstone_data(identity, time_text(now()), order, self.writer)
-        self._put_snapshot(identity, order, data)
+        return _entry(identity, order, data)
+
+    def event_entry(self, fields: Mapping[str, Any]) -> NewEntry:
+        """Return what is put for an event; raise InvalidMessageError for fields that are wrong."""
+        return _event_entry(checked_event(to_json_values(fields)))
 
     def put_event(self, fields: Mapping[str, Any]) -> CoordinationEvent:
         """Keep an event; raise InvalidMessageError or OutboxError, and then nothing is kept."""
         message = checked_event(to_json_values(fields))
-        event = message.event
-        agent = f"{event.source_agent_type}_{event.source_agent_id}"
-        put = NewEntry(
-            document=message.path, agent=agent, topic=EVENT_TOPIC, data=event_data(message)
-        )
-        self._put(lambda: self.outbox.put(put))
-        return event
+        self.put(_event_entry(message))
+        return message.event
 
-    def _put_snapshot(self, identity: Identity, order: Order, data: bytes) -> None:
-        put = NewEntry(
-            document=identity.state_path,
-            agent=f"{identity.agent_type}_{identity.agent_id}",
-            topic=STATE_TOPIC,
-            data=data,
-            order=order,
-        )
-        if not self._put(lambda: self.outbox.put(put)):
-            raise FencedError(identity.state_path)
+    def put(self, *entries: NewEntry) -> bool:
+        """Keep entries, all or none of them; return False where a state has moved (`Outbox.put`).
 
-    def _put(self, put: Callable[[], bool]) -> bool:
+        Raises OutboxFullError where the outbox is full and is not to be waited for, OutboxError;
+        then nothing is kept.
+        """
         while True:
             try:
-                done = put()
+                done = self.outbox.put(*entries)
             except OutboxFullError:
                 if self._when_full == "refuse":
                     raise
@@ -127,3 +123,20 @@ class Submitter(ForkSafe):
             else:
                 self._sender.wake()
                 return done
+
+
+def _entry(identity: Identity, order: Order, data: bytes, *, is_change: bool = False) -> NewEntry:
+    return NewEntry(
+        document=identity.state_path,
+        agent=f"{identity.agent_type}_{identity.agent_id}",
+        topic=STATE_TOPIC,
+        data=data,
+        order=order,
+        is_change=is_change,
+    )
+
+
+def _event_entry(message: EventMessage) -> NewEntry:
+    event = message.event
+    agent = f"{event.source_agent_type}_{event.source_agent_id}"
+    return NewEntry(document=message.path, agent=agent, topic=EVENT_TOPIC, data=event_data(message))

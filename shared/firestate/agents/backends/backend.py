@@ -12,11 +12,16 @@ if TYPE_CHECKING:
     from firestate.stores.protocol import Store
 
 
+NEAR_SECONDS = 60.0
+"""A file of this machine answers, if not at once: this only ends a wait for what the waiting thread
+itself holds up."""
+
+
 class Backend(Protocol):
     """The cloud, or the local engine."""
 
     is_near: bool
-    """Whether a read is one of this machine: then the caller's own thread does it."""
+    """Whether a read is one of this machine: then it is waited for, however long it takes."""
     publishing: Link
     reading: Link
 

@@ -18,8 +18,10 @@ from firestate.agents.backends.grpc_channels import firestore_client, publisher_
 from firestate.agents.backends.listen_stream import ListenStream
 from firestate.errors import ConfigurationError, UnavailableError
 from firestate.forking import ForkSafe
+from firestate.google_errors import PUBSUB, fault_of_setup
 from firestate.outbox.connection import Link
-from firestate.stores.firestore import FirestoreStore
+from firestate.stores.firestore import FirestoreStore, translated
+from firestate.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +30,18 @@ if TYPE_CHECKING:
 
 _Request: Any = PublishRequest.pb()
 _Message: Any = PubsubMessage.pb()
+# ValueError: the channel was closed by a fork of another thread.
+_ERRORS = (
+    gcp.GoogleAPICallError,
+    gcp.RetryError,
+    grpc.RpcError,
+    auth.GoogleAuthError,
+    ValueError,
+)
+_REFUSALS = (gcp.NotFound, gcp.Forbidden, gcp.BadRequest)  # the connection is as it should be
 _SEND_SECONDS = 3.0
 _READ_SECONDS = 30.0
+_CLOSE_SECONDS = 5.0
 _SLOWEST_BYTES_A_SECOND = 1_000_000
 
 
@@ -44,11 +56,12 @@ class CloudBackend(ForkSafe):
         self._project = project
         self.publishing = Link("Pub/Sub")
         self.reading = Link("Firestore")
-        self._watches: list[Watch] = []
+        self._watches: dict[int, Watch] = {}
+        self._worker = Worker("firestate-cloud")
         self._begin()
 
     def _begin(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._publisher: Any = None
         self._store: FirestoreStore | None = None
         self._stream: ListenStream | None = None
@@ -77,14 +90,13 @@ class CloudBackend(ForkSafe):
                 timeout=_SEND_SECONDS + size / _SLOWEST_BYTES_A_SECOND,
                 retry=None,
             )
-        except auth.GoogleAuthError as error:
-            self._publisher = None
-            raise ConfigurationError(f"no credentials for Google Cloud: {error}") from error
-        except (gcp.NotFound, gcp.Forbidden, gcp.Unauthorized, gcp.BadRequest) as error:
-            raise ConfigurationError(f"Pub/Sub takes nothing for {path}: {error}") from error
-        except (gcp.GoogleAPICallError, gcp.RetryError, grpc.RpcError, ValueError) as error:
-            # ValueError: the channel was closed by a fork of another thread.
-            self._publisher = None
+        except _ERRORS as error:
+            if not isinstance(error, _REFUSALS):
+                self._publisher = None
+            if missing := fault_of_setup(error, PUBSUB, self._project, topic):
+                raise missing from error
+            if isinstance(error, _REFUSALS):
+                raise ConfigurationError(f"Pub/Sub takes nothing for {path}: {error}") from error
             raise UnavailableError(f"Pub/Sub cannot be reached: {error}") from error
 
     def store(self) -> FirestoreStore:
@@ -92,10 +104,8 @@ class CloudBackend(ForkSafe):
         self._follow()
         with self._lock:
             if self._store is None:
-                try:
+                with translated(f"project {self._project}", self._project):
                     client = firestore_client(self._project)
-                except auth.GoogleAuthError as error:
-                    raise ConfigurationError(f"no credentials for Google Cloud: {error}") from error
                 self._store = FirestoreStore(client, timeout_seconds=_READ_SECONDS)
             return self._store
 
@@ -104,6 +114,10 @@ class CloudBackend(ForkSafe):
 
         Other reads that are under way on it end with it: their threads are wanted.
         """
+        # On a thread of ours: agents call this, and what follows takes locks.
+        self._worker.submit(lambda: self._drop(reason))
+
+    def _drop(self, reason: str) -> None:
         with self._lock:
             store, self._store = self._store, None
         if store is not None:
@@ -114,8 +128,15 @@ class CloudBackend(ForkSafe):
 
     def watch(self, watch: Watch) -> None:
         """Watch it on the one stream of this process."""
+        # Known at once, for a child of a fork to find; the stream takes locks.
+        self._watches[id(watch)] = watch
+        self._worker.submit(lambda: self._add(watch))
+
+    def _add(self, watch: Watch) -> None:
         with self._lock:
-            self._watches = [each for each in self._watches if not each.is_over] + [watch]
+            for key, each in list(self._watches.items()):
+                if each.is_over:
+                    self._watches.pop(key, None)
             if self._stream is not None:
                 self._stream.add(watch)
                 return
@@ -126,10 +147,11 @@ class CloudBackend(ForkSafe):
         with self._lock:
             if self._stream is None and self._watches:
                 self._stream = ListenStream(self._project, self.reading)
-                for each in self._watches:
+                for each in list(self._watches.values()):
                     self._stream.add(each)
 
     def close(self) -> None:
         """End the stream; other connections end with the process."""
+        self._worker.close(_CLOSE_SECONDS)
         if self._stream is not None:
             self._stream.close()

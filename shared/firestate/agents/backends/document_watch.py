@@ -8,7 +8,6 @@ is one change.
 from __future__ import annotations
 
 import logging
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +58,8 @@ class Watch:
     ) -> None:
         """Take what to watch, and whom to tell."""
         self.target = (target,) if isinstance(target, str) else target
-        self.is_current = threading.Event()
+        self.is_current = False
+        """Whether all there is has been told once."""
         self.is_over = False
         self._tell = tell
         self._told: dict[str, object] = {}
@@ -86,7 +86,7 @@ class Watch:
         """All there is has been told; what was there before and is not any more, is gone."""
         for path in self._told.keys() - self._seen:
             self.gone(path)
-        self.is_current.set()
+        self.is_current = True
 
     def close(self) -> None:
         """Tell nothing any more."""

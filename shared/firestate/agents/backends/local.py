@@ -12,6 +12,7 @@ from firestate.errors import FirestateError
 from firestate.forking import ForkSafe
 from firestate.local.engine import LocalEngine
 from firestate.outbox.connection import Link
+from firestate.worker import Thread, Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("firestate.watch")
 _LOOK_SECONDS = 0.2
+_CLOSE_SECONDS = 5.0
 
 
 class LocalBackend(ForkSafe):
@@ -35,7 +37,7 @@ class LocalBackend(ForkSafe):
         self._path = path
         self.publishing = Link("the local engine's file")
         self.reading = Link("the local engine's file")
-        self._watches: list[Watch] = []
+        self._watches: dict[int, Watch] = {}
         self._begin()
         self.engine.store.now()
         self.reading.back()
@@ -43,8 +45,9 @@ class LocalBackend(ForkSafe):
     def _begin(self) -> None:
         self._lock = threading.RLock()
         self._opened: LocalEngine | None = None
-        self._closing = threading.Event()
-        self._watcher: threading.Thread | None = None
+        self._closing = False
+        self._added = Wakeup()
+        self._watcher = Thread("firestate-watcher", self._run)
 
     def after_fork(self) -> None:
         """Open the file anew when it is needed; what was in memory is the parent's."""
@@ -59,7 +62,7 @@ class LocalBackend(ForkSafe):
                 self._opened = LocalEngine(self._path)
                 self._opened.start()
                 if self._watches:
-                    self._watch_on()
+                    self._watcher.start()
             return self._opened
 
     def send(self, topic: str, messages: Sequence[bytes]) -> None:
@@ -76,26 +79,23 @@ class LocalBackend(ForkSafe):
         _LOG.error("the local engine's file cannot be read: %s", reason)
 
     def watch(self, watch: Watch) -> None:
-        """Look at it now, so that it is current, and then again and again."""
-        self._look(watch)
-        with self._lock:
-            self._watches = [each for each in self._watches if not each.is_over] + [watch]
-            self._watch_on()
-
-    def _watch_on(self) -> None:
-        if self._watcher is None and not self._closing.is_set():
-            self._watcher = threading.Thread(
-                target=self._run, name="firestate-watcher", daemon=True
-            )
-            self._watcher.start()
+        """Look at it soon, so that it is current, and then again and again."""
+        self._watches[id(watch)] = watch
+        self._watcher.start()
+        self._added.call()
 
     def _run(self) -> None:
-        while not self._closing.wait(_LOOK_SECONDS):
-            for each in list(self._watches):
+        while not self._closing:
+            for key, watch in list(self._watches.items()):
+                if watch.is_over:
+                    self._watches.pop(key, None)
+                    continue
                 try:
-                    self._look(each)
+                    self._look(watch)
                 except FirestateError as error:
-                    self.broken(str(error))
+                    if not self._closing:
+                        self.broken(str(error))
+            self._added.wait(_LOOK_SECONDS)
 
     def _look(self, watch: Watch) -> None:
         store = self.engine.store
@@ -110,9 +110,9 @@ class LocalBackend(ForkSafe):
 
     def close(self) -> None:
         """Count what is to be counted, as far as that is quick, and close the file."""
-        self._closing.set()
-        if self._watcher is not None:
-            self._watcher.join()
+        self._closing = True
+        self._added.call()
+        self._watcher.join(_CLOSE_SECONDS)
         if self._opened is not None:
             with contextlib.suppress(FirestateError):
                 self._opened.settle(timeout_seconds=2.0)  # the queue keeps what is left

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
 from firestate.agents.reading.answers import ReadRequest
 from firestate.forking import ForkSafe
+from firestate.worker import Thread, Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("firestate.agents")
 _LOOK_SECONDS, _MOST_PAUSE = 0.2, 5.0
+_CLOSE_SECONDS = 5.0
 
 
 class BackgroundReads(ForkSafe):
@@ -36,10 +37,9 @@ class BackgroundReads(ForkSafe):
     def after_fork(self) -> None:
         """Begin without any reads: those that wait are the parent's."""
         self._waiting: deque[tuple[Find, Done]] = deque()
-        self._added = threading.Event()
-        self._closing = threading.Event()
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._added = Wakeup()
+        self._closing = False
+        self._thread = Thread("firestate-background-reads", self._run)
 
     def add(self, find: Find, done: Done) -> None:
         """Call `done` with the documents found, once they could be looked for.
@@ -49,27 +49,25 @@ class BackgroundReads(ForkSafe):
         if self._backend.is_near and self._tried(find, done):
             return
         self._waiting.append((find, done))
-        with self._lock:
-            if self._thread is None and not self._closing.is_set():
-                self._thread = threading.Thread(
-                    target=self._run, name="firestate-background-reads", daemon=True
-                )
-                self._thread.start()
-        self._added.set()
+        if not self._closing:
+            self._thread.start()
+        self._added.call()
+
+    def ask(self, find: Find) -> list[Document]:
+        """Return the documents found now, or what is known of them."""
+        return self._reader.ask(ReadRequest(find, lambda found, _: found))
 
     def close(self) -> None:
         """Leave undone what is not done."""
-        self._closing.set()
-        self._added.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+        self._closing = True
+        self._added.call()
+        self._thread.join(_CLOSE_SECONDS)
 
     def _run(self) -> None:
         pause = 0.0
-        while not self._closing.is_set():
+        while not self._closing:
             self._added.wait()
-            self._added.clear()
-            while self._waiting and not self._closing.is_set():
+            while self._waiting and not self._closing:
                 if not self._backend.reading.is_lost and self._tried(*self._waiting[0]):
                     self._waiting.popleft()
                     pause = 0.0
@@ -77,7 +75,7 @@ class BackgroundReads(ForkSafe):
                     # The next one, which may fare better; they are many only after an outage.
                     self._waiting.rotate(-1)
                     pause = min(2 * pause + _LOOK_SECONDS, _MOST_PAUSE)
-                    self._closing.wait(_LOOK_SECONDS if self._backend.reading.is_lost else pause)
+                    self._added.wait(_LOOK_SECONDS if self._backend.reading.is_lost else pause)
 
     def _tried(self, find: Find, done: Done) -> bool:
         try:

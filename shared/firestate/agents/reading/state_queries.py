@@ -88,6 +88,12 @@ def former_states(found: list[Document], own: str | None) -> list[tuple[AgentSta
     return formers
 
 
+def goes_on_as(found: list[Document], session_id: str) -> bool:
+    """Whether the first document is of a session that goes on as another, of that id."""
+    state = first_state(found)
+    return state is not None and state.collaboration_context.get("resumed_as") == session_id
+
+
 def first_state(found: list[Document]) -> AgentState | None:
     """Read the first document as a state; a deleted one is none."""
     states = read_as(AgentState, [each for each in found if not each.get("deleted")])

@@ -6,10 +6,9 @@ import asyncio
 import logging
 import threading
 import time
-from collections import OrderedDict
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, TypeVar
 
+from firestate.agents.backends.backend import NEAR_SECONDS
 from firestate.agents.reading.answers import Document, Lookup, ReadRequest
 from firestate.agents.reading.read_your_writes import (
     event_document,
@@ -20,24 +19,26 @@ from firestate.agents.reading.read_your_writes import (
     state_document,
     with_own_writes,
 )
-from firestate.errors import FirestateError, UnavailableError
+from firestate.errors import ConfigurationError, FirestateError, UnavailableError
 from firestate.forking import ForkSafe
 from firestate.lookup import look_up as looked_up
 from firestate.schema.ids import EVENTS, STATES, Identity
 from firestate.stored_states import identity_in, later_elsewhere, read_state
+from firestate.worker import Worker
 
 if TYPE_CHECKING:
     from firestate.agents.backends.backend import Backend
     from firestate.agents.reading.answers import Find
     from firestate.outbox.file import Outbox
     from firestate.stores.protocol import Store
+    from firestate.worker import Result
 
 T = TypeVar("T")
 Found = dict[str, Document]
 
 _LOG = logging.getLogger("firestate.reader")
 _THREADS = 4
-_LOOK_SECONDS = 0.05
+_LEAST_LOOK_SECONDS, _LOOK_SECONDS = 0.001, 0.05
 _DOCUMENTS_IN_A_PATIENCE, _MANY = 500, 1_000
 _MOST_KNOWN = 500
 
@@ -54,56 +55,48 @@ class StoreReader(ForkSafe):
         self._engine = engine
         self._outbox = outbox
         self._patience_seconds = patience_seconds
-        self._known: OrderedDict[str, Document] = OrderedDict()
-        self._begin()
-
-    def _begin(self) -> None:
-        self._lock = threading.Lock()
-        self._pool: ThreadPoolExecutor | None = None
+        self._known: dict[str, Document] = {}
+        self._worker = Worker("firestate-reader", threads=_THREADS)
+        self.after_fork()
 
     def after_fork(self) -> None:
-        """Begin anew: the threads are the parent's."""
-        self._begin()
+        """Begin anew: a thread of the parent may have held the lock."""
+        self._lock = threading.RLock()
 
     def ask(self, question: ReadRequest[T]) -> T:
         """Ask the store, or, where it does not answer in time, what is known."""
-        if self._engine.is_near:
-            return self._answer(question, self._read_here(question.find))
-        if (asked := self._asked(question.find)) is None:
-            return self._answer(question, None)
+        asked = self._asked(question.find)
         deadline = time.monotonic() + self._patience_for(question.find)
-        while not asked.done() and not self._given_up(deadline):
-            wait({asked}, _LOOK_SECONDS)
-        has_ended = asked.done() and not asked.cancelled()
-        return self._answer(question, asked.result() if has_ended else None)
+        while asked is not None and not asked.wait(_LOOK_SECONDS):
+            if self._given_up(deadline):
+                break
+        return self._answer(question, asked)
 
     async def ask_aio(self, question: ReadRequest[T]) -> T:
         """Do the same, and let other tasks run meanwhile."""
-        if self._engine.is_near:
-            return await asyncio.to_thread(self.ask, question)
-        if (asked := self._asked(question.find)) is None:
-            return await asyncio.to_thread(self._answer, question, None)
+        asked = self._asked(question.find)
         deadline = time.monotonic() + self._patience_for(question.find)
-        future = asyncio.wrap_future(asked)
-        while not future.done() and not self._given_up(deadline):
-            await asyncio.wait({future}, timeout=_LOOK_SECONDS)
-        found = future.result() if future.done() and not future.cancelled() else None
-        return await asyncio.to_thread(self._answer, question, found)
+        pause = _LEAST_LOOK_SECONDS
+        while asked is not None and not asked.is_done:
+            if self._given_up(deadline):
+                break
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LOOK_SECONDS)
+        return await asyncio.to_thread(self._answer, question, asked)
 
     def close(self) -> None:
         """Ask nothing more."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        self._worker.close(0.0)
 
-    def _asked(self, find: Find) -> Future[Found | None] | None:
-        if self._engine.reading.is_lost:
+    def _asked(self, find: Find) -> Result[Found | None] | None:
+        if not self._engine.is_near and self._engine.reading.is_lost:
             return None
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="firestate-reader")
-        return self._pool.submit(self._read, find)
+        # On a thread of ours, near or far: a store holds locks.
+        return self._worker.begin(lambda: self._read(find))
 
     def _patience_for(self, find: Find) -> float:
+        if self._engine.is_near:
+            return NEAR_SECONDS
         documents = (find.limit or _MANY) if isinstance(find, Lookup) else 1
         return self._patience_seconds * (1 + documents / _DOCUMENTS_IN_A_PATIENCE)
 
@@ -111,14 +104,10 @@ class StoreReader(ForkSafe):
         """Whether to wait no longer: the time is up, or somebody else has found the way closed."""
         if time.monotonic() >= deadline:
             self._engine.broken("a read took too long")
-        return self._engine.reading.is_lost
-
-    def _read_here(self, find: Find) -> Found | None:
-        try:
-            return self._read(find)
-        except FirestateError as error:
-            self._engine.broken(str(error))
-            return None
+            return True
+        if self._worker.is_closed:
+            return True
+        return not self._engine.is_near and self._engine.reading.is_lost
 
     def _read(self, find: Find) -> Found | None:
         try:
@@ -134,10 +123,14 @@ class StoreReader(ForkSafe):
                 own = self._own(find.shapes[0].collection)
                 if find.limit is not None and may_miss_documents(found, own, find):
                     found = self._looked_up(store, find, find.limit + len(own))
-        except UnavailableError as error:
+        except (UnavailableError, ConfigurationError) as error:
+            # Away for now, or until somebody does what the error says.
             self._engine.broken(str(error))
             return None
         except FirestateError as error:
+            if self._engine.is_near:
+                self._engine.broken(str(error))
+                return None
             # Not the network: a missing right, a missing index. Trying again would not help.
             _LOG.error("the store refuses a read: %s", error)
             return None
@@ -166,14 +159,16 @@ class StoreReader(ForkSafe):
         return found
 
     def _remember(self, found: Found) -> None:
+        # Others look it up without the lock, by single operations of a dict.
         with self._lock:
             for path, data in found.items():
+                self._known.pop(path, None)
                 self._known[path] = data
-                self._known.move_to_end(path)
-            while len(self._known) > _MOST_KNOWN:
-                self._known.popitem(last=False)
+            for path in list(self._known)[: max(0, len(self._known) - _MOST_KNOWN)]:
+                del self._known[path]
 
-    def _answer(self, question: ReadRequest[T], found: Found | None) -> T:
+    def _answer(self, question: ReadRequest[T], asked: Result[Found | None] | None) -> T:
+        found = asked.result() if asked is not None and asked.is_done else None
         find = question.find
         if not isinstance(find, Lookup):
             documents = self._one(find, found)
@@ -185,8 +180,7 @@ class StoreReader(ForkSafe):
 
     def _one(self, find: str | Identity, found: Found | None) -> list[Document]:
         path = find if isinstance(find, str) else find.state_path
-        with self._lock:
-            stored = self._known.get(path) if found is None else found.get(path)
+        stored = self._known.get(path) if found is None else found.get(path)
         if isinstance(find, Identity) and (data := self._outbox.snapshot(path)) is not None:
             own = state_document(data)
             if is_later(own, stored):
@@ -204,7 +198,6 @@ class StoreReader(ForkSafe):
 
     def _known_of(self, find: Lookup) -> Found:
         prefix = f"{find.shapes[0].collection}/"
-        with self._lock:
-            known = [(p, d) for p, d in self._known.items() if p.startswith(prefix)]
+        known = [(p, d) for p, d in self._known.copy().items() if p.startswith(prefix)]
         fitting = [(path, data) for path, data in known if matches_lookup(data, find)]
         return dict(in_order(fitting, find))

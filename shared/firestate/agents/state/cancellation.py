@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 
+from firestate.errors import EmergencyStopError
+
 _BY_NAME = {"Cancelled", "CancelledError", "GreenletExit"}
 """Cancellations of trio, anyio, gevent and others, which are not imported here to be known."""
 
@@ -12,9 +14,9 @@ _BY_NAME = {"Cancelled", "CancelledError", "GreenletExit"}
 def is_cancellation(error: BaseException) -> bool:
     """Whether an exception breaks work off that went well: neither a success nor a failure.
 
-    So are asyncio's and other frameworks' cancellation, Ctrl-C, a generator that is closed since
-    its reader has left, and a program's way out (`sys.exit()`); not an exit with an error code. A
-    group of exceptions is one where each exception in it is.
+    So are asyncio's and other frameworks' cancellation, Ctrl-C, an operator's emergency stop, a
+    generator that is closed since its reader has left, and a program's way out (`sys.exit()`); not
+    an exit with an error code. A group of exceptions is one where each exception in it is.
 
     >>> is_cancellation(SystemExit(0)), is_cancellation(SystemExit("no such file"))
     (True, False)
@@ -24,6 +26,6 @@ def is_cancellation(error: BaseException) -> bool:
     if isinstance(error, SystemExit):
         return error.code in (None, 0)
     known = (asyncio.CancelledError, concurrent.futures.CancelledError)
-    if isinstance(error, (*known, KeyboardInterrupt, GeneratorExit)):
+    if isinstance(error, (*known, KeyboardInterrupt, GeneratorExit, EmergencyStopError)):
         return True
     return any(each.__name__ in _BY_NAME for each in type(error).__mro__)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from firestate.agents.state.encoded_state import EncodedState
+    from firestate.agents.state.draft import Draft
     from firestate.schema.models import AgentState
 
 PENDING = "resume_pending"
@@ -45,18 +45,22 @@ def parent_in(fields: Mapping[str, Any]) -> Identity | None:
     return Identity(*named) if len(named) == len(parts) else None
 
 
-def carried_over(former: AgentState) -> dict[str, Any]:
-    """Give the fields, plain, that go on into the next session."""
+def carried_over(former: AgentState, *, marked: bool = True) -> dict[str, Any]:
+    """Return the fields, plain, that go on into the next session.
+
+    `marked`: entries that do not name their session are made to.
+    """
     fields = former.model_dump(mode="json")
     taken = {name: fields[name] for name in _TAKEN}
     taken["child_agent_ids"] = taken["child_agent_ids"][-MAX_CHILDREN:]
     taken["task_history"] = [
         {"session_id": former.session_id, **entry} for entry in fields["task_history"]
     ]
-    taken["memory_context"] = {
-        key: {"session_id": former.session_id, **value} if isinstance(value, dict) else value
-        for key, value in fields["memory_context"].items()
-    }
+    if marked:
+        taken["memory_context"] = {
+            key: {"session_id": former.session_id, **value} if isinstance(value, dict) else value
+            for key, value in fields["memory_context"].items()
+        }
     taken["collaboration_context"] = {
         **{k: v for k, v in fields["collaboration_context"].items() if k not in _OF_ONE_SESSION},
         "resumed_from": former.session_id,
@@ -64,19 +68,17 @@ def carried_over(former: AgentState) -> dict[str, Any]:
     return taken
 
 
-def carry_over(formers: Sequence[AgentState]) -> dict[str, Any]:
+def carry_over(formers: Sequence[AgentState], *, marked: bool = True) -> dict[str, Any]:
     """Give what goes on of several former sessions, the newest first: the older lies below it."""
     if not formers:
         return {}
-    newest, *older = map(carried_over, formers)
+    newest, *older = (carried_over(former, marked=marked) for former in formers)
     for each in older:
         newest |= merge_carried(each, newest)
     return newest
 
 
-def merge_carried(
-    taken: Mapping[str, Any], own: EncodedState | Mapping[str, Any]
-) -> dict[str, Any]:
+def merge_carried(taken: Mapping[str, Any], own: Draft | Mapping[str, Any]) -> dict[str, Any]:
     """Give the changes that put what an agent takes along before, or below, what it has by now."""
     result: dict[str, Any] = {}
     for name in ("memory_context", "performance_metrics", "agent_config", "collaboration_context"):

@@ -43,7 +43,7 @@ def _problem(fields: object, error: Exception) -> FieldProblem:
         step, value = inner
         path.append(step)
     if isinstance(value, Mapping) and (bad := [key for key in value if not _is_fine(key)]):
-        path.append(f".{bad[0]}")
+        path.append(f".{text_of(bad[0])}")
         value = bad[0]
     field = "".join(path).removeprefix(".") or "state"
     field = field.encode("utf-8", "backslashreplace").decode()
@@ -59,12 +59,20 @@ def _problem(fields: object, error: Exception) -> FieldProblem:
 
 def _first_bad(value: Any) -> tuple[str, Any] | None:  # noqa: ANN401 - anything
     if isinstance(value, Mapping):
-        steps = ((f".{key}", item) for key, item in value.items())
+        steps = ((f".{text_of(key)}", item) for key, item in value.items())
     elif isinstance(value, list | tuple):
         steps = ((f"[{index}]", item) for index, item in enumerate(value))
     else:
         return None
     return next((each for each in steps if not _is_fine(each[1])), None)
+
+
+def text_of(value: object) -> str:
+    """Return the text of a value; that of its type where the user's own `__str__` fails."""
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - the user's own
+        return f"a {type(value).__name__} without a text"
 
 
 def _is_fine(value: object) -> bool:

@@ -53,7 +53,8 @@ def state_data(body: bytes, order: Order, writer: str) -> bytes:
 
 def event_data(message: EventMessage) -> bytes:
     """Give the bytes of an event message; raise InvalidMessageError where it is too large."""
-    body = to_json(message.event)
+    # By way of plain values: what a signal raises in the code of an enum comes out as it is.
+    body = to_json(message.event.model_dump(mode="json"))
     return _data("event", body, MAX_EVENT_BYTES, {"schema_version": MESSAGE_VERSION})
 
 
