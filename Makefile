@@ -9,7 +9,8 @@ ENGINE ?=
 # How much of `make chaos`: seeds first..last of 20 histories each, batches through the runner,
 # frozen processes; of agents: killed processes, sessions taken, seconds cut off and flat out; of
 # migrations: how many, records of each, kills in all; rounds of two roll-ups; bad messages, small
-# ones and large ones. `make test` takes a share of each: tests/chaos/settings.py says which.
+# ones and large ones; interrupted calls: timer signals, signals of each kind to processes, and every
+# how many lines of a call. `make test` takes a share of each: tests/chaos/settings.py says which.
 SEEDS ?= 0..149
 BATCHES ?= 100
 ROUNDS ?= 50
@@ -19,6 +20,7 @@ SECONDS ?= 30
 MIGRATION ?= 5,4000,100
 FOLDS ?= 200
 BAD ?= 5000,20
+INTERRUPTED ?= 100000,500,1
 
 # Of `make deploy`: where to, and YES=1 not to be asked.
 PROJECT =
@@ -47,11 +49,11 @@ test: setup ## Run all tests; ARGS="..." goes to pytest
 test-pythons: setup-python ## Run the tests of `quick` on the other Pythons that are found here
 	@$(RUN) tools.pythons $(WORKERS) $(ARGS)
 
-chaos: setup ## Faults by the thousand; SEEDS=first..last, BATCHES, ROUNDS, KILLS, TAKEN, SECONDS, MIGRATION, FOLDS, BAD
+chaos: setup ## Faults by the thousand; SEEDS=first..last, BATCHES, ROUNDS, KILLS, TAKEN, SECONDS, MIGRATION, FOLDS, BAD, INTERRUPTED
 	@CHAOS_SEEDS=$(SEEDS) CHAOS_BATCHES=$(BATCHES) CHAOS_ROUNDS=$(ROUNDS) CHAOS_KILLS=$(KILLS) \
 	  CHAOS_TAKEN=$(TAKEN) CHAOS_SECONDS=$(SECONDS) CHAOS_MIGRATION=$(MIGRATION) \
-	  CHAOS_FOLDS=$(FOLDS) CHAOS_BAD=$(BAD) \
-	  $(RUN) pytest tests/chaos -s $(ARGS)
+	  CHAOS_FOLDS=$(FOLDS) CHAOS_BAD=$(BAD) CHAOS_INTERRUPTED=$(INTERRUPTED) \
+	  $(RUN) pytest tests/chaos tests/interruptions -s $(ARGS)
 
 check: setup-python ## Lint, formatting, types; known vulnerabilities and secrets
 	@$(RUN) ruff check .

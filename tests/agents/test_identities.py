@@ -53,7 +53,7 @@ def test_agents_whose_ids_join_alike_are_nothing_to_each_other(
         agents[who] = manager.start(*who)
         agents[who].remember("own", {"text": "/".join(who)})
         watch = manager.watch(*who, seen.setdefault(who, []).append)
-        eventually(watch.is_current.is_set)
+        eventually(partial(getattr, watch, "is_current"))
     for who, agent in agents.items():
         agent.update(status="busy")
         assert not agent.fenced

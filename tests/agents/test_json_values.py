@@ -156,7 +156,7 @@ def test_a_state_that_is_too_large_names_its_largest_field(
         agent.update(agent_config={"prompt": "x" * 900_000})
     whole, largest = caught.value.problems
     assert whole.field == "state"
-    assert "at most 900,000" in whole.reason
+    assert "at most 852,000" in whole.reason
     assert (largest.field, largest.reason) == (
         "state.agent_config",
         "is the largest field with 900,008 bytes",
@@ -164,7 +164,7 @@ def test_a_state_that_is_too_large_names_its_largest_field(
     assert agent.state == state
     assert manager.connection.waiting <= depth
     agent.update(agent_config={"prompt": "x" * 700_000})
-    with pytest.raises(InvalidMessageError, match="values, at most 100,000 are allowed"):
+    with pytest.raises(InvalidMessageError, match="values, at most 95,000 are allowed"):
         agent.update(memory_context={}, agent_config={"l": [None] * 100_000})
 
 

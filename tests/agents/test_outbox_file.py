@@ -39,7 +39,7 @@ def waiting(outbox: Outbox) -> list[tuple[str, int]]:
     """Give what waits, each by its agent and number."""
     listed = outbox.waiting(10_000)
     data = outbox.data(listed)
-    return [said(data[each.seq])[:2] for each in listed]
+    return [said(data[each])[:2] for each in listed]
 
 
 def filled(outbox: Outbox, size: int, *, snapshots: bool) -> int:

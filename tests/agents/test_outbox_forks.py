@@ -97,6 +97,8 @@ def test_processes_that_share_a_file_send_all_of_it_once(tmp_path: Path) -> None
 def test_after_a_fork_parent_and_child_both_go_on(tmp_path: Path) -> None:
     log = Log(tmp_path / "log")
     outbox, sender = opened(tmp_path / "outbox.db", log)
+    say(outbox, sender, "early")
+    assert sender.flush(30), "from here on it has the lock"
     threads = [
         threading.Thread(target=say, args=(outbox, sender, f"thread{number}"))
         for number in range(2)
@@ -116,7 +118,10 @@ def test_after_a_fork_parent_and_child_both_go_on(tmp_path: Path) -> None:
     sender.close()
     assert outbox.waiting(1) == []
     outbox.close()
-    check(log, ["parent", *(f"child{n}" for n in range(3)), *(f"thread{n}" for n in range(2))])
+    check(
+        log,
+        ["early", "parent", *(f"child{n}" for n in range(3)), *(f"thread{n}" for n in range(2))],
+    )
     assert log.senders() == {os.getpid()}, "the lock is the parent's as long as it lives"
 
 

@@ -47,7 +47,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
 def away() -> Iterator[None]:
     """Have no read succeed, within the block."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(StoreReader, "_read_here", lambda *_: None)
+        patch.setattr(StoreReader, "_read", lambda *_: None)
         yield
 
 
@@ -113,13 +113,13 @@ def test_what_is_only_known_is_not_written_over_what_is_stored(
     assert sum(kind.tries for kind in one.learned("Developer", "x").value.kinds) == 6
 
 
-@pytest.mark.parametrize("at", range(4))
+@pytest.mark.parametrize("at", range(2))
 def test_a_resumption_that_ends_half_way_loses_nothing(
     at: int,
     machine: Machine,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whichever of its messages is the last one that got into the outbox."""
+    """Its messages get into the outbox together, or none of them."""
     with machine("a") as manager:
         manager.start("Developer", "x", "s0").remember("k", {"v": 1}).end_task("t", kind="code")
         manager.settle()
@@ -128,16 +128,16 @@ def test_a_resumption_that_ends_half_way_loses_nothing(
     with machine("c") as manager, monkeypatch.context() as patch:
         put, calls = manager._runtime.outbox.put, iter(range(10))
 
-        def killed(message: Any) -> bool:
+        def killed(*messages: Any) -> bool:
             if next(calls) >= at:
                 raise KeyboardInterrupt
-            return put(message)
+            return put(*messages)
 
         patch.setattr(manager._runtime.outbox, "put", killed)
         try:
             manager.resume("Developer", "x")
         except KeyboardInterrupt:
-            assert at < 3
+            assert at == 0
     with machine("d") as manager:
         agent = manager.resume("Developer", "x")
         assert agent.state.memory_context.keys() == {"k", "own"}
@@ -212,4 +212,4 @@ def test_a_callback_may_close_the_manager(machine: Machine) -> None:
     manager.settle()
     machine("b").take_up(*agent.identity)
     eventually(lambda: manager._runtime._closed)
-    eventually(lambda: manager._runtime.outbox._closed)
+    eventually(lambda: manager._runtime.outbox.is_closed)

@@ -187,7 +187,7 @@ def test_who_reads_while_the_reader_is_closed_is_told_what_is_known(far: Far) ->
 
 
 def _waiting_in(reader: StoreReader) -> int:
-    return reader._pool._work_queue.qsize() if reader._pool else 0
+    return reader._worker._jobs.qsize()
 
 
 def test_asyncio_code_goes_on_while_a_read_hangs(far: Far) -> None:

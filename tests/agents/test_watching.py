@@ -82,7 +82,7 @@ def test_a_callback_that_raises_is_logged_and_called_again(
     watch = Watch("a", tell)
     round_of(watch, {"a": 1, "b": 1})
     assert told == ["a", "b"]
-    assert watch.is_current.is_set()
+    assert watch.is_current
     assert caplog.text.count("ValueError: of the user") == 2
 
 

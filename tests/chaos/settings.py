@@ -9,6 +9,8 @@ CHAOS_MIGRATION  applies,records,kills: migrations, records of each, kills of th
 CHAOS_SECONDS  how long a way is cut off, and agents save as fast as they are told to
 CHAOS_FOLDS    rounds of two roll-ups that fold at the same moment
 CHAOS_BAD      small,large: bad messages on the local engine, and how many of 9 MB
+CHAOS_INTERRUPTED  timers,signals,lines: signals of a timer at random moments, signals of each kind
+               to processes of agents, and of the lines of each call every how many is interrupted
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ _SEEDS, _BATCHES, _ROUNDS = "0..19", "8", "5"
 _MIGRATION = "1,300,6"
 _KILLS, _TAKEN, _SECONDS = "8", "5", "4"
 _FOLDS, _BAD = "80", "2000,6"
+_INTERRUPTED = "1000,6,96"
 _RANGE = re.compile(r"(\d+)(?:\.\.(\d+))?")
 
 
@@ -87,6 +90,25 @@ def bad_messages() -> tuple[int, int]:
     """Return how many bad messages are wanted, small ones and large ones."""
     small, large = _numbers("CHAOS_BAD", "small,large", _BAD)
     return small, large
+
+
+def timers() -> int:
+    """Return how many signals of a timer are to interrupt calls of agents."""
+    return _interrupted()[0]
+
+
+def signals() -> int:
+    """Return how many signals of each kind the processes of agents are to get."""
+    return _interrupted()[1]
+
+
+def lines() -> int:
+    """Return of how many lines of a call one is to be interrupted."""
+    return _interrupted()[2]
+
+
+def _interrupted() -> list[int]:
+    return _numbers("CHAOS_INTERRUPTED", "timers,signals,lines", _INTERRUPTED)
 
 
 def tell(line: str) -> None:

@@ -16,11 +16,21 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(firestate.__file__).parent
 
-EVERYBODYS = {"limits", "errors", "forking", "fork_safe_sqlite", "moved_modules", "version"}
+EVERYBODYS = {
+    "limits",
+    "errors",
+    "extras",
+    "forking",
+    "fork_safe_sqlite",
+    "moved_modules",
+    "version",
+    "worker",
+}
 # Each room, the lowest first, with the rooms that it may import. A room is a package or a module;
 # of a module's path the longest that is listed here is its room. `stores.protocol` is what
 # decisions are written in: plain data, no store.
 ROOMS: dict[str, set[str]] = {
+    "google_errors": set(),
     "schema": set(),
     "counters": {"schema"},
     "derive": {"schema", "counters"},
@@ -29,7 +39,7 @@ ROOMS: dict[str, set[str]] = {
     "queries": {"schema", "stores.protocol"},
     "lookup": {"queries", "stores.protocol"},
     "stored_states": {"schema", "stores.protocol"},
-    "stores": {"schema", "stores.protocol"},
+    "stores": {"google_errors", "schema", "stores.protocol"},
     "pipeline": {
         "schema",
         "counters",
@@ -40,7 +50,7 @@ ROOMS: dict[str, set[str]] = {
         "stores",
         "stores.protocol",
     },
-    "client": {"schema"},
+    "client": {"google_errors", "schema"},
     "operations": {
         "schema",
         "stored_states",
@@ -56,6 +66,7 @@ ROOMS: dict[str, set[str]] = {
     "outbox": {"schema"},
     "agents.state": {"schema", "counters"},
     "agents.backends": {
+        "google_errors",
         "schema",
         "stored_states",
         "client",
@@ -91,7 +102,14 @@ ROOMS: dict[str, set[str]] = {
     "adapters": {"schema", "agents", "agents.state"},
     "replay": {"schema", "client"},
     "migration.formats": {"schema", "replay"},
-    "migration.sources": {"schema", "queries", "stores", "stores.protocol", "migration.formats"},
+    "migration.sources": {
+        "google_errors",
+        "schema",
+        "queries",
+        "stores",
+        "stores.protocol",
+        "migration.formats",
+    },
     "migration.workdir": set(),
     "migration.plan": {"schema", "counters", "migration.formats", "migration.sources"},
     "migration.apply": {
@@ -129,7 +147,7 @@ ROOMS: dict[str, set[str]] = {
         "migration.apply",
         "migration.verify",
     },
-    "auth": {"schema"},
+    "auth": {"google_errors", "schema"},
     "demo": {"schema", "client"},
     "audit": {
         "schema",
@@ -144,6 +162,7 @@ ROOMS: dict[str, set[str]] = {
         "client",
     },
     "cli": {
+        "google_errors",
         "schema",
         "queries",
         "lookup",

@@ -119,7 +119,7 @@ def test_the_outbox_holds_what_was_not_sent(samples: SampleFolder) -> None:
     waiting = outbox.waiting(100)
     rows = outbox._rows("SELECT document, agent, sent_at IS NULL, data != x'' FROM snapshots")
     (shared,) = (each for each in waiting if each.document.endswith("Worker_tenant_3_4"))
-    data = json.loads(outbox.data([shared])[shared.seq])
+    data = json.loads(outbox.data([shared])[shared])
     outbox.close()
 
     assert Counter(each.is_snapshot for each in waiting) == {True: 8, False: 2}

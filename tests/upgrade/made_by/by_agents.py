@@ -101,7 +101,8 @@ def fill_outbox(folder: Path) -> Path:
     # After ten minutes what was sent is forgotten, but for the order.
     ago = time.time() - 900
     forgotten = [(ago, each.document) for each in sent if "sent_1" not in each.document]
-    outbox._connection.executemany("UPDATE snapshots SET sent_at = ? WHERE document = ?", forgotten)
+    connection: Any = vars(outbox)["_opened"]  # of the release that runs this
+    connection.executemany("UPDATE snapshots SET sent_at = ? WHERE document = ?", forgotten)
     outbox.tidy()
     outbox.note(None)
     outbox.close()
