@@ -24,9 +24,13 @@ MAX_KEY_BYTES = 1_500
 MAX_DOCUMENT_BYTES = 1_048_576
 """Firestore: a document takes 1 MiB, names of fields included."""
 
-MAX_STATE_BYTES = 900_000
-"""Ours: what an agent may put into one state. The rest of the document is for the contribution
-(at most 95,000 bytes, a test computes it), the digests and the order fields."""
+MAX_STATE_BYTES = 910_000
+"""Ours: what is taken of one state. The rest of the document is for the contribution (at most
+95,000 bytes, a test computes it), the digests and the order fields."""
+
+FULL_STATE_BYTES = 900_000
+"""Ours: what an agent, or a migration, may put into one state. The rest is for what ends one that a
+release up to 0.1 has filled to the last byte."""
 
 MAX_EVENT_BYTES = 900_000
 """Ours: the same for a coordination event, which needs less beside it."""
@@ -133,7 +137,7 @@ VALUES_RESERVE = 2_500
 as many. A task that ends adds ten or so."""
 
 NEARLY_FULL = 0.8
-"""Share of MAX_STATE_BYTES at which an agent is warned."""
+"""Share of FULL_STATE_BYTES at which an agent is warned."""
 
 MAX_NOTE_BYTES = 4_000
 """Ours: of an error's text, and of a note that cannot be kept whole."""

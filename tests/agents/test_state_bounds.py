@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firestate import StateManager
-from firestate.agents.state.encoded_state import Part
+from firestate.agents.state.encoded_state import EncodedState, Part
 from firestate.agents.state.history_trimming import (
     CUT,
     Former,
@@ -21,11 +21,17 @@ from firestate.agents.state.history_trimming import (
     trimmed,
     with_tasks,
 )
+from firestate.agents.state.message_encoding import checked_state
+from firestate.audit.full import FullAudit
 from firestate.counters.task_history import ended_tasks
 from firestate.errors import InvalidMessageError
-from firestate.limits import MAX_HISTORY, MAX_HISTORY_BYTES, MAX_STATE_BYTES, NEARLY_FULL
+from firestate.limits import FULL_STATE_BYTES, MAX_HISTORY, MAX_HISTORY_BYTES, NEARLY_FULL
 from firestate.outbox.file import Outbox
+from firestate.schema.ids import Identity
+from firestate.schema.messages import Order
+from firestate.schema.values import stored_size
 from tests.agents.environments import eventually, value
+from tests.harness import state_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -112,7 +118,7 @@ def test_an_agent_that_is_full_can_still_do_all_that_ends_something(
     with pytest.raises(InvalidMessageError, match="kept free for ends"):
         agent.remember("more", "x" * 30_000)
     agent.begin_task("left", "code")
-    assert size_of(agent) <= MAX_STATE_BYTES
+    assert size_of(agent) <= FULL_STATE_BYTES
 
     second = on_disk()  # the first has crashed
     again = second.resume("Dev", "d", "s2")
@@ -188,7 +194,7 @@ def test_an_agent_is_warned_once_when_four_fifths_are_taken_and_again_after_it_h
     told: list[Agent] = []
     agent = manager.start("Dev", "d")
     agent.on_nearly_full(told.append)
-    most = int(NEARLY_FULL * MAX_STATE_BYTES)
+    most = int(NEARLY_FULL * FULL_STATE_BYTES)
 
     def warnings() -> int:
         return caplog.text.count("takes more than four fifths of what a state may")
@@ -463,8 +469,33 @@ def test_what_was_cut_says_so(manager: StateManager) -> None:
     history = agent.state.task_history
     assert [e["status"] for e in history if e["task_id"] == "t1"] in ([], ["failed"])
     assert any(CUT in entry for entry in history)
-    assert size_of(agent) <= MAX_STATE_BYTES
+    assert size_of(agent) <= FULL_STATE_BYTES
     whole = manager.start("Dev", "small")
     whole.begin_task("t1", "code", plan="p" * 5_000).end_task("t1")
     assert CUT not in whole.state.task_history[0]
     assert whole.state.task_history[0]["plan"] == "p" * 5_000
+
+
+def test_a_state_that_an_earlier_release_has_filled_can_still_end(tmp_path: Path) -> None:
+    """It kept nothing free: the last bytes are taken of states that are over the bound alone."""
+    fields = state_message(1, memory_context={"full": ""}, task_history=[])["state"]
+    room = FULL_STATE_BYTES - stored_size(fields) - 3
+    fields["memory_context"] = {"full": "x" * room}
+    identity = Identity(*(fields[name] for name in Identity._fields))
+    with StateManager(project="", folder=tmp_path) as manager:
+        submitter = manager._runtime.submitter
+        body = EncodedState.of(checked_state(fields)).body()
+        assert submitter.put(submitter.state_entry(identity, body, Order(1, 1)))
+        assert manager.settle()
+        agent = manager.take_up(*identity)
+        agent.end_task("t", error="x" * 10_000)
+        agent.update(status="busy").terminate()
+        second = manager.resume(*identity[:2])
+        second.terminate()
+        with pytest.raises(InvalidMessageError, match="at most"):
+            manager.take_up(*second.identity).remember("more", "x" * 9_000)
+        assert manager.settle()
+        found = manager.load(*identity).value
+        assert found is not None
+        assert found.collaboration_context["resumed_as"] == second.identity.session_id
+        assert FullAudit(manager._runtime.backend.store()).run().findings == []

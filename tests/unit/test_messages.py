@@ -184,7 +184,7 @@ def test_of_thousands_of_mistakes_some_are_named() -> None:
 def test_a_state_too_large_for_a_document() -> None:
     """The error says how large, and which field is the largest."""
     found = problems(state_message(1, memory_context={"text": "x" * MAX_STATE_BYTES}))
-    assert "at most 900,000" in found["state"]
+    assert "at most 910,000" in found["state"]
     assert "largest field" in found["state.memory_context"]
 
 
@@ -205,7 +205,7 @@ def test_the_largest_messages_pass_the_bounds(filler: Any) -> None:
     data = json.dumps(message, separators=(",", ":")).encode()
     assert isinstance(parse_state_message(data), StateMessage)
     context["pad"] += ","
-    assert "at most 900,000" in problems(message)["state"]
+    assert "at most 910,000" in problems(message)["state"]
 
 
 def test_more_values_than_a_function_has_memory_for() -> None:

@@ -18,6 +18,7 @@ from firestate.agents.state.history_trimming import Former, is_short, trimmed
 from firestate.errors import FieldProblem, InvalidMessageError
 from firestate.limits import (
     BEGIN_RESERVE_BYTES,
+    FULL_STATE_BYTES,
     MAX_HISTORY_BYTES,
     MAX_STATE_BYTES,
     MAX_VALUES,
@@ -41,9 +42,9 @@ _NAMES_BYTES = 1_000
 class Room(IntEnum):
     """Bytes that a state may take after a call: what begins leaves room for what ends."""
 
-    GROW = MAX_STATE_BYTES - STATE_RESERVE_BYTES
-    BEGIN = MAX_STATE_BYTES - BEGIN_RESERVE_BYTES
-    END = MAX_STATE_BYTES
+    GROW = FULL_STATE_BYTES - STATE_RESERVE_BYTES
+    BEGIN = FULL_STATE_BYTES - BEGIN_RESERVE_BYTES
+    END = FULL_STATE_BYTES
 
 
 _MOST_VALUES = {
@@ -128,7 +129,7 @@ class Draft:
         most = MAX_HISTORY_BYTES
         if not self._surely_below(self.room):
             rest = self._new.extent.size - self._new.history_size
-            most = max(0, min(most, self.room - rest))
+            most = max(0, min(most, self._room - rest))
         touched = self._edits.history is not None or "task_totals" in self._edits.fields
         has_totals = touched and self._new.raw("task_totals") != b"null"
         if not has_totals and is_short(self.history, self._new.history_length, most):
@@ -144,8 +145,17 @@ class Draft:
             self._new = untrimmed
             self._take(self._trimmed(untrimmed, 0, named=False))
 
+    @property
+    def _room(self) -> int:
+        """Bytes that the state may take; more where it is over what a call leaves free for ends.
+
+        Such as one that a release up to 0.1 has filled, which kept nothing free.
+        """
+        is_over = self.room == Room.END and self.former.extent.size > Room.BEGIN
+        return MAX_STATE_BYTES if is_over else self.room
+
     def _over(self) -> int:
-        return 0 if self._surely_below(self.room) else self._new.extent.size - self.room
+        return 0 if self._surely_below(self.room) else self._new.extent.size - self._room
 
     def _trimmed(self, state: EncodedState, most_bytes: int, *, named: bool = True) -> Edits:
         before = state["task_totals"]
@@ -169,12 +179,14 @@ class Draft:
         if self._surely_below(self.room):
             return
         size, values = self._new.extent
-        # What shrinks is never refused: a state may be larger that an earlier release has saved.
-        most = max(self.room, min(self.former.extent.size, MAX_STATE_BYTES))
+        # What shrinks is never refused.
+        most = max(self._room, min(self.former.extent.size, MAX_STATE_BYTES))
         if size > most:
-            spared = f" ({MAX_STATE_BYTES - most:,} of {MAX_STATE_BYTES:,} are kept free for ends)"
+            spared = (
+                f" ({FULL_STATE_BYTES - most:,} of {FULL_STATE_BYTES:,} are kept free for ends)"
+            )
             reason = f"takes {size:,} bytes in Firestore, at most {most:,}"
-            problems = [FieldProblem("state", reason + (spared if most < MAX_STATE_BYTES else ""))]
+            problems = [FieldProblem("state", reason + (spared if most < FULL_STATE_BYTES else ""))]
             raise InvalidMessageError("size", [*problems, self._largest()])
         most = max(_MOST_VALUES[self.room], min(self.former.extent.values, MAX_VALUES))
         if values > most:
@@ -198,7 +210,7 @@ def fitting(state: EncodedState, session_id: str) -> EncodedState:
 
 def is_nearly_full(state: EncodedState) -> bool:
     """Whether a state takes more than four fifths of what it may."""
-    most = int(NEARLY_FULL * MAX_STATE_BYTES)
+    most = int(NEARLY_FULL * FULL_STATE_BYTES)
     return not _surely_below(state, most) and state.extent.size > most
 
 

@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from firestate.errors import DamagedDocumentError, RefusedError
-from firestate.limits import MAX_STATE_BYTES
+from firestate.limits import FULL_STATE_BYTES
 from firestate.migration.workdir import load_json, save_json
 from firestate.operations.operator_controls import change_controls
 from firestate.schema.ids import CONTROLS, LEGACY
@@ -49,8 +49,8 @@ def with_old_controls(records: Iterable[Record]) -> Settings:
                 settings[name] = record.fields[name]
     if unfit:
         settings["global_config"][LEGACY] = {"unfit": json.dumps(unfit, sort_keys=True)}
-    if (size := stored_size(settings)) > MAX_STATE_BYTES:
-        message = f"the configuration takes {size:,} bytes, at most {MAX_STATE_BYTES:,} fit"
+    if (size := stored_size(settings)) > FULL_STATE_BYTES:
+        message = f"the configuration takes {size:,} bytes, at most {FULL_STATE_BYTES:,} fit"
         raise RefusedError(message)
     return settings
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from firestate.errors import InvalidMessageError
 from firestate.limits import (
+    FULL_STATE_BYTES,
     LEGACY_PART_BYTES,
-    MAX_STATE_BYTES,
     MAX_VALUES,
 )
 from firestate.migration.formats.records import Record, RecordKind
@@ -188,7 +188,7 @@ def _store_left(
     fields, unfit = _parted(left)
     if fields or unfit:
         size, values = extent([body, fields, unfit])
-        if size > MAX_STATE_BYTES - ROOM or values > MAX_VALUES // 2:
+        if size > FULL_STATE_BYTES - ROOM or values > MAX_VALUES // 2:
             data = _json(left)
             digest = hashlib.sha256(data).hexdigest()
             parts = {

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from firestate.counters.contribution import contribution_of
-from firestate.limits import MAX_HISTORY, MAX_NAMES, MAX_STATE_BYTES, MAX_VALUES
+from firestate.limits import FULL_STATE_BYTES, MAX_HISTORY, MAX_NAMES, MAX_VALUES
 from firestate.schema.ids import LEGACY
 from firestate.schema.models import AgentState, CoordinationEvent
 from firestate.schema.sanitize import sanitize_id, sanitize_text
@@ -183,7 +183,7 @@ def _too_many(history: list[Any]) -> int:
     for number, each in enumerate(reversed(history)):
         found = extent(each)
         size, values = size + found.size, values + found.values
-        if number >= MAX_HISTORY or size > MAX_STATE_BYTES // 2 or values > MAX_VALUES // 4:
+        if number >= MAX_HISTORY or size > FULL_STATE_BYTES // 2 or values > MAX_VALUES // 4:
             return len(history) - number
     return 0
 
@@ -191,7 +191,7 @@ def _too_many(history: list[Any]) -> int:
 def fits(body: dict[str, Any]) -> bool:
     """Whether a state or event fits into its document, with a legacy entry beside it."""
     size, values = extent(body)
-    return size <= MAX_STATE_BYTES - ROOM and values <= MAX_VALUES // 2
+    return size <= FULL_STATE_BYTES - ROOM and values <= MAX_VALUES // 2
 
 
 def _by_size(body: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
