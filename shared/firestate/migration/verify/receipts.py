@@ -49,7 +49,7 @@ class Verified:
 
 def receipt_name(head: PlanHead, at: datetime) -> str:
     """Name a receipt by the migration and the time."""
-    return f"receipt-{head.id}-{at:%Y%m%dT%H%M%S}{at.microsecond // 1000:03}.jsonl"
+    return f"receipt-{head.id}-{at:%Y%m%dT%H%M%S%f}.jsonl"
 
 
 class ReceiptWriter:
