@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 WhenFull = Literal["refuse", "wait"]
 
-_LOOK_FOR_ROOM_SECONDS = 0.1
+_LOOK_FOR_ROOM_SECONDS = 0.02
 _MOST_HOST = 200
 
 
@@ -119,7 +119,7 @@ class Submitter(ForkSafe):
                 if self._when_full == "refuse":
                     raise
                 self._sender.wake()
-                self.outbox.wait_for_room(_LOOK_FOR_ROOM_SECONDS)
+                time.sleep(_LOOK_FOR_ROOM_SECONDS)
             else:
                 self._sender.wake()
                 return done

@@ -62,7 +62,6 @@ _KEPT_SENT_SECONDS = 600
 _KEPT_SENT = 1_000
 _KEPT_ORDER_SECONDS = 86_400
 _SHOWN = 2_000
-_LOOK_FOR_ROOM_SECONDS = 0.02
 _MOST_REASON = 1_000  # characters: with them the note stays within its page, also in a full file
 
 
@@ -129,7 +128,7 @@ class Outbox:
             raise OutboxError(f"{self._name} cannot be used: {error}") from error
         except (OSError, sqlite3.Error) as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-                raise OutboxFullError(self._name) from error
+                raise OutboxFullError(str(self.path or "in memory")) from error
             raise OutboxError(f"{self._name} cannot be used: {error}") from error
         return True
 
@@ -237,10 +236,6 @@ class Outbox:
                 marks = ", ".join("?" * len(events))
                 statement = f"UPDATE events SET sent_at = ? WHERE seq IN ({marks})"  # noqa: S608 - of question marks
                 self._connections.change(statement, (now, *events), beyond_bound=True)
-
-    def wait_for_room(self, timeout_seconds: float) -> None:
-        """Wait for a moment in which something may have been sent."""
-        time.sleep(min(timeout_seconds, _LOOK_FOR_ROOM_SECONDS))
 
     def newest(self, *, snapshots: bool) -> dict[str, bytes]:
         """Return snapshots, or the newest 2,000 events, that wait or were sent of late."""
