@@ -152,7 +152,8 @@ class Agent(ForkSafe):
     @property
     def _memory(self) -> _Memory:
         while True:
-            order = max(list(self._saved))
+            saved = list(self._saved)
+            order = saved[0] if len(saved) == 1 else max(saved)
             # Another thread may have saved a later one, and let this one go.
             if (fields := self._saved.get(order)) is not None:
                 return _Memory(order, fields)
@@ -202,7 +203,7 @@ class Agent(ForkSafe):
         plain = to_json_values(changes)
         short = len(str(plain.get("current_task"))) <= MAX_ID_BYTES
         room = Room.END if short and plain.keys() <= _ALWAYS_FITS else Room.GROW
-        saved = self._save(lambda draft: draft.set(plain), room, listed=plain)
+        saved = self._save(lambda draft: draft.set(plain, plain=True), room, listed=plain)
         if saved["status"] == AgentStatus.TERMINATED:
             self._registry.tell_parent(self.identity, self._parent())
         return self
@@ -603,15 +604,13 @@ class Agent(ForkSafe):
                 if ended or new_child is not None:
                     draft.set({"child_agent_ids": self._children(draft, ended, new_child)})
             if active:
-                time_now = time_text(now())
-                times = {"last_updated": time_now, "last_active": time_now}
-                draft.set(times, checked=times)
-            fields, change = draft.finished()
+                draft.set_active(time_text(now()))
+            fields = draft.finished()
             order = Order(memory.order.epoch, memory.order.revision + 1)
             if whole or memory.order.revision == 0:
                 entry = self._whole(fields, order)
             else:
-                entry = self._submitter.change_entry(self.identity, change, order)
+                entry = self._submitter.change_entry(self.identity, draft.change(), order)
             if self._put(order, fields, entry, *others()):
                 self._ended -= ended
                 return fields
@@ -630,8 +629,9 @@ class Agent(ForkSafe):
             self._deleted = True
         else:
             self._saved[order] = fields
-        newest = max(list(self._saved))
-        for each in list(self._saved):
+        saved = list(self._saved)
+        newest = max(saved)
+        for each in saved:
             if each < newest:
                 self._saved.pop(each, None)
         for put in list(self._putting):

@@ -37,6 +37,7 @@ from firestate.outbox.sql import (
     FORGET_SNAPSHOTS,
     HAS_BYTES,
     HEAD,
+    KEEP_FOR_CHANGES,
     NOTE,
     PAGE_BYTES,
     PUT,
@@ -290,6 +291,8 @@ class Outbox:
             change(gone, (oldest - _KEPT_ORDER_SECONDS,))
             change(FORGET_EVENTS, (oldest, _KEPT_SENT))
             change(FORGET_CHANGES)
+            now = time.time()
+            change(KEEP_FOR_CHANGES, (now, now - _KEPT_SENT_SECONDS / 2))
         if self.path is not None:
             self._rows("PRAGMA wal_checkpoint(PASSIVE)")
 

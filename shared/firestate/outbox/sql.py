@@ -102,10 +102,6 @@ CREATE TEMP TRIGGER put_change INSTEAD OF INSERT ON puts WHEN NEW.kind = 'change
             revision = NEW.revision - 1 OR revision < NEW.revision AND EXISTS (
                 SELECT 1 FROM changes AS former WHERE former.document = NEW.document
                 AND former.epoch = NEW.epoch AND former.revision = NEW.revision - 1)));
-    -- A release up to 0.1 forgets what was sent ten minutes ago, whatever waits above it. To write
-    -- the snapshot anew costs its size: hence not more than once in five minutes.
-    UPDATE snapshots SET sent_at = julianday('now') * 86400 - 210866760000
-    WHERE document = NEW.document AND sent_at < julianday('now') * 86400 - 210866760000 - 300;
     INSERT INTO changes VALUES (
         NEW.document, NEW.epoch, NEW.revision,
         max(NEW.seq, 1 + coalesce(
@@ -173,6 +169,11 @@ UPDATE snapshots SET revision = ?4, seq = ?5, sent_at = NULL, data = ?6
 WHERE document = ?1 AND epoch = ?2 AND revision = ?3
 """
 FOLDED = "DELETE FROM changes WHERE document = ?1 AND (epoch, revision) <= (?2, ?3)"
+# A release up to 0.1 forgets what was sent ten minutes ago, whatever waits above it.
+KEEP_FOR_CHANGES = f"""
+UPDATE snapshots SET sent_at = ?1 WHERE sent_at < ?2
+AND EXISTS (SELECT 1 FROM changes WHERE {_LATER})
+"""
 # What is part of a snapshot by now, or below that of whoever has taken the session up.
 FORGET_CHANGES = """
 DELETE FROM changes WHERE EXISTS (

@@ -76,11 +76,20 @@ class Draft:
         return self._new.history
 
     def set(
-        self, changes: Mapping[str, Any], *, checked: Collection[str] = (), whole: bool = False
+        self,
+        changes: Mapping[str, Any],
+        *,
+        checked: Collection[str] = (),
+        whole: bool = False,
+        plain: bool = False,
     ) -> None:
         """Change whole fields; raise InvalidMessageError that names each field that is wrong."""
-        self._take(self._new.edits(changes, checked=checked, whole=whole))
+        self._take(self._new.edits(changes, checked=checked, whole=whole, plain=plain))
         self._is_given = self._is_given or HISTORY in changes
+
+    def set_active(self, time: str) -> None:
+        """Say that the agent has said something at that time."""
+        self._take(self._new.active_at(time))
 
     def remember(self, key: str, value: Any) -> None:  # noqa: ANN401 - any JSON
         """Set one entry of the memory context, in plain values."""
@@ -101,8 +110,8 @@ class Draft:
         if edits.history is not None:
             self._edits.history = edits.history
 
-    def finished(self) -> tuple[EncodedState, bytes]:
-        """Return the new state, and the change that makes it of the former one.
+    def finished(self) -> EncodedState:
+        """Return the new state.
 
         Raises InvalidMessageError: `too_early` for times yet to come, `size` for a state that is
         too large whatever is trimmed of its history.
@@ -111,7 +120,11 @@ class Draft:
             self._check_times()
         self._trim()
         self._check_size()
-        return self._new, self._edits.encoded(self.former)
+        return self._new
+
+    def change(self) -> bytes:
+        """Return the change that makes the new state of the former one."""
+        return self._edits.encoded(self.former)
 
     def _check_times(self) -> None:
         """Refuse times that ingest would refuse, before anything is kept; only in what is new."""
@@ -205,7 +218,7 @@ def fitting(state: EncodedState, session_id: str) -> EncodedState:
     """Return a state whose history is trimmed as far as it takes to be saved."""
     draft = Draft(state, session_id)
     draft.room = Room.END
-    return draft.finished()[0]
+    return draft.finished()
 
 
 def is_nearly_full(state: EncodedState) -> bool:

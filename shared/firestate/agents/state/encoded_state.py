@@ -235,17 +235,24 @@ class EncodedState:
         return result
 
     def edits(
-        self, changes: Mapping[str, Any], *, checked: Collection[str] = (), whole: bool = False
+        self,
+        changes: Mapping[str, Any],
+        *,
+        checked: Collection[str] = (),
+        whole: bool = False,
+        plain: bool = False,
     ) -> Edits:
         """Return what is new with changes of whole fields; those named in `checked` are ours.
 
-        Values may be anything that has a JSON form, with texts as keys. With `whole`, all is
-        checked in any case. Raises InvalidMessageError that names each field that is wrong.
+        Values may be anything that has a JSON form, with texts as keys; `plain`: they are JSON's
+        own. With `whole`, all is checked in any case. Raises InvalidMessageError that names each
+        field that is wrong.
         """
         found = _Found(doubtful=whole)
-        # First to plain values: there user's own code may run, such as that of an enum, and what a
-        # signal raises in it comes out as it is. The encoder would make an error of its own of it.
-        for name, value in to_json_values(changes).items():
+        # First to plain values: a user's own code may run there, such as that of an enum, and what
+        # a signal raises in it comes out as it is. The encoder would make its own error of it.
+        values = changes if plain else to_json_values(changes)
+        for name, value in values.items():
             if name == MEMORY and isinstance(value, dict):
                 self._take_memory(found, value)
             elif name == HISTORY and isinstance(value, list) and set(map(type, value)) <= {dict}:
@@ -287,6 +294,11 @@ class EncodedState:
             raise not_json({HISTORY: value}, error) from error
         if history != self.history:
             found.edits.history = history
+
+    def active_at(self, time: str) -> Edits:
+        """Return what is new where the agent has said something at that time."""
+        part = Part(to_json(time), time)
+        return Edits({"last_updated": part, "last_active": part})
 
     def remembered(self, key: str, value: Any) -> Edits:  # noqa: ANN401 - any JSON
         """Return what is new with one entry, in plain values, of the memory context."""
