@@ -70,26 +70,45 @@ class Handoff:
     task_context: dict[str, Any]
 
 
+class _Entered:
+    """Beside a block that was entered: nothing runs when it goes.
+
+    What a signal raises in a `__del__` is lost, such as Ctrl-C: so a block has none of its own.
+    """
+
+    def __init__(self, what: str) -> None:
+        """Say what kind of block it is of."""
+        self.what = what
+
+
+class _NotEntered(_Entered):
+    """Beside a block that was made: it warns when it goes, as nothing of the block is recorded."""
+
+    def __del__(self) -> None:
+        """Warn that the block was not entered."""
+        message = f"{self.what} was not begun: it is used as `with agent.{self.what}: ...`"
+        warnings.warn(message, RuntimeWarning, stacklevel=2, source=self)
+
+
 class _Block(ContextDecorator):
-    """A block that is timed; one that is never entered warns, as nothing of it is recorded."""
+    """A block that is timed; one that is never entered warns."""
 
-    _entered = True
-    """Until it has been made: one whose making was interrupted has nothing to warn of."""
-    _started = 0.0
-    what = ""
+    def __init__(self, what: str) -> None:
+        """Say what kind of block it is, as it is written."""
+        self._entry: _Entered = _NotEntered(what)
+        self._started = 0.0
 
-    def _begin(self) -> None:
-        self._entered = True
+    @property
+    def what(self) -> str:
+        """What kind of block it is, as it is written."""
+        return self._entry.what
+
+    def _enter(self) -> None:
+        self._entry.__class__ = _Entered
         self._started = time.monotonic()
 
     def _seconds(self) -> float:
         return round(time.monotonic() - self._started, 6)  # a clock tells no more
-
-    def __del__(self) -> None:
-        """Warn where it was made and not entered."""
-        if not self._entered:
-            message = f"{self.what} was not begun: it is used as `with agent.{self.what}: ...`"
-            warnings.warn(message, RuntimeWarning, stacklevel=2, source=self)
 
     def _could_not(self, error: BaseException | None, trouble: FirestateError) -> None:
         """Say that the end could not be recorded; raise that where the block itself went well."""
@@ -107,23 +126,22 @@ class TaskBlock(_Block):
         self, agent: Recording, task_id: str, kind: str, details: Mapping[str, Any]
     ) -> None:
         """Begin nothing yet."""
-        self.what = f"task({task_id!r:.60}, {kind!r:.60})"
+        super().__init__(f"task({task_id!r:.60}, {kind!r:.60})")
         self._agent = agent
         self._task_id = task_id
         self._kind = kind
         self._details = details
         self._notes: dict[str, Any] = {}
         self._started_at = ""
-        self._entered = False
 
     def _recreate_cm(self) -> Self:
         """Return another one: as a decorator, it is a task for each call."""
-        self._entered = True
+        self._enter()
         return type(self)(self._agent, self._task_id, self._kind, self._details)
 
     def __enter__(self) -> dict[str, Any]:
         """Begin the task."""
-        self._begin()
+        self._enter()
         self._notes = {}
         self._started_at = time_text(now())
         try:
@@ -177,22 +195,21 @@ class HandoffBlock(_Block):
         task_context: Mapping[str, Any] | None,
     ) -> None:
         """Begin nothing yet."""
-        self.what = f"handoff({getattr(target, 'identity', target)!r:.60})"
+        super().__init__(f"handoff({getattr(target, 'identity', target)!r:.60})")
         self._agent = agent
         self._target = target
         self._context = context
         self._task_context = task_context
         self._under_way = Handoff({}, {})
-        self._entered = False
 
     def _recreate_cm(self) -> Self:
         """Return another one: as a decorator, it is a hand-over for each call."""
-        self._entered = True
+        self._enter()
         return type(self)(self._agent, self._target, self._context, self._task_context)
 
     def __enter__(self) -> Handoff:
         """Begin to time it."""
-        self._begin()
+        self._enter()
         self._under_way = Handoff(dict(self._context or {}), dict(self._task_context or {}))
         return self._under_way
 
