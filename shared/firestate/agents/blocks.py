@@ -95,7 +95,8 @@ class _Block(ContextDecorator):
 
     def __init__(self, what: str) -> None:
         """Say what kind of block it is, as it is written."""
-        self._entry: _Entered = _NotEntered(what)
+        self._entry = _Entered(what)
+        self._entry.__class__ = _NotEntered  # once it can say what it is
         self._started = 0.0
 
     @property
