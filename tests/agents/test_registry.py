@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +13,8 @@ from tests.agents.environments import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from multiprocessing.connection import Connection
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +63,30 @@ def test_an_agent_is_held_against_what_is_stored(
         eventually(lambda: manager.load(*agent.identity).value == agent.state)
     else:
         assert agent.epoch == epoch
+
+
+def test_a_child_of_a_fork_learns_that_its_agent_was_taken_up(tmp_path: Path) -> None:
+    """It writes under a name of its own, and watches for that."""
+    fork = multiprocessing.get_context("fork")
+    here, there = fork.Pipe()
+
+    def work(tell: Connection) -> None:
+        fenced = threading.Event()
+        agent = first.start("Developer", "child", "s")
+        agent.on_fenced(lambda _: fenced.set())
+        assert first.settle()
+        tell.send("saved")
+        tell.send(fenced.wait(30))
+
+    with StateManager(project="", folder=tmp_path) as first:
+        first.start("Developer", "parent", "s")
+        child = fork.Process(target=work, args=(there,))
+        child.start()
+        assert here.poll(60)
+        assert here.recv() == "saved"
+        with StateManager(project="", folder=tmp_path) as other:
+            other.take_up("Developer", "child", "s")
+            assert other.settle()
+            assert here.poll(60)
+            assert here.recv() is True
+        child.join(60)

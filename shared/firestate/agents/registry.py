@@ -54,14 +54,16 @@ class AgentRegistry(ForkSafe):
         self._submitter = submitter
         self._backend = backend
         self._background_reads = background_reads
-        # Nothing of this process is ever found by it: watching costs nothing until it is fenced.
-        self._watch = Watch(FENCED.query({"fenced_writer": submitter.writer}), self._changed)
         backend.reading.on_change(lambda state: self._check_all() if state.open else None)
         self.after_fork()
 
     def after_fork(self) -> None:
         """Hold none: they are the parent's."""
         self._held: dict[Identity, Agent] = {}
+        # Nothing of this process is ever found by it: watching costs nothing until it is fenced.
+        # A child of a fork writes, and is fenced off, under a name of its own.
+        fenced = FENCED.query({"fenced_writer": self._submitter.writer})
+        self._watch = Watch(fenced, self._changed)
         self._is_watching = False
 
     def new(self, identity: Identity, **given: Any) -> Agent:  # noqa: ANN401 - fields of a state
@@ -199,7 +201,7 @@ class AgentRegistry(ForkSafe):
         return agent
 
     def find(self, identity: Identity) -> Agent | None:
-        """Give the agent that this process holds of a session, if it does."""
+        """Return the agent that this process holds of a session, if it does."""
         return self._held.get(identity)
 
     def release(self, agent: Agent) -> None:
