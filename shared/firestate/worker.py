@@ -86,7 +86,7 @@ class Turn:
         return free
 
     def give(self, taken: SimpleQueue[None] | None) -> None:
-        """Give the turn back."""
+        """Return the turn to whoever waits for it."""
         if taken is not None:
             self._holder = None
             taken.put(None)

@@ -62,7 +62,7 @@ def shared_manager() -> Iterator[StateManager]:
 
 @pytest.fixture
 def manager(request: pytest.FixtureRequest, shared_manager: StateManager) -> Iterator[StateManager]:
-    """Give one for all tests, but for those that close it."""
+    """Yield one for all tests, but for those that close it."""
     if (
         getattr(request.node, "callspec", None)
         and request.node.callspec.params.get("name") == "closed"
@@ -106,7 +106,7 @@ def handoff_that_raises(agent: Agent, error: BaseException, **notes: Any) -> Non
 
 
 def raised_by(call: Callable[..., object], *args: Any, **kwargs: Any) -> BaseException | None:
-    """Give what leaves a call, whatever its kind."""
+    """Return what leaves a call, whatever its kind."""
     try:
         call(*args, **kwargs)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is looked at

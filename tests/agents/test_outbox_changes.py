@@ -95,7 +95,7 @@ def tombstone(agent: str, order: Order) -> NewEntry:
 
 
 def kept(outbox: Outbox, agent: str) -> tuple[Order, Any] | None:
-    """Give the newest that is there of an agent: its order and its message."""
+    """Return the newest that is there of an agent: its order and its message."""
     found = outbox.state(f"agent_states/{agent}")
     if found is None:
         return None
@@ -104,7 +104,7 @@ def kept(outbox: Outbox, agent: str) -> tuple[Order, Any] | None:
 
 
 def all_of(outbox: Outbox) -> Any:
-    """Give all that an outbox tells, so that two moments can be compared."""
+    """Return all that an outbox tells, so that two moments can be compared."""
     waiting = outbox.waiting(1_000)
     heads = {each.document: outbox.state(each.document) for each in waiting}
     return waiting, heads, outbox.newest(snapshots=True), outbox.newest(snapshots=False)
