@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from firestate import StateManager
 from tests.agents.environments import PATIENCE, Environment, world
 from tests.load.runner import PROJECT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.load.runner import Runner
@@ -28,6 +29,20 @@ def cloud(pipeline: Runner, monkeypatch: pytest.MonkeyPatch) -> Runner:
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pipeline.pubsub_host)
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", PROJECT)
     return pipeline
+
+
+@pytest.fixture
+def on_disk(tmp_path: Path) -> Iterator[Callable[[], StateManager]]:
+    """Open managers on one folder, each as a process of its own would."""
+    made: list[StateManager] = []
+
+    def make() -> StateManager:
+        made.append(StateManager("", folder=tmp_path, snapshot_interval_seconds=0.0))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
 
 
 @pytest.fixture(params=["memory", "file", "cloud"])

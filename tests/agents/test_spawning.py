@@ -14,24 +14,9 @@ from tests.agents.environments import value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from firestate.agents.agent import Agent
     from firestate.outbox.entries import NewEntry
-
-
-@pytest.fixture
-def on_disk(tmp_path: Path) -> Iterator[Callable[[], StateManager]]:
-    """Open managers on one folder, each as a process of its own would."""
-    made: list[StateManager] = []
-
-    def make() -> StateManager:
-        made.append(StateManager("", folder=tmp_path, snapshot_interval_seconds=0.0))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.close()
 
 
 @pytest.fixture(params=["memory", "file"])

@@ -46,19 +46,6 @@ SESSION = "s1"
 
 
 @pytest.fixture
-def on_disk(tmp_path: Path) -> Iterator[Callable[[], StateManager]]:
-    made: list[StateManager] = []
-
-    def make() -> StateManager:
-        made.append(StateManager("", folder=tmp_path, snapshot_interval_seconds=0.0))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.close()
-
-
-@pytest.fixture
 def manager() -> Iterator[StateManager]:
     with StateManager.in_memory(snapshot_interval_seconds=0.0) as made:
         yield made

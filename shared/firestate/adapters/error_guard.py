@@ -22,12 +22,13 @@ class ErrorLog:
 
     def __init__(self) -> None:
         """Begin with nothing logged."""
-        self._reported: dict[type[Exception], Exception] = {}
+        self._reported: dict[type[Exception], object] = {}
 
     def report(self, error: Exception) -> None:
         """Log what went wrong, unless one of its type has been logged."""
         # One operation, and no lock: a signal may interrupt it, and report an error itself.
-        if self._reported.setdefault(type(error), error) is error:
+        own = object()  # the error itself would keep the frames of its traceback
+        if self._reported.setdefault(type(error), own) is own:
             _LOG.error("agents are not recorded; told once", exc_info=error)
 
 

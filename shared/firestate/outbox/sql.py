@@ -145,8 +145,8 @@ UNION ALL SELECT * FROM (SELECT epoch, revision FROM changes WHERE document = ?1
     ORDER BY epoch DESC, revision DESC LIMIT 1)
 ORDER BY epoch DESC, revision DESC LIMIT 1
 """
-# One statement, so that both are of one moment.
 HAS_BYTES = "SELECT 1 FROM snapshots WHERE document = ? AND length(data) > 0"
+# One statement, so that both are of one moment.
 WITH_CHANGES = f"""
 SELECT document, epoch, revision, seq, data FROM (
     SELECT document, epoch, revision, seq, data, 0 AS place FROM snapshots
