@@ -37,6 +37,11 @@ BASE = state_message(1, memory_context={"k": 1}, agent_config={"a": {}})["state"
 FIELDS = EncodedState.of(AgentState.model_validate(BASE))
 
 
+def changed_by(fields: EncodedState, changes: dict[str, Any]) -> EncodedState:
+    """Return the state with changes of whole fields."""
+    return fields.edited(fields.edits(changes))
+
+
 def ingested(fields: EncodedState) -> StateMessage | TombstoneMessage:
     return parse_state_message(state_data(fields.body(), Order(1, 1), "w"))
 
@@ -78,10 +83,10 @@ def test_what_is_let_through_is_what_the_schema_and_ingest_accept(changed: dict[
     assert bool(refused) is refused_by_ingest(BASE | changed)
     if refused:
         with pytest.raises(InvalidMessageError) as caught:
-            FIELDS.changed(changed)
+            changed_by(FIELDS, changed)
         assert named(caught.value) == refused
     else:
-        new = FIELDS.changed(changed)
+        new = changed_by(FIELDS, changed)
         message = ingested(new)
         assert isinstance(message, StateMessage)
         assert message.state == checked_state(BASE | changed) == new.state()
@@ -94,7 +99,7 @@ def test_changes_one_after_the_other_are_the_changes_together(
     fields, together = FIELDS, dict(BASE)
     for changed in following:
         with suppress(InvalidMessageError):
-            fields = fields.changed(changed)
+            fields = changed_by(fields, changed)
             together |= changed
     assert fields.state() == checked_state(together)
     assert json.loads(fields.body()) | together == json.loads(fields.body())
@@ -111,7 +116,7 @@ def test_what_is_surely_in_order_is_in_order(value: dict[str, Any], *, in_list: 
 @given(changes)
 def test_what_goes_out_is_what_was_kept(changed: dict[str, Any]) -> None:
     if not judged(changed):
-        data = state_data(FIELDS.changed(changed).body(), Order(1, 1), "w")
+        data = state_data(changed_by(FIELDS, changed).body(), Order(1, 1), "w")
         assert parse_state_message(_keys_once(data)) == parse_state_message(data)
 
 
@@ -125,7 +130,7 @@ def test_half_a_surrogate_pair_is_refused_and_named(half: str, place: str) -> No
     value = {"key": {half: 1}, "value": {"k": half}, "deep": {"k": [{"l": {half: 1}}]}}[place]
     for name in ("memory_context", "current_task", "collaboration_context"):
         with pytest.raises(InvalidMessageError, match="surrogate") as caught:
-            FIELDS.changed({name: half if name == "current_task" else value})
+            changed_by(FIELDS, {name: half if name == "current_task" else value})
         (problem,) = caught.value.problems
         assert problem.field.startswith(name)
         assert problem.field.isascii()
@@ -159,10 +164,10 @@ def test_keys_are_measured_whatever_they_and_the_texts_beside_them_hold(
     value: dict[str, Any], *, is_fine: bool
 ) -> None:
     if is_fine:
-        ingested(FIELDS.changed({"memory_context": value}))
+        ingested(changed_by(FIELDS, {"memory_context": value}))
     else:
         with pytest.raises(InvalidMessageError, match="is a key of more than 1500 bytes"):
-            FIELDS.changed({"memory_context": value})
+            changed_by(FIELDS, {"memory_context": value})
 
 
 @pytest.mark.parametrize(("name", "levels"), [("agent_config", 0), ("task_history", 1)])
@@ -173,20 +178,20 @@ def test_nesting_ends_where_the_schema_says(name: str, levels: int) -> None:
             value = {"{": value, '"[[': "]"}
         return [value] if levels else value
 
-    ingested(FIELDS.changed({name: nested(MAX_DEPTH)}))
+    ingested(changed_by(FIELDS, {name: nested(MAX_DEPTH)}))
     with pytest.raises(InvalidMessageError, match="nests deeper than 20 levels"):
-        FIELDS.changed({name: nested(MAX_DEPTH + 1)})
+        changed_by(FIELDS, {name: nested(MAX_DEPTH + 1)})
 
 
 def test_so_many_metrics_are_kept_and_no_more() -> None:
     metrics = {f"m{number}": 1.5 for number in range(MAX_NAMES)}
-    ingested(FIELDS.changed({"performance_metrics": metrics}))
+    ingested(changed_by(FIELDS, {"performance_metrics": metrics}))
     with pytest.raises(InvalidMessageError, match="holds 1,001 entries"):
-        FIELDS.changed({"performance_metrics": metrics | {"one more": 1}})
+        changed_by(FIELDS, {"performance_metrics": metrics | {"one more": 1}})
 
 
 def test_who_changes_a_state_that_was_read_changes_nothing_that_is_saved() -> None:
-    fields = FIELDS.changed({"memory_context": {"plan": {"steps": [1]}}})
+    fields = changed_by(FIELDS, {"memory_context": {"plan": {"steps": [1]}}})
     read = fields.state()
     read.memory_context["plan"]["steps"].append(2)
     read.agent_config["a"]["b"] = 1

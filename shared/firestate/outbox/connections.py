@@ -18,7 +18,7 @@ import time
 import weakref
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from firestate.forking import ForkSafe
 from firestate.worker import Turn
@@ -35,30 +35,6 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 0.001
 _FORK_WAITS_SECONDS = 15.0
 _MOST_IDLE = 32
-
-
-class Connections(Protocol):
-    """Somewhere to run single statements, from any thread, and from a signal handler."""
-
-    def rows(self, statement: str, values: Values = ()) -> list[Row]:
-        """Run a statement that reads, and return all rows."""
-        ...
-
-    def change(self, statement: str, values: Values = (), *, beyond_bound: bool = False) -> int:
-        """Run a statement that writes, and return how many rows it has changed.
-
-        Whoever goes `beyond_bound` may let the file grow to twice its bound.
-        """
-        ...
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether `close` was called."""
-        ...
-
-    def close(self) -> None:
-        """Close what is open; later calls raise sqlite3.ProgrammingError."""
-        ...
 
 
 class _Connection(sqlite3.Connection):
@@ -137,7 +113,10 @@ class FileConnections(ForkSafe):
         return found[0]
 
     def change(self, statement: str, values: Values = (), *, beyond_bound: bool = False) -> int:
-        """Run a statement that writes, and return how many rows it has changed."""
+        """Run a statement that writes, and return how many rows it has changed.
+
+        Whoever goes `beyond_bound` may let the file grow to twice its bound.
+        """
         # SQLite lets one write, and has others sleep; who has its turn does not find it locked.
         turn = self._turn.take()
         try:
@@ -205,7 +184,10 @@ class FileConnections(ForkSafe):
         connection.execute(f"PRAGMA max_page_count = {pages}").fetchall()
 
     def close(self) -> None:
-        """Close the file; a call that is under way closes its own connection."""
+        """Close the file; a call that is under way closes its own connection.
+
+        Later calls raise sqlite3.ProgrammingError.
+        """
         self._closed = True
         for idle in self._idle.values():
             with suppress(IndexError):

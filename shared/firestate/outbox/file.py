@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from firestate.outbox.connections import Connections
 
 _LOG = logging.getLogger("firestate.outbox")
 _KEPT_SENT_SECONDS = 600
@@ -92,7 +91,7 @@ class Outbox:
                 # others from writing, such as a signal handler in the middle of it.
                 with_room = f"PRAGMA max_page_count = {2 * most_pages}"
                 Worker("firestate-outbox").run_last(lambda: _brought_up_to_date(opened, with_room))
-            self._connections: Connections = made(opened, most_pages=most_pages)
+            self._connections = made(opened, most_pages=most_pages)
 
     @property
     def is_closed(self) -> bool:

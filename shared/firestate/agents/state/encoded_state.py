@@ -139,7 +139,7 @@ class _Found:
 
 
 class EncodedState:
-    """Immutable; `changed` and `edited` return others."""
+    """Immutable; `edited` returns others."""
 
     __slots__ = (
         "_fields",
@@ -326,12 +326,6 @@ class EncodedState:
         """Return the entries of another history that this state does not hold."""
         known = set(map(id, self.history))
         return [part for part in history if id(part) not in known]
-
-    def changed(
-        self, changes: Mapping[str, Any], *, checked: Collection[str] = (), whole: bool = False
-    ) -> EncodedState:
-        """Return the state with changes of whole fields; see `edits`."""
-        return self.edited(self.edits(changes, checked=checked, whole=whole))
 
     def body(self) -> bytes:
         """Return the JSON of the state."""
