@@ -6,7 +6,6 @@ import os
 import secrets
 import socket
 import time
-from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Literal
 
@@ -89,7 +88,7 @@ class Submitter(ForkSafe):
 
     def expected_entry(self, identity: Identity, order: Order) -> NewEntry:
         """Return what is put beside others that are to be kept only if nothing later is there."""
-        return replace(_entry(identity, order, b""), is_expected=True)
+        return _entry(identity, order, b"")._replace(is_expected=True)
 
     def tombstone_entry(self, identity: Identity, order: Order) -> NewEntry:
         """Return what is put where a state is deleted."""

@@ -26,8 +26,7 @@ class OutboxDepth:
     size: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewEntry:
+class NewEntry(NamedTuple):
     """A message to be kept; `order` is (epoch, revision) for a snapshot, None for an event.
 
     With `is_change`, the data are a change of the snapshot that is there (outbox/changes). With

@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple, Self
 from uuid import UUID
 
@@ -41,6 +42,7 @@ SHARDS = f"{GLOBAL_CONFIG}/shards"
 _RESERVED = re.compile(r"__.*__", re.DOTALL)
 _NAMED_SESSION = re.compile(r"(.+)_(session_[^_]+)", re.DOTALL)
 _MARK = re.compile(r"(.*)~([0-9]+)", re.DOTALL)
+_KNOWN_IDS = 1_000  # an agent's process asks for the same few at every call
 _MOST_DIGITS = 4  # of a length in characters; ids take 400 bytes
 
 
@@ -63,12 +65,7 @@ class Identity(NamedTuple):
     @property
     def state_id(self) -> str:
         """The id of the state's document; see the head of this module."""
-        plain = self._joined
-        # A type holds no underscore, so all that follows the first one is agent and session.
-        read_back = _split(plain.partition("_")[2])
-        if read_back == self[1:] and not _MARK.fullmatch(plain):
-            return plain
-        return f"{plain}~{len(self.agent_id)}"
+        return _state_id(self)
 
     @property
     def state_path(self) -> str:
@@ -78,16 +75,12 @@ class Identity(NamedTuple):
     @property
     def former_state_path(self) -> str:
         """Where releases up to 0.1 stored the state: under the plain join."""
-        return f"{STATES}/{self._joined}"
+        return f"{STATES}/{'_'.join(self)}"
 
     @property
     def state_paths(self) -> tuple[str, ...]:
         """Every path at which the state can be stored, today's first; nearly always one."""
         return tuple(dict.fromkeys((self.state_path, self.former_state_path)))
-
-    @property
-    def _joined(self) -> str:
-        return f"{self.agent_type}_{self.agent_id}_{self.session_id}"
 
     @property
     def memory_path(self) -> str:
@@ -98,6 +91,16 @@ class Identity(NamedTuple):
     def row_path(self) -> str:
         """`agent_memory/{agent_type}_{agent_id}/sessions/{session_id}`: the ledger row."""
         return f"{self.memory_path}/{SESSIONS}/{self.session_id}"
+
+
+@lru_cache(_KNOWN_IDS)
+def _state_id(identity: Identity) -> str:
+    plain = "_".join(identity)
+    # A type holds no underscore, so all that follows the first one is agent and session.
+    read_back = _split(plain.partition("_")[2])
+    if read_back == identity[1:] and not _MARK.fullmatch(plain):
+        return plain
+    return f"{plain}~{len(identity.agent_id)}"
 
 
 def read_state_id(state_id: str) -> Identity | None:

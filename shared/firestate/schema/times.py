@@ -50,7 +50,7 @@ def history_problems(
     latest = now + EARLIEST_ARRIVAL
     # A date before today's is not ahead, whatever its zone. Dates compare as texts: that decides
     # for most entries, and spares a long history the parsing.
-    today = f"{now:%Y-%m-%d}"
+    today = now.date().isoformat()
     for index, entry in enumerate(history, first):
         if not isinstance(entry, dict) or entry.get("session_id") not in (None, session_id):
             continue

@@ -138,12 +138,14 @@ def digest(value: object) -> str:
 
 def utc(value: datetime) -> datetime:
     """Take a time without a zone as UTC; bring any other to UTC."""
+    if value.tzinfo is UTC:
+        return value
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def time_text(value: datetime) -> str:
     """ISO 8601 in UTC with a Z, as every JSON of ours has it."""
-    return utc(value).replace(tzinfo=None).isoformat() + "Z"
+    return utc(value).isoformat().removesuffix("+00:00") + "Z"
 
 
 def _time_text(value: object) -> str:

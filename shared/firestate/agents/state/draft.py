@@ -62,9 +62,16 @@ class Draft:
         self.former = former
         self.room = Room.GROW
         self._session_id = session_id
-        self._new = former
-        self._edits = Edits()
+        self._edits = Edits({}, {})
+        self._made: EncodedState | None = former
         self._is_given = False
+
+    @property
+    def _new(self) -> EncodedState:
+        """The state as it is by now."""
+        if self._made is None:
+            self._made = self.former.edited(self._edits)
+        return self._made
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - whatever the field holds
         """Return a field in plain values, as it is by now; it is not to be changed."""
@@ -89,7 +96,7 @@ class Draft:
 
     def set_active(self, time: str) -> None:
         """Say that the agent has said something at that time."""
-        self._take(self._new.active_at(time))
+        self._take(Edits.active_at(time))
 
     def remember(self, key: str, value: Any) -> None:  # noqa: ANN401 - any JSON
         """Set one entry of the memory context, in plain values."""
@@ -104,11 +111,8 @@ class Draft:
         self._take(self._new.with_history(history))
 
     def _take(self, edits: Edits) -> None:
-        self._new = self._new.edited(edits)
-        self._edits.fields |= edits.fields
-        self._edits.memory |= edits.memory
-        if edits.history is not None:
-            self._edits.history = edits.history
+        self._edits = self._edits.followed_by(edits)
+        self._made = None
 
     def finished(self) -> EncodedState:
         """Return the new state.
@@ -131,11 +135,12 @@ class Draft:
         at = now()
         if "task_totals" in self._edits.fields:
             check_times("state", {"task_totals": self["task_totals"]}, at)
-        history = self._edits.history or []
-        for part in self.former.new_in(history):
-            place = history.index(part)
-            if problems := list(history_problems([part.plain], at, self._session_id, first=place)):
-                raise InvalidMessageError("too_early", problems)
+        known = set(self.former.history)
+        for place, part in enumerate(self._edits.history or ()):
+            if part not in known:
+                problems = history_problems([part.plain], at, self._session_id, first=place)
+                if found := list(problems):
+                    raise InvalidMessageError("too_early", found)
 
     def _trim(self) -> None:
         """Trim the history to what there is room for, and count what ended in the totals."""
@@ -147,15 +152,15 @@ class Draft:
         has_totals = touched and self._new.raw("task_totals") != b"null"
         if not has_totals and is_short(self.history, self._new.history_length, most):
             return
-        untrimmed = self._new
+        untrimmed, edits = self._new, self._edits
         self._take(self._trimmed(untrimmed, most))
         # The totals may have grown by what was let go.
         if (over := self._over()) > 0:
-            self._new = untrimmed
+            self._edits = edits
             self._take(self._trimmed(untrimmed, max(0, most - over)))
         # Where many are open, totals of new names may be what there is no room for.
         if self.room == Room.END and self._over() > 0:
-            self._new = untrimmed
+            self._edits = edits
             self._take(self._trimmed(untrimmed, 0, named=False))
 
     @property
@@ -181,11 +186,11 @@ class Draft:
             given=self._is_given,
             named=named,
         )
-        edits = Edits()
+        edits = Edits({}, {})
         if totals != before:
             edits = state.edits({"task_totals": totals}, checked=("task_totals",))
         if len(kept) != len(state.history) or any(map(_differ, kept, state.history)):
-            edits.history = kept
+            edits = edits._replace(history=kept)
         return edits
 
     def _check_size(self) -> None:

@@ -9,8 +9,7 @@ in full, by the schema that the functions use.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
@@ -80,13 +79,26 @@ class Part:
         return self._extent
 
 
-@dataclass(slots=True)
-class Edits:
+class Edits(NamedTuple):
     """What is new in a state: fields, entries of the memory (None: removed), the history."""
 
-    fields: dict[str, Part] = field(default_factory=dict)
-    memory: dict[str, Part | None] = field(default_factory=dict)
+    fields: dict[str, Part]
+    memory: dict[str, Part | None]
     history: list[Part] | None = None
+
+    @classmethod
+    def active_at(cls, time: str) -> Edits:
+        """Return what is new where the agent has said something at that time."""
+        part = _part(time)
+        return cls({"last_updated": part, "last_active": part}, {})
+
+    def followed_by(self, later: Edits) -> Edits:
+        """Return what is new with both."""
+        return Edits(
+            {**self.fields, **later.fields},
+            {**self.memory, **later.memory},
+            self.history if later.history is None else later.history,
+        )
 
     def encoded(self, former: EncodedState) -> bytes:
         """Return the change that makes of `former` what is new, as outbox/changes has it."""
@@ -109,6 +121,11 @@ def _memory_change(change: tuple[str, Part | None]) -> bytes:
 
 def _runs(new: list[Part], former: list[Part]) -> Iterable[bytes]:
     """Yield the runs of `former` that make up `new`, and its other entries."""
+    # Most often it is the former one without its oldest, and with what is new behind it.
+    gone = former.index(new[0]) if new and new[0] in former else len(former)
+    if (kept := len(former) - gone) > 0 and new[:kept] == former[gone:]:
+        yield b"[%d,%d]" % (gone, len(former))
+        new, former = new[kept:], []
     places = {id(part): place for place, part in enumerate(former)}
     first = last = -1
     for part in new:
@@ -125,17 +142,21 @@ def _runs(new: list[Part], former: list[Part]) -> Iterable[bytes]:
         yield b"[%d,%d]" % (first, last)
 
 
-@dataclass(slots=True)
 class _Found:
     """What is found of changes while they are looked at."""
 
-    doubtful: bool
-    """Whether the schema has to have a look."""
-    edits: Edits = field(default_factory=Edits)
-    unseen: list[bytes] = field(default_factory=list)
-    """The JSON of what is new, to be looked at for what Firestore refuses."""
-    malformed: dict[str, Any] = field(default_factory=dict)
-    """Values that have not the form of their field, for the schema to refuse."""
+    __slots__ = ("doubtful", "fields", "history", "malformed", "memory", "unseen")
+
+    def __init__(self, *, doubtful: bool) -> None:
+        """Nothing yet; `doubtful`: the schema has to have a look."""
+        self.doubtful = doubtful
+        self.fields: dict[str, Part] = {}
+        self.memory: dict[str, Part | None] = {}
+        self.history: list[Part] | None = None
+        self.unseen: list[bytes] = []
+        """The JSON of what is new, to be looked at for what Firestore refuses."""
+        self.malformed: dict[str, Any] = {}
+        """Values that have not the form of their field, for the schema to refuse."""
 
 
 class EncodedState:
@@ -260,64 +281,62 @@ class EncodedState:
             elif name not in _KEYS or name in {MEMORY, HISTORY}:
                 found.malformed[name] = value
             elif (new := _encoded(name, value)) != self._fields[name].json:
-                found.edits.fields[name] = Part(new, value)
+                found.fields[name] = Part(new, value)
                 if name in _USERS_OWN:
                     found.doubtful = found.doubtful or not _has_form(name, value, new)
                     found.unseen.append(new)
                 elif name not in checked:
                     found.doubtful = found.doubtful or new not in _WORDS.get(name, ())
-        if found.doubtful or found.malformed or not all(map(no_suspect, found.unseen)):
-            self._check(found.edits, found.malformed, whole=whole)
-        return found.edits
+        edits = Edits(found.fields, found.memory, found.history)
+        # All at once: a line break, which JSON of ours does not hold, makes nothing of two.
+        if found.doubtful or found.malformed or not no_suspect(b"\n".join(found.unseen)):
+            self._check(edits, found.malformed, whole=whole)
+        return edits
 
     def _take_memory(self, found: _Found, value: dict[str, Any]) -> None:
         try:
-            for key, one in value.items():
-                new, known = to_json(one, inf_nan_mode="constants"), self.memory.get(key)
+            encoded = [*map(to_json, value.values())]
+            for (key, one), new in zip(value.items(), encoded, strict=True):
+                known = self.memory.get(key)
                 if known is None or known.json != new:
-                    found.edits.memory[key] = Part(new, one)
+                    found.memory[key] = Part(new, one)
                     found.unseen.append(b"{%s:%s}" % (to_json(key), new))
         except _NOT_JSON as error:
             raise not_json({MEMORY: value}, error) from error
-        found.edits.memory |= dict.fromkeys(self.memory.keys() - value.keys())
+        if not self.memory.keys() <= value.keys():
+            found.memory |= dict.fromkeys(self.memory.keys() - value.keys())
 
     def _take_history(self, found: _Found, value: list[dict[str, Any]]) -> None:
-        known = {part.json: part for part in self.history}
-        history = []
         try:
-            for entry in value:
-                new = to_json(entry, inf_nan_mode="constants")
-                history.append(known.get(new) or Part(new, entry))
-                if new not in known:
-                    found.unseen.append(b"[%s]" % new)
+            encoded = [*map(to_json, value)]
         except _NOT_JSON as error:
             raise not_json({HISTORY: value}, error) from error
+        known = {part.json: part for part in self.history}
+        history = [
+            known.get(new) or Part(new, entry) for new, entry in zip(encoded, value, strict=True)
+        ]
+        found.unseen += [b"[%s]" % new for new in encoded if new not in known]
         if history != self.history:
-            found.edits.history = history
-
-    def active_at(self, time: str) -> Edits:
-        """Return what is new where the agent has said something at that time."""
-        part = Part(to_json(time), time)
-        return Edits({"last_updated": part, "last_active": part})
+            found.history = history
 
     def remembered(self, key: str, value: Any) -> Edits:  # noqa: ANN401 - any JSON
         """Return what is new with one entry, in plain values, of the memory context."""
         try:
-            part = Part(to_json(value, inf_nan_mode="constants"))
+            part = Part(to_json(value))
         except _NOT_JSON as error:
             raise not_json({MEMORY: {key: value}}, error) from error
-        edits = Edits(memory={key: part})
+        edits = Edits({}, {key: part})
         if not no_suspect(b"{%s:%s}" % (to_json(key), part.json)):
             self._check(edits)
         return edits
 
     def forgotten(self, key: str) -> Edits:
         """Return what is new without one entry of the memory context."""
-        return Edits(memory={key: None} if key in self.memory else {})
+        return Edits({}, {key: None} if key in self.memory else {})
 
     def with_history(self, history: list[Part]) -> Edits:
         """Return what is new with another history, whose new entries are checked."""
-        edits = Edits(history=history)
+        edits = Edits({}, {}, history)
         if not all(no_suspect(b"[%s]" % part.json) for part in self.new_in(history)):
             self._check(edits)
         return edits
@@ -400,7 +419,7 @@ def _entry_length(entry: tuple[str, Part]) -> int:
 def _encoded(name: str, value: Any) -> bytes:  # noqa: ANN401 - the user's own
     """Return the JSON of a value; raise InvalidMessageError where it has none."""
     try:
-        return to_json(value, inf_nan_mode="constants")
+        return to_json(value)
     except _NOT_JSON as error:
         raise not_json({name: value}, error) from error
 
