@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from firestate.agents.agent import Agent
+    from firestate.agents.blocks import HandoffBlock, TaskBlock
 
 CUT = " ... (cut)"
 MOST = 4_000
@@ -63,10 +64,7 @@ def shared_manager() -> Iterator[StateManager]:
 @pytest.fixture
 def manager(request: pytest.FixtureRequest, shared_manager: StateManager) -> Iterator[StateManager]:
     """Yield one for all tests, but for those that close it."""
-    if (
-        getattr(request.node, "callspec", None)
-        and request.node.callspec.params.get("name") == "closed"
-    ):
+    if "closed" in request.node.name:
         with StateManager.in_memory(snapshot_interval_seconds=0.0) as manager:
             yield manager
     else:
@@ -216,52 +214,40 @@ _EVENT_TROUBLES = {"closed": _TROUBLES["closed"]}
 _SOME = [ValueError("own"), KeyboardInterrupt(), asyncio.CancelledError(), SystemExit(1)]
 
 
+_BLOCKS: dict[str, Callable[[Agent], TaskBlock | HandoffBlock]] = {
+    "task('t1', 'code')": lambda agent: agent.task("t1", "code"),
+    "handoff(('QA', 'q'))": lambda agent: agent.handoff(("QA", "q")),
+}
+_OF_BLOCKS = [
+    *(("task('t1', 'code')", name) for name in _TROUBLES),
+    *(("handoff(('QA', 'q'))", name) for name in _EVENT_TROUBLES),
+]
+
+
 @pytest.mark.parametrize("error", _SOME, ids=repr)
-@pytest.mark.parametrize("name", _TROUBLES)
-def test_the_user_s_exception_leaves_a_task_whose_end_cannot_be_recorded(
+@pytest.mark.parametrize("case", _OF_BLOCKS, ids=": ".join)
+def test_the_user_s_exception_leaves_a_block_whose_end_cannot_be_recorded(
     manager: StateManager,
     agent: Agent,
-    name: str,
+    case: tuple[str, str],
     error: BaseException,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    make, _ = _TROUBLES[name]
+    block_name, trouble = case
+    make, _ = _TROUBLES[trouble]
     error = type(error)(*error.args)
 
     def block() -> None:
-        with agent.task("t1", "code"):
+        with _BLOCKS[block_name](agent):
             make(manager, agent)
             raise error
 
     assert raised_by(block) is error
     (note,) = error.__notes__
-    assert note.startswith("Firestate could not record the end of task('t1', 'code'): ")
+    assert note.startswith(f"Firestate could not record the end of {block_name}: ")
     logged = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
     assert len(logged) == 1
-    assert "the end of task('t1', 'code') could not be recorded" in logged[0]
-
-
-@pytest.mark.parametrize("error", _SOME, ids=repr)
-@pytest.mark.parametrize("name", _EVENT_TROUBLES)
-def test_the_user_s_exception_leaves_a_hand_over_that_cannot_be_recorded(
-    manager: StateManager,
-    agent: Agent,
-    name: str,
-    error: BaseException,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    make, _ = _EVENT_TROUBLES[name]
-    error = type(error)(*error.args)
-
-    def block() -> None:
-        with agent.handoff(("QA", "q")):
-            make(manager, agent)
-            raise error
-
-    assert raised_by(block) is error
-    (note,) = error.__notes__
-    assert note.startswith("Firestate could not record the end of handoff(('QA', 'q')): ")
-    assert "handoff(('QA', 'q')) could not be recorded" in caplog.text
+    assert f"the end of {block_name} could not be recorded" in logged[0]
 
 
 @pytest.mark.parametrize("name", _TROUBLES)

@@ -317,15 +317,25 @@ def test_a_publisher_that_waits_in_vain_names_the_emulator(monkeypatch: pytest.M
         publisher.flush()
 
 
-def test_a_publisher_without_credentials_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When it is made."""
+@pytest.mark.parametrize(
+    ("client", "made", "said"),
+    [
+        ("pubsub_v1.PublisherClient", lambda: Publisher("typo"), ""),
+        ("storage.Client", lambda: bucket_client("b"), "gs://b: no credentials for Google Cloud"),
+    ],
+)
+def test_what_is_made_without_credentials_says_so(
+    client: str, made: Callable[[], object], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it is made, with what to do."""
 
     def refuse() -> None:
         raise auth.DefaultCredentialsError("Your default credentials were not found.")
 
-    monkeypatch.setattr("google.cloud.pubsub_v1.PublisherClient", refuse)
-    with pytest.raises(ConfigurationError, match="gcloud auth application-default login"):
-        Publisher("typo")
+    monkeypatch.setattr(f"google.cloud.{client}", refuse)
+    with pytest.raises(ConfigurationError, match="gcloud auth application-default login") as caught:
+        made()
+    assert str(caught.value).startswith(said)
 
 
 @pytest.mark.parametrize(
@@ -389,14 +399,3 @@ def test_what_a_bucket_lacks_is_said(
         raise vendor
     assert type(caught.value) is kind
     assert part in str(caught.value)
-
-
-def test_a_bucket_without_credentials_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When it is opened."""
-
-    def refuse() -> None:
-        raise auth.DefaultCredentialsError("Your default credentials were not found.")
-
-    monkeypatch.setattr("google.cloud.storage.Client", refuse)
-    with pytest.raises(ConfigurationError, match="gs://b: no credentials for Google Cloud: run"):
-        bucket_client("b")
