@@ -14,9 +14,13 @@ import json
 import os
 import random
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from firestate import Agent, FencedError, FirestateError, StateManager
+from firestate import StateManager
+from firestate.errors import FencedError, FirestateError
+
+if TYPE_CHECKING:
+    from firestate import Agent
 
 SESSION = "s"
 KEYS = 12
