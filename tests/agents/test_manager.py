@@ -15,6 +15,7 @@ from firestate.errors import (
     ConfigurationError,
     FencedError,
     InvalidMessageError,
+    OutboxError,
     OutboxFullError,
     UnavailableError,
     UnknownSessionError,
@@ -23,7 +24,7 @@ from tests.agents.environments import value
 from tests.harness import state_message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 FORK = multiprocessing.get_context("fork")
@@ -235,3 +236,28 @@ def test_who_waits_for_room_goes_on_when_there_is_some(full: Any) -> None:
     assert manager.settle()
     found = value(manager.events(agent_id="a", limit=1_000))
     assert sorted(each.context["n"] for each in found) == list(range(400))
+
+
+def test_a_save_while_the_manager_closes_is_kept_for_the_next_process(
+    on_disk: Callable[[], StateManager], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a signal handler in the middle of `close`: nobody sends it, and nothing is lost."""
+    first = on_disk()
+    agent = first.start("Developer", "d", "s1")
+    close_parts = first._runtime._close_parts
+    flushed: list[bool] = []
+
+    def closing() -> None:
+        close_parts()
+        agent.remember("late", 1)
+        flushed.append(first.flush(60))
+
+    monkeypatch.setattr(first._runtime, "_close_parts", closing)
+    began = time.monotonic()
+    first.close()
+    assert flushed == [False]
+    assert time.monotonic() - began < 30
+    with pytest.raises(OutboxError, match="it was closed"):
+        agent.remember("later", 2)
+    second = on_disk()
+    assert value(second.load(*agent.identity)).memory_context == {"late": 1}

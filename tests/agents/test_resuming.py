@@ -211,5 +211,5 @@ def test_a_callback_may_close_the_manager(machine: Machine) -> None:
     agent.on_fenced(lambda _: manager.close())
     manager.settle()
     machine("b").take_up(*agent.identity)
-    eventually(lambda: manager._runtime._closed)
+    eventually(lambda: manager._runtime.outbox.is_closed)
     eventually(lambda: manager._runtime.outbox.is_closed)

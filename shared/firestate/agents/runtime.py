@@ -92,7 +92,6 @@ class Runtime:
         self.background_reads = BackgroundReads(self.backend, self.reader)
         self.registry = AgentRegistry(self.submitter, self.backend, self.background_reads)
         self._worker = Worker("firestate-runtime")
-        self._closed = False
         _OPEN.add(self)
         self.sender.start()
 
@@ -125,7 +124,7 @@ class Runtime:
 
         One that was interrupted is gone on with by the next.
         """
-        if self._closed:
+        if self.outbox.is_closed:
             return
         try:
             if not self.flush(timeout_seconds) and self.outbox.path is None:
@@ -137,8 +136,9 @@ class Runtime:
         # On a thread of ours, which no signal interrupts: each part is closed, or all of them are
         # by the next call, which waits for this one.
         self._worker.run(self._close_parts)
-        self._closed = True
         self._worker.close(0.0)
+        # Last of all: what interrupts this may save up to here.
+        self.outbox.close()
 
     def _close_parts(self) -> None:
         for part in (
@@ -148,7 +148,6 @@ class Runtime:
             self.callbacks,
             self.reader,
             self.backend,
-            self.outbox,
         ):
             try:
                 part.close()

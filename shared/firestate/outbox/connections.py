@@ -50,6 +50,7 @@ class FileConnections(ForkSafe):
         self._connect = connect
         self._most_pages = most_pages
         self._closed = False
+        self._most_idle = _MOST_IDLE
         self._forks = 0
         self._open: dict[int, weakref.ref[sqlite3.Connection]] = {}
         self.after_fork()
@@ -161,7 +162,7 @@ class FileConnections(ForkSafe):
     def _give_back(
         self, connection: sqlite3.Connection, idle: deque[sqlite3.Connection], forks: int
     ) -> None:
-        if self._closed or len(idle) >= _MOST_IDLE:
+        if len(idle) >= self._most_idle:
             connection.close()
         elif forks == self._forks:
             idle.append(connection)
@@ -186,13 +187,14 @@ class FileConnections(ForkSafe):
     def close(self) -> None:
         """Close the file; a call that is under way closes its own connection.
 
-        Later calls raise sqlite3.ProgrammingError.
+        Later calls raise sqlite3.ProgrammingError. What interrupts this one does not yet.
         """
-        self._closed = True
+        self._most_idle = 0
         for idle in self._idle.values():
             with suppress(IndexError):
                 while True:
                     idle.pop().close()
+        self._closed = True
 
 
 class MemoryConnections(FileConnections):

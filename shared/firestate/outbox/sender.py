@@ -105,10 +105,10 @@ class Sender(ForkSafe):
             self._lock.release()
 
     def flush(self, timeout_seconds: float) -> bool:
-        """Wait until nothing waits any more; False if the time was up before."""
+        """Wait until nothing waits any more; False if the time was up before, or it was closed."""
         deadline = time.monotonic() + timeout_seconds
         while self._outbox.waiting(1):
-            if time.monotonic() >= deadline:
+            if self._closing or time.monotonic() >= deadline:
                 return False
             self.wake()
             time.sleep(0.01)
