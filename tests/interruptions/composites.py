@@ -272,7 +272,7 @@ def main(kind: str, every: str, *names: str) -> None:
             shutil.rmtree(folder / "count", ignore_errors=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    forked.tell(finished=True)
+    forked.finish()
 
 
 if __name__ == "__main__":

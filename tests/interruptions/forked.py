@@ -133,10 +133,21 @@ def run(work: Callable[[Report], None]) -> Ended:
     return begin(work).end()
 
 
+_PROBLEMS: list[Any] = []
+
+
 def tell(**record: Any) -> None:
-    """Report to the test that has begun this program."""
+    """Report to the test that has begun this program, or to whoever has run it by hand."""
+    if "problem" in record:
+        _PROBLEMS.append(record)
     sys.stdout.write(json.dumps(record, default=str) + "\n")
     sys.stdout.flush()
+
+
+def finish() -> None:
+    """Say that the program has come to its end, and end it: with 1 where it has told a problem."""
+    tell(finished=True)
+    sys.exit(bool(_PROBLEMS))
 
 
 def program(name: str, *arguments: object, seconds: float = 3_600) -> list[dict[str, Any]]:
@@ -145,5 +156,8 @@ def program(name: str, *arguments: object, seconds: float = 3_600) -> list[dict[
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False
     )
-    assert done.returncode == 0, f"{done.stdout[-2_000:]}\n{done.stderr[-8_000:]}"
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode in {0, 1}, f"{done.stdout[-2_000:]}\n{done.stderr[-8_000:]}"
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert told[-1:] == [{"finished": True}], f"{done.stdout[-2_000:]}\n{done.stderr[-8_000:]}"
+    assert done.returncode == any("problem" in each for each in told), done.stderr[-8_000:]
+    return told

@@ -415,7 +415,7 @@ def main(every: str, *names: str) -> None:
             at = ended.last("at")
             forked.tell(place=name, problem=problem, at=at, stack=ended.stderr[-4_000:])
         shutil.rmtree(folder, ignore_errors=True)
-    forked.tell(finished=True)
+    forked.finish()
 
 
 if __name__ == "__main__":

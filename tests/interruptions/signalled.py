@@ -263,7 +263,7 @@ def main(name: str, pace: str, signals: str) -> None:
         else:
             sent = _raise_in(name, pace, part, draw)
         forked.tell(sent=sent)
-    forked.tell(finished=True)
+    forked.finish()
 
 
 if __name__ == "__main__":

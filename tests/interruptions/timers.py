@@ -153,7 +153,7 @@ def main(mode: str, where: str, signals: str, seed: str) -> None:
             problem = "hangs" if ended.hung else f"ends its process with {ended.code}"
             forked.tell(seed=number, problem=problem, stack=ended.stderr[-4_000:])
         left, number = left - part, number + 1
-    forked.tell(finished=True)
+    forked.finish()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from firestate import StateManager
 from firestate.audit.full import FullAudit
+from firestate.queries import ALL_KEPT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,6 +124,6 @@ class World:
             problems.append(f"the marker is {mark}, not {self.marks}")
         drift = FullAudit(store, timedelta(0)).run().findings
         problems += [f"drift: {each.as_json()}" for each in drift[:5]]
-        if bad := self.manager.system().value.system_metrics.get("quarantine_count"):
-            problems.append(f"{bad} messages in quarantine")
+        kept = [each.data["code"] for each in store.query(ALL_KEPT.query())]
+        problems += [f"a message is in quarantine: {code}" for code in kept[:5]]
         return problems
