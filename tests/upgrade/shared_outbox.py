@@ -1,11 +1,12 @@
 """Agents of two releases on one folder: they share the outbox, the sender and the local engine.
 
-    python -m tests.upgrade.one_outbox --old CHECKOUT [--seconds 60] [--seed 1]
+    python -m tests.upgrade.shared_outbox --old CHECKOUT [--seconds 60] [--seed 1]
 
 CHECKOUT is a folder with the older release (`git worktree add CHECKOUT 3419e1e`: one that knows no
 changes in an outbox); the newer one is this. Of each release two processes run, which save as fast
-as they can, and are killed with `kill -9` at random moments and begun anew (`outbox_process`). So a
-sender of either release sends what either has put, and a session goes from one to the other.
+as they can, and are killed with `kill -9` at moments drawn by the seed and begun anew
+(`shared_outbox_agent`). So a sender of either release sends what either has put, and a session goes
+from one to the other.
 
 In the end this release sends what is left. 1 is returned where anything that a process was told to
 be safe is not stored, where a message is in quarantine, or where the audit finds drift.
@@ -27,14 +28,15 @@ from typing import TYPE_CHECKING, Any
 
 from firestate import StateManager
 from firestate.audit.full import FullAudit
+from firestate.queries import ALL_KEPT
 from tests.chaos.settings import tell
-from tests.upgrade.outbox_process import KEYS, SESSION
 from tests.upgrade.releases import Checkout, CommandError
+from tests.upgrade.shared_outbox_agent import KEYS, SESSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_SCRIPT = Path(__file__).with_name("outbox_process.py")
+_SCRIPT = Path(__file__).with_name("shared_outbox_agent.py")
 _OF_EACH = 2
 _LIVES_SECONDS = (0.2, 5.0)
 _SETTLED_SECONDS = 120.0
@@ -159,12 +161,14 @@ def _verified(slots: list[Slot], folder: Path) -> list[str]:
         stored = {event.event_id for event in manager.events(limit=_ALL).value}
         events = {line["event"] for slot in slots for line in slot.told() if "event" in line}
         problems += [f"event {each} is not stored" for each in sorted(events - stored)[:_SHOWN]]
-        drift = FullAudit(manager._runtime.backend.store(), timedelta(0)).run().findings
+        store = manager._runtime.backend.store()
+        drift = FullAudit(store, timedelta(0)).run().findings
         problems += [f"drift: {each.as_json()}" for each in drift[:_SHOWN]]
-        if bad := manager.system().value.system_metrics.get("quarantine_count", 0):
-            problems.append(f"{bad} messages in quarantine")
+        kept = [each.data["code"] for each in store.query(ALL_KEPT.query())]
+        problems += [f"a message is in quarantine: {code}" for code in kept[:_SHOWN]]
     begun = ", ".join(f"{slot.begun} of {slot.name}" for slot in slots)
-    tell(f"processes: {begun}; acknowledged: {dict(told)}; drift {len(drift)}, quarantined {bad}")
+    found = f"drift {len(drift)}, quarantined {len(kept)}"
+    tell(f"processes: {begun}; acknowledged: {dict(told)}; {found}")
     return problems
 
 

@@ -1,6 +1,6 @@
-"""An agent's process of either release, which `one_outbox` starts and kills; run as a script.
+"""An agent's process of either release, which `shared_outbox` starts and kills; run as a script.
 
-    outbox_process.py FOLDER SLOT LOG
+    shared_outbox_agent.py FOLDER SLOT LOG
 
 It takes up the agent of its slot, which processes of its release alone hold, and now and then one
 that all processes take from each other. What has returned is written into the log: a line that is
@@ -17,7 +17,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from firestate import StateManager
-from firestate.errors import FencedError, FirestateError
+from firestate.errors import FencedError, UnknownSessionError
 
 if TYPE_CHECKING:
     from firestate import Agent
@@ -61,7 +61,7 @@ def held(manager: StateManager, agent_type: str, agent_id: str) -> Agent:
     """Return an agent that this process holds from now on: there already, or begun."""
     try:
         return manager.take_up(agent_type, agent_id, SESSION)
-    except FirestateError:
+    except UnknownSessionError:
         return manager.start(agent_type, agent_id, session_id=SESSION)
 
 
