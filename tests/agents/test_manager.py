@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import threading
 import time
@@ -250,13 +251,11 @@ def test_a_save_while_the_manager_closes_is_kept_for_the_next_process(
     def closing() -> None:
         close_parts()
         agent.remember("late", 1)
-        flushed.append(first.flush(60))
+        flushed.append(first.flush(math.inf))
 
     monkeypatch.setattr(first._runtime, "_close_parts", closing)
-    began = time.monotonic()
     first.close()
     assert flushed == [False]
-    assert time.monotonic() - began < 30
     with pytest.raises(OutboxError, match="it was closed"):
         agent.remember("later", 2)
     second = on_disk()

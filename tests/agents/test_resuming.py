@@ -212,4 +212,3 @@ def test_a_callback_may_close_the_manager(machine: Machine) -> None:
     manager.settle()
     machine("b").take_up(*agent.identity)
     eventually(lambda: manager._runtime.outbox.is_closed)
-    eventually(lambda: manager._runtime.outbox.is_closed)

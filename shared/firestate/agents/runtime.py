@@ -6,6 +6,7 @@ import atexit
 import logging
 import os
 import weakref
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -127,9 +128,7 @@ class Runtime:
         if self.outbox.is_closed:
             return
         try:
-            if not self.flush(timeout_seconds) and self.outbox.path is None:
-                left = self.outbox.depth().messages
-                _LOG.error("%d messages are lost with the outbox in memory", left)
+            self.flush(timeout_seconds)
         except OutboxError:
             if not self.outbox.is_closed:  # by a signal handler, in the middle of this
                 _LOG.exception("what waits in the outbox cannot be sent before it is closed")
@@ -137,6 +136,9 @@ class Runtime:
         # by the next call, which waits for this one.
         self._worker.run(self._close_parts)
         self._worker.close(0.0)
+        with suppress(OutboxError):  # closed by a signal handler, in the middle of this
+            if self.outbox.path is None and (left := self.outbox.depth().messages):
+                _LOG.error("%d messages are lost with the outbox in memory", left)
         # Last of all: what interrupts this may save up to here.
         self.outbox.close()
 
