@@ -303,8 +303,7 @@ class EncodedState:
                     found.unseen.append(b"{%s:%s}" % (to_json(key), new))
         except _NOT_JSON as error:
             raise not_json({MEMORY: value}, error) from error
-        if not self.memory.keys() <= value.keys():
-            found.memory |= dict.fromkeys(self.memory.keys() - value.keys())
+        found.memory |= dict.fromkeys(self.memory.keys() - value.keys())
 
     def _take_history(self, found: _Found, value: list[dict[str, Any]]) -> None:
         try:
