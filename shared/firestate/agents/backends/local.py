@@ -12,7 +12,7 @@ from firestate.errors import FirestateError
 from firestate.forking import ForkSafe
 from firestate.local.engine import LocalEngine
 from firestate.outbox.connection import Link
-from firestate.worker import Thread, Wakeup
+from firestate.worker import Thread, Wakeup, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,13 @@ class LocalBackend(ForkSafe):
         self.reading = Link("the local engine's file")
         self._watches: dict[int, Watch] = {}
         self._begin()
-        self.engine.store.now()
+        # On a thread of ours: this is a transaction, which keeps others from writing, such as a
+        # signal handler in the middle of it.
+        try:
+            Worker("firestate-local").run_last(self._open)
+        except BaseException:
+            self._closing = True  # nobody will have it: it is not to stay open
+            raise
         self.reading.back()
 
     def _begin(self) -> None:
@@ -48,6 +54,12 @@ class LocalBackend(ForkSafe):
         self._closing = False
         self._added = Wakeup()
         self._watcher = Thread("firestate-watcher", self._run)
+
+    def _open(self) -> None:
+        engine = self.engine
+        engine.store.now()
+        if self._closing:
+            engine.close()
 
     def after_fork(self) -> None:
         """Open the file anew when it is needed; what was in memory is the parent's."""
