@@ -8,7 +8,7 @@
     ├── ConfigurationError     something that must be there is missing, or a setting is wrong: a
     │   │                      database, a project, a permission, credentials; it says what to do
     │   └── MissingExtraError      a package of an extra; also an ImportError
-    ├── FencedError            another process has taken up this session: stop, or resume it
+    ├── FencedError            this session was taken up elsewhere, or resumed as another
     ├── TerminatedError        an agent that has ended is to begin something: resume it
     ├── EmergencyStopError     an operator has stopped all agents
     ├── UnknownSessionError    there is no such session, or it was deleted
@@ -125,14 +125,19 @@ class MissingExtraError(ConfigurationError, ImportError):
 
 
 class FencedError(FirestateError):
-    """Another process has taken up this session: what this one saves would change nothing."""
+    """This session is somebody else's now: another folder has taken it up, or it was resumed.
 
-    def __init__(self, session: str) -> None:
+    `goes_on_as` is the session in which the agent goes on, where it was resumed.
+    """
+
+    def __init__(self, session: str, *, goes_on_as: str | None = None) -> None:
         """Name the session as its document is named."""
+        what = "taken up elsewhere" if goes_on_as is None else f"resumed as session {goes_on_as}"
         super().__init__(
-            f"{session} was taken up by another process: this one is fenced off, and nothing of it "
-            "is stored any more; resume the agent to go on"
+            f"{session} was {what}: this handle is fenced off, and nothing is saved by it any "
+            "more; what it has saved before counts. `manager.agent(...)` goes on with the agent"
         )
+        self.goes_on_as = goes_on_as
 
 
 class TerminatedError(FirestateError):

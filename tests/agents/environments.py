@@ -32,6 +32,17 @@ def eventually(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     return found
 
 
+def another_folder(folder: Path) -> Path:
+    """Make a folder with an outbox of its own, over the local engine of a folder.
+
+    Its agents are to those of that folder as those of another machine are in the cloud.
+    """
+    made = folder.with_name(f"{folder.name}-{uuid.uuid4().hex[:8]}")
+    made.mkdir()
+    (made / "state.db").symlink_to(folder / "state.db")
+    return made
+
+
 @dataclass
 class Environment:
     """Opens managers, each as a process of its own would; those in memory are one process."""

@@ -205,7 +205,6 @@ def test_a_generator_whose_reader_leaves_has_cancelled_its_task(
 
 _TROUBLES: dict[str, tuple[Callable[[StateManager, Agent], object], type[FirestateError]]] = {
     "fenced": (lambda _, agent: agent.fence(), FencedError),
-    "taken up": (lambda manager, agent: manager.take_up(*agent.identity), FencedError),
     "closed": (lambda manager, _: manager.close(), OutboxError),
     "deleted": (lambda _, agent: agent.delete(), UnknownSessionError),
 }

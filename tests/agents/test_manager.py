@@ -86,8 +86,7 @@ def test_a_session_is_taken_up_or_begun(manager: StateManager) -> None:
     agent = manager.take_up("Developer", "a", "s1", or_start=True)
     agent.remember("k", 1)
     again = manager.take_up("Developer", "a", "s1", or_start=True)
-    assert again.state.memory_context == {"k": 1}
-    assert agent.fenced
+    assert again is agent
     again.delete()
     assert manager.take_up("Developer", "a", "s1", or_start=True).state.memory_context == {}
 
@@ -146,14 +145,14 @@ def test_a_whole_state_leaves_nothing_over_of_the_former_one(manager: StateManag
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_in_a_forked_child_an_agent_is_fenced_and_the_manager_goes_on(tmp_path: Path) -> None:
+def test_in_a_forked_child_an_agent_is_shared_and_the_manager_goes_on(tmp_path: Path) -> None:
     with StateManager(folder=tmp_path) as manager:
         agent = manager.start("Developer", "a")
 
         def work() -> None:
-            assert agent.fenced
-            with pytest.raises(FencedError):
-                agent.save()
+            assert not agent.fenced
+            with agent.task("of the child", "code"):
+                agent.remember("child", 1)
             child = manager.start("Developer", "child")
             child.handed_off(("QA", "q"))
             assert value(manager.load("Developer", "child")) == child.state
@@ -167,6 +166,8 @@ def test_in_a_forked_child_an_agent_is_fenced_and_the_manager_goes_on(tmp_path: 
         assert process.exitcode == 0
         assert not agent.fenced
         agent.update(status="active")
+        assert agent.state.memory_context == {"child": 1}
+        assert [each["task_id"] for each in agent.state.task_history] == ["of the child"]
         assert manager.settle()
         assert value(manager.load("Developer", "child")).status == "idle"
         assert len(value(manager.events(agent_id="child"))) == 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from firestate import StateManager
-from tests.agents.environments import eventually
+from tests.agents.environments import another_folder, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +66,7 @@ def test_an_agent_is_held_against_what_is_stored(
 
 
 def test_a_child_of_a_fork_learns_that_its_agent_was_taken_up(tmp_path: Path) -> None:
-    """It writes under a name of its own, and watches for that."""
+    """It watches for the name of the folder, as its parent does."""
     fork = multiprocessing.get_context("fork")
     here, there = fork.Pipe()
 
@@ -84,7 +84,7 @@ def test_a_child_of_a_fork_learns_that_its_agent_was_taken_up(tmp_path: Path) ->
         child.start()
         assert here.poll(60)
         assert here.recv() == "saved"
-        with StateManager(project="", folder=tmp_path) as other:
+        with StateManager(project="", folder=another_folder(tmp_path)) as other:
             other.take_up("Developer", "child", "s")
             assert other.settle()
             assert here.poll(60)

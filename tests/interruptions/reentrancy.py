@@ -222,7 +222,7 @@ def _fenced(_: int, folder: Path, report: Report) -> None:
     hook = Hook(world)
     victim.on_fenced(hook)
     world.manager.settle()
-    world.manager.take_up("Victim", "v", "s")
+    world.manager.resume("Victim", "v")
     _wait(hook, report)
     _report_all(world, hook, report)
     world.close()

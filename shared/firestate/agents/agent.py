@@ -1,4 +1,7 @@
-"""One agent in one session, as the process that runs it holds it.
+"""One agent in one session, as a process that runs it holds it.
+
+Processes and threads of one folder share a session: each has a handle, and all save to one row of
+the outbox. Another folder that takes the session up fences all of them off.
 
 Memory follows the disk. A call is a change of the state: it is put to the outbox on condition that
 what it was made from is the newest there, and made again from what is the newest where it is not.
@@ -10,12 +13,13 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeAlias, Unpack
 
 from pydantic_core import from_json
 
 from firestate.agents.blocks import HandoffBlock, TaskBlock
-from firestate.agents.state.carry_over import merge_carried, parent_in
+from firestate.agents.state.carry_over import RESUMED_AS, merge_carried, parent_in
 from firestate.agents.state.changes import CHANGEABLE
 from firestate.agents.state.clock import now
 from firestate.agents.state.draft import Draft, Room, is_nearly_full
@@ -27,11 +31,13 @@ from firestate.agents.state.message_encoding import checked_state
 from firestate.agents.state.recorded_text import error_text, in_short, recordable
 from firestate.counters.task_history import ENDED
 from firestate.errors import (
+    ConflictError,
     FencedError,
     FieldProblem,
     InvalidMessageError,
     OutboxError,
     TerminatedError,
+    UnavailableError,
     UnknownSessionError,
 )
 from firestate.forking import ForkSafe
@@ -39,6 +45,8 @@ from firestate.limits import EARLIEST_ARRIVAL, MAX_CHILDREN, MAX_ID_BYTES
 from firestate.schema.enums import AgentStatus, CoordinationEventType, TaskStatus
 from firestate.schema.ids import Identity, checked_ids
 from firestate.schema.messages import Order
+from firestate.schema.models import AgentState
+from firestate.schema.serialization import from_document
 from firestate.schema.times import time_in
 from firestate.schema.values import time_text
 from firestate.worker import Turn
@@ -49,7 +57,7 @@ if TYPE_CHECKING:
     from firestate.agents.state.changes import Changes
     from firestate.agents.submitter import Submitter
     from firestate.outbox.entries import NewEntry
-    from firestate.schema.models import AgentState, CoordinationEvent
+    from firestate.schema.models import CoordinationEvent
 
     Target: TypeAlias = "Agent | tuple[str, str]"
     """The other agent of an event: an Agent, or its (type, id)."""
@@ -67,14 +75,28 @@ def _no_others() -> Sequence[NewEntry]:
     return ()
 
 
+NOTHING = Order(0, 0)
+"""The order of a session of which nothing is there."""
+
+
 class Registry(Protocol):
     """Where a process keeps the agents that it runs: what an Agent needs of it."""
 
-    def child_there(self, child: Identity, parent: Agent) -> Agent | None:
+    def child_there(self, child: Identity, parent: Agent, seen: Order) -> Agent | None:
         """Return a child that is there already, held by this process from now on."""
         ...
 
-    def drafted(self, identity: Identity, **given: Any) -> Agent:  # noqa: ANN401 - fields of a state
+    def seen(self, identity: Identity) -> Order:
+        """Return the order of what this folder has of a session, before it is read."""
+        ...
+
+    def drafted(
+        self,
+        identity: Identity,
+        *,
+        seen: Order,
+        **given: Any,  # noqa: ANN401 - fields of a state
+    ) -> Agent:
         """Return a new session that is checked, and saved with what is put together with it."""
         ...
 
@@ -84,6 +106,10 @@ class Registry(Protocol):
 
     def release(self, agent: Agent) -> None:
         """Hold an agent no more."""
+        ...
+
+    def stored(self, identity: Identity) -> Mapping[str, Any] | None:
+        """Return the document of a session as it is stored; None where it cannot be read now."""
         ...
 
     def tell_parent(self, child: Identity, parent: Identity | None) -> None:
@@ -108,19 +134,17 @@ class Agent(ForkSafe):
     """
 
     def __init__(
-        self, submitter: Submitter, registry: Registry, state: AgentState, *, epoch: int
+        self, submitter: Submitter, registry: Registry, state: AgentState, *, order: Order
     ) -> None:
-        """Hold `state` from `epoch` on; nothing is saved yet."""
+        """Hold `state`, which was saved as `order`; with revision 0 nothing is saved yet."""
         super().__init__()
         self._submitter = submitter
         self._registry = registry
-        self._saved: dict[Order, EncodedState] = {Order(epoch, 0): EncodedState.of(state)}
+        self._saved: dict[Order, EncodedState] = {order: EncodedState.of(state)}
         """The state as it was saved last, by its order; revision 0: nothing is saved yet."""
         self._putting: dict[tuple[Order, object], EncodedState | None] = {}
         """What calls are about to put, None for a tombstone; what one that was interrupted has put
         is known by it, also when the outbox has forgotten its bytes."""
-        self._epochs = {epoch}
-        """Those that this handle has chosen: in any other one somebody else writes."""
         self._fenced = False
         self._deleted = False
         self._turn = Turn()
@@ -136,12 +160,14 @@ class Agent(ForkSafe):
         """Whether it has all that was stored of it: False until a resumed one could read that."""
         self.is_held = False
         """Whether this process looks after it: from its first save until it ends."""
+        self.seen = NOTHING
+        """What was there of the session when it was found not to exist, for its first save."""
         self.is_above = False
         """Whether its epoch is known to stand above what is stored of its session."""
 
     def after_fork(self) -> None:
-        """In a child it is fenced off: the parent goes on with it, and two writers cannot."""
-        self._fenced = True
+        """Share the session with the parent; of an outbox in memory the child has none."""
+        self._fenced = self._fenced or self._submitter.outbox.path is None
 
     @property
     def state(self) -> AgentState:
@@ -160,16 +186,26 @@ class Agent(ForkSafe):
 
     @property
     def epoch(self) -> int:
-        """The epoch that this process writes in."""
+        """The epoch that this folder writes in."""
         return self._memory.order.epoch
 
     @property
     def fenced(self) -> bool:
-        """Whether another process has taken up this session."""
-        return self._fenced
+        """Whether another folder has taken up this session, or it goes on as another one."""
+        self._follow()
+        return self._fenced or self.goes_on_as is not None
+
+    @property
+    def goes_on_as(self) -> str | None:
+        """The session in which the agent has been resumed, as far as this handle knows."""
+        session_id = self._memory.fields["collaboration_context"].get(RESUMED_AS)
+        return session_id if isinstance(session_id, str) else None
 
     def on_fenced(self, listener: Callable[[Agent], None]) -> None:
-        """Call `listener`, on a thread of ours, when another process takes up this session."""
+        """Call `listener`, on a thread of ours, when this session is taken up elsewhere.
+
+        That is by another folder, or by a `resume` in this process.
+        """
         self._on_fenced[id(listener)] = listener
         if self._fenced:
             self._tell_fenced()
@@ -426,18 +462,22 @@ class Agent(ForkSafe):
         self._check()
         session = self.identity.session_id if session_id is None else session_id
         identity = Identity.of(agent_type, agent_id, session)
-        if (there := self._registry.child_there(identity, self)) is not None:
-            _LOG.warning("%s is there already: it was taken up, not spawned", identity.state_path)
-            self._list_child(identity)
-            return there
         event = self._event(CoordinationEventType.SPAWN, identity[:2], context=context or {})
-        parent = {f"parent_{name}": value for name, value in self.identity._asdict().items()}
-        child = self._registry.drafted(identity, **{**given, **parent})
         spawned = self._submitter.event_entry(event)
-        # The child, the event and the place in the list are one: all are kept, or none.
-        self._list_child(identity, lambda: (child.first_entry(), spawned))
-        child.saved_first()
-        return child
+        parent = {f"parent_{name}": value for name, value in self.identity._asdict().items()}
+        while True:
+            seen = self._registry.seen(identity)
+            if (there := self._registry.child_there(identity, self, seen)) is not None:
+                what = "%s is there already: it was taken up, not spawned"
+                _LOG.warning(what, identity.state_path)
+                self._list_child(identity)
+                return there
+            child = self._registry.drafted(identity, seen=seen, **{**given, **parent})
+            # The child, the event and the place in the list are one: all are kept, or none.
+            with suppress(ConflictError):
+                self._list_child(identity, lambda: (*child.first_entries(), spawned))  # noqa: B023 - called before the next round
+                child.saved_first()
+                return child
 
     def _list_child(self, child: Identity, others: Others = _no_others) -> None:
         """Save a child in the list of children, together with `others`."""
@@ -465,10 +505,11 @@ class Agent(ForkSafe):
         self._registry.tell_parent(self.identity, self._parent())
 
     @property
-    def has_ended(self) -> bool:
-        """Whether it was terminated."""
-        self._follow()
-        return bool(self._memory.fields["status"] == AgentStatus.TERMINATED)
+    def is_usable(self) -> bool:
+        """Whether it can go on: it has not ended, and is neither fenced off nor deleted."""
+        if self.fenced or self._deleted:
+            return False
+        return bool(self._memory.fields["status"] != AgentStatus.TERMINATED)
 
     def lists(self, child: Identity) -> bool:
         """Whether it lists a child of that id."""
@@ -495,7 +536,8 @@ class Agent(ForkSafe):
         """Save a whole state, with the times that it names."""
         new = EncodedState.of(state)
         fields = {name: new[name] for name in new.names}
-        self._save(lambda draft: draft.set(fields), whole=True, active=False, listed=fields)
+        edit = lambda draft: draft.set(fields)  # noqa: E731 - short
+        self._save(edit, whole=True, active=False, listed=fields, when_resumed=True)
         return self
 
     def fence(self) -> None:
@@ -513,8 +555,8 @@ class Agent(ForkSafe):
         """Begin above `epoch`, which was stored before this process began, and save anew."""
         while True:
             memory = self._memory
-            new = Order(self._chosen_epoch(epoch), memory.order.revision + 1)
-            # A later epoch alone would take the place of what another thread saves meanwhile.
+            new = Order(self._submitter.new_epoch(self.identity, epoch), memory.order.revision + 1)
+            # A later epoch alone would take the place of what others save meanwhile.
             expected = self._submitter.expected_entry(self.identity, memory.order)
             entry = self._whole(memory.fields, new)
             if self._put(new, memory.fields, expected, entry):
@@ -522,26 +564,52 @@ class Agent(ForkSafe):
             self._catch_up(memory)
         self.is_above = True
 
-    def first_entry(self) -> NewEntry:
-        """Return what is put for its first save, together with something else."""
+    def first_entries(self) -> tuple[NewEntry, NewEntry]:
+        """Return what is put for its first save, together with something else.
+
+        Raises ConflictError where somebody has begun it since it was found not to exist.
+        """
         order, fields = self._memory
-        head = self._submitter.outbox.head(self.identity.state_path)
-        if head is not None and head > order:
-            order = Order(self._chosen_epoch(), 0)
-            self._saved[order] = fields
-        return self._whole(fields, Order(order.epoch, 1))
+        if self._registry.seen(self.identity) > self.seen:
+            raise ConflictError(self.identity.state_path)
+        expected = self._submitter.expected_entry(self.identity, self.seen)
+        return expected, self._whole(fields, Order(order.epoch, 1))
 
-    def _chosen_epoch(self, stored: int = 0) -> int:
-        epoch = self._submitter.new_epoch(self.identity, stored)
-        self._epochs.add(epoch)
-        return epoch
+    def save_first(self, others: Others) -> bool:
+        """Begin the session, together with `others`: all is kept, or nothing is.
 
-    def save_with(self, others: Others) -> None:
-        """Save it together with `others`: all is kept, or nothing."""
-        self._save(lambda _: None, Room.END, others=others)
+        Returns False where somebody else has begun it, or one of `others` is not what is there.
+        """
+        try:
+            entries = (*self.first_entries(), *others())
+        except ConflictError:
+            return False
+        order, fields = self._memory
+        if not self._put(Order(order.epoch, 1), fields, *entries):
+            return False
+        self._registry.hold(self)
+        return True
+
+    def live(self) -> None:
+        """Save that it is alive, also where it had ended, or had been resumed as another one."""
+
+        def revive(draft: Draft) -> None:
+            context = draft["collaboration_context"]
+            if draft["status"] == AgentStatus.TERMINATED:
+                draft.set({"status": AgentStatus.ACTIVE.value})
+            if RESUMED_AS in context:
+                rest = {key: value for key, value in context.items() if key != RESUMED_AS}
+                draft.set({"collaboration_context": rest})
+
+        self._save(revive, Room.END, when_resumed=True)
+
+    def resumed_elsewhere(self) -> None:
+        """Take it that this process goes on with the agent in another session."""
+        self._follow()
+        self._tell_fenced()
 
     def saved_first(self) -> None:
-        """Take it that `first_entry` was put."""
+        """Take it that `first_entries` were put."""
         order, fields = self._memory
         self._saved[Order(order.epoch, max(order.revision, 1))] = fields
         self._registry.hold(self)
@@ -556,6 +624,7 @@ class Agent(ForkSafe):
         others: Others = _no_others,
         whole: bool = False,
         active: bool = True,
+        when_resumed: bool = False,
     ) -> EncodedState:
         """Put a change of the state, and `others` with it; make both again where a state has moved.
 
@@ -573,6 +642,7 @@ class Agent(ForkSafe):
                 others=others,
                 whole=whole,
                 active=active,
+                when_resumed=when_resumed,
             )
         finally:
             self._turn.give(turn)
@@ -591,10 +661,14 @@ class Agent(ForkSafe):
         others: Others,
         whole: bool,
         active: bool,
+        when_resumed: bool,
     ) -> EncodedState:
         for _ in range(_MOST_TRIES):
             self._check()
             memory = self._memory
+            goes_on_as = self.goes_on_as
+            if goes_on_as is not None and not when_resumed:
+                raise FencedError(self.identity.state_path, goes_on_as=goes_on_as)
             draft = Draft(memory.fields, self.identity.session_id)
             draft.room = room
             edit(draft)
@@ -603,7 +677,7 @@ class Agent(ForkSafe):
                 ended = self._ended.copy()  # children end in threads of their own
                 if ended or new_child is not None:
                     draft.set({"child_agent_ids": self._children(draft, ended, new_child)})
-            if active:
+            if active and goes_on_as is None:  # else it is active in that session
                 draft.set_active(time_text(now()))
             fields = draft.finished()
             order = Order(memory.order.epoch, memory.order.revision + 1)
@@ -651,7 +725,7 @@ class Agent(ForkSafe):
             memory = self._memory
             if head is not None and head > memory.order:
                 self._catch_up(memory)
-        except (FencedError, OutboxError, UnknownSessionError):
+        except (FencedError, OutboxError, UnavailableError, UnknownSessionError):
             return
 
     def _catch_up(self, seen: _Memory) -> bool:
@@ -668,8 +742,6 @@ class Agent(ForkSafe):
         order = Order(kept.epoch, kept.revision)
         if order <= own:
             return order != own
-        if order.epoch not in self._epochs:
-            self._taken_away()
         if kept.message is not None:
             message = from_json(kept.message)
             if message["writer"] != self._submitter.writer:
@@ -677,18 +749,45 @@ class Agent(ForkSafe):
             state = message.get("state")
             fields = None if state is None else EncodedState.of(checked_state(state))
         else:
-            # Sent long ago, and forgotten: only a call that was interrupted can have put it.
-            known = [fields for (put, _), fields in self._putting.copy().items() if put == order]
-            if not known:
-                time.sleep(_LOOK_SECONDS)
-                return False  # a call of another thread has put it, and is about to say so
-            fields = known[0]
+            found = self._forgotten(order)
+            if found is None:
+                return False
+            fields, order = found
         if fields is None:
             self._deleted = True
             self._check()
         else:
             self._saved[order] = fields
+            if self.goes_on_as is not None:
+                self._registry.release(self)
+                self._tell_fenced()
         return kept.message is None
+
+    def _forgotten(self, order: Order) -> tuple[EncodedState | None, Order] | None:
+        """Return the state that was put as `order`, or later, and forgotten since it was sent.
+
+        None where that is to be looked for again. Raises UnavailableError where it cannot be read.
+        """
+        # A call of this process that was interrupted may have put it.
+        for (put, _), fields in self._putting.copy().items():
+            if put == order:
+                return fields, order
+        time.sleep(_LOOK_SECONDS)
+        if self._memory.order >= order:
+            return None  # a call of another thread had put it, and has said so
+        document = self._registry.stored(self.identity)
+        if document is None or Order(document["epoch"], document["revision"]) < order:
+            message = (
+                f"{self.identity.state_path} was saved by another process of this folder, and "
+                "what it has saved cannot be read now: try again later"
+            )
+            raise UnavailableError(message)
+        if document["writer"] != self._submitter.writer:
+            self._taken_away()
+        stored = Order(document["epoch"], document["revision"])
+        if document.get("deleted"):
+            return None if self._deleted else (None, stored)
+        return EncodedState.of(from_document(AgentState, document)), stored
 
     def _taken_away(self) -> None:
         self._registry.release(self)
@@ -797,7 +896,8 @@ class Agent(ForkSafe):
                     after.pop("status", None)  # what was under way does not bring it back
                 draft.set(after)
 
-        self._save(ending, Room.END)
+        # What was under way when the agent was resumed elsewhere counts in the session it began in.
+        self._save(ending, Room.END, when_resumed=True)
         return self
 
     def _after(self, task_id: str, status: str, history: list[Part]) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from firestate.agents.backends.document_watch import StateChanges, Watch
 from firestate.agents.reading.answers import (
     Answer,
     Document,
+    Known,
     Lookup,
+    Question,
     ReadRequest,
     read_method,
     read_request,
@@ -22,7 +24,9 @@ from firestate.agents.reading.state_queries import (
     first_state,
     former_states,
     goes_on_as,
+    is_living,
     newest_states,
+    order_of,
     read_as,
     recent_events,
     spawns_by,
@@ -56,6 +60,7 @@ if TYPE_CHECKING:
     from firestate.agents.backends.document_watch import Change
     from firestate.agents.reading.answers import Find
     from firestate.agents.reading.experience import Experience
+    from firestate.agents.registry import Former
     from firestate.agents.state.changes import Changes
     from firestate.agents.submitter import WhenFull
     from firestate.outbox.connection import Connection
@@ -125,6 +130,73 @@ class StateManager:
         """Close it."""
         self.close()
 
+    @read_method
+    def agent(
+        self, agent_type: str, agent_id: str, session_id: str | None = None
+    ) -> Question[Agent]:
+        """Return the agent, ready to work: in its newest session, or in the one that is named.
+
+        The handle that this process holds, else a session that this folder runs, shared with its
+        other processes; else the newest one goes on in a new session (`resume`), or the named one
+        is taken up; else it begins. To ask again costs nothing, and gives the same handle, from
+        any thread. Where the store cannot be read now, `agent.fresh` is False until it has been.
+
+        >>> manager.agent("Developer", "agent_001").save()  # doctest: +SKIP
+        """
+        if session_id is None:
+            return self._agent_in_newest(*_agent(agent_type, agent_id), tries=0)
+        return self._agent_in(Identity.of(agent_type, agent_id, session_id))
+
+    def _agent_in(self, identity: Identity) -> Question[Agent]:
+        held = self._registry.find(identity)
+        if held is not None and held.is_usable:
+            return Known(held)
+        seen = self._registry.seen(identity)
+
+        def make(found: list[Document], fresh: bool) -> Agent:  # noqa: FBT001 - a ReadRequest's
+            is_ours = bool(found) and self._registry.is_own(found[0])
+            if (fresh or is_ours) and (agent := self._taken_up(found)) is not None:
+                return agent
+            if not fresh:
+                return self._later(identity, identity)
+            after = max(seen, order_of(found[0])) if found else seen  # of a deleted one
+            agent = self._registry.begin(identity, seen=after)
+            return agent or self._reader.ask(self._agent_in(identity))
+
+        return ReadRequest(identity, make)
+
+    def _agent_in_newest(self, agent_type: str, agent_id: str, *, tries: int) -> Question[Agent]:
+        held = self._registry.find_newest(agent_type, agent_id)
+        if held is not None:
+            return Known(held)
+        find = newest_states(agent_type, agent_id, _MOST_FORMERS)
+
+        def make(found: list[Document], fresh: bool) -> Agent:  # noqa: FBT001 - a ReadRequest's
+            formers = former_states(found, "")  # of no session yet
+            state, newest = formers[0] if formers else (None, {})
+            if state is not None and is_living(state) and self._registry.is_own(newest):
+                agent = self._taken_up([newest])
+            else:
+                # All who come to this in the folder get one session, which one of them begins.
+                after = "" if state is None else state.session_id
+                former = f"{after}#{tries}" if tries else after
+                identity = self._registry.reserve(agent_type, agent_id, former)
+                agent = self._gone_on(found, identity, find, fresh=fresh)
+            again = self._agent_in_newest(agent_type, agent_id, tries=tries + 1)
+            return agent or self._reader.ask(again)
+
+        return ReadRequest(find, make)
+
+    def _gone_on(
+        self, found: list[Document], identity: Identity, find: Find, *, fresh: bool
+    ) -> Agent | None:
+        if fresh:
+            return self._registry.begin(identity, former_states(found, identity.session_id))
+        agent = self._registry.begin(identity, collaboration_context={PENDING: True})
+        if agent is not None:
+            self._complete(agent, find)
+        return agent
+
     def start(
         self,
         agent_type: str,
@@ -157,7 +229,7 @@ class StateManager:
             if (agent := self._taken_up(found)) is not None:
                 return agent
             if or_start:
-                return self._registry.new(identity)
+                return self._reader.ask(self._agent_in(identity))
             raise UnknownSessionError(f"there is no session {identity.state_path}")
 
         return ReadRequest(identity, make)
@@ -181,7 +253,7 @@ class StateManager:
         def make(found: list[Document], fresh: bool) -> Agent:  # noqa: FBT001 - a ReadRequest's
             if not fresh:
                 return self._later(identity, find)
-            return self._registry.resume(former_states(found, identity.session_id), identity)
+            return self._resumed(former_states(found, identity.session_id), identity, find)
 
         if session_id is None:
             return ReadRequest(find, make)
@@ -214,7 +286,11 @@ class StateManager:
                     return agent
             if not formers or self._heirs(former.session_id) - {identity.session_id}:
                 raise UnknownSessionError(f"{former.state_path} is no session to go on with")
-            return self._registry.resume(formers, identity)
+            agent = self._registry.begin(identity, formers)
+            if agent is not None:
+                return agent
+            again = self.resume_from.request(agent_type, agent_id, former_session_id, session_id)
+            return self._reader.ask(again)
 
         return ReadRequest(former, make)
 
@@ -414,6 +490,16 @@ class StateManager:
             self._complete(agent, newest_states(state.agent_type, state.agent_id, _MOST_FORMERS))
         return agent
 
+    def _resumed(self, formers: list[Former], identity: Identity, find: Find) -> Agent:
+        """Begin a session that takes along what `formers` had; read them again where they moved."""
+        while (agent := self._registry.begin(identity, formers)) is None:
+            own = self._reader.ask(ReadRequest(identity, lambda own, _: own))
+            if (there := self._taken_up(own)) is not None:
+                return there  # another process has begun it
+            found = self._reader.ask(ReadRequest(find, lambda found, _: found))
+            formers = former_states(found, identity.session_id)
+        return agent
+
     def _later(self, identity: Identity, find: Find) -> Agent:
         # What is only known may be older than what is stored: nothing is written over it.
         context = {PENDING: True}
@@ -454,8 +540,11 @@ class StateManager:
         agent.fresh = False
 
         def done(found: list[Document]) -> None:
-            self._registry.complete_resume(agent, former_states(found, agent.identity.session_id))
-            agent.fresh = True
+            formers = former_states(found, agent.identity.session_id)
+            if self._registry.complete_resume(agent, formers):
+                agent.fresh = True
+            else:
+                self._complete(agent, find)
 
         self._runtime.background_reads.add(find, done)
 

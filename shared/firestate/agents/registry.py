@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from firestate.agents.agent import Agent
+from firestate.agents.agent import NOTHING, Agent
 from firestate.agents.backends.document_watch import Watch
 from firestate.agents.reading.state_queries import read_as
 from firestate.agents.state.carry_over import carry_over, ended_as
@@ -13,9 +13,10 @@ from firestate.agents.state.changes import new_fields
 from firestate.agents.state.clock import now
 from firestate.agents.state.draft import fitting
 from firestate.agents.state.encoded_state import EncodedState
+from firestate.agents.state.generated_ids import new_id
 from firestate.agents.state.json_values import to_json_values
 from firestate.agents.state.message_encoding import checked_state
-from firestate.errors import InvalidMessageError
+from firestate.errors import ConflictError, InvalidMessageError
 from firestate.forking import ForkSafe
 from firestate.queries import FENCED
 from firestate.schema.ids import Identity
@@ -72,26 +73,62 @@ class AgentRegistry(ForkSafe):
         self._check(agent)
         return agent
 
-    def drafted(self, identity: Identity, **given: Any) -> Agent:  # noqa: ANN401 - fields of a state
-        """Return a new session that is checked, and saved with what is put together with it."""
+    def begin(
+        self,
+        identity: Identity,
+        formers: Sequence[Former] = (),
+        *,
+        seen: Order = NOTHING,
+        **given: Any,  # noqa: ANN401 - fields of a state
+    ) -> Agent | None:
+        """Hold a session that is not there yet, and takes along what `formers` had.
+
+        The newest former comes first; they end. All of that is one: it is kept, or nothing is.
+        Returns None where somebody has begun the session since `seen`, or a former one has moved
+        since it was read: then all is to be read again.
+        """
+
+        def carried(taken: dict[str, Any]) -> Agent | None:
+            agent = self.drafted(identity, seen=seen, **{**taken, **given})
+            return agent if agent.save_first(self._ends(formers, identity.session_id)) else None
+
+        agent = self._with_room(formers, carried)
+        if agent is not None:
+            self._release_all(formers)
+            self._check(agent)
+        return agent and self._held.get(identity, agent)
+
+    def drafted(
+        self,
+        identity: Identity,
+        *,
+        seen: Order = NOTHING,
+        **given: Any,  # noqa: ANN401 - fields of a state
+    ) -> Agent:
+        """Return a new session that is checked, and saved with what is put together with it.
+
+        `seen` is what was there of it when it was found not to exist.
+        """
         fields = new_fields(**identity._asdict(), **to_json_values(given))
         time = now()
         whole = {"created_at": time, "last_updated": time, "last_active": time, **fields}
         state = checked_state(to_json_values(whole))
         check_times("state", to_document(state), time)
-        return Agent(self._submitter, self, state, epoch=self._submitter.new_epoch(identity))
+        order = Order(self._submitter.new_epoch(identity, seen.epoch), 0)
+        agent = Agent(self._submitter, self, state, order=order)
+        agent.seen = seen
+        return agent
 
-    def child_there(self, child: Identity, parent: Agent) -> Agent | None:
+    def child_there(self, child: Identity, parent: Agent, seen: Order) -> Agent | None:
         """Return a child that is there already, held by this process from now on.
 
         The store is asked only where something on this machine tells of such a child: most ids are
         new, and a spawn costs no read.
         """
         held = self._held.get(child)
-        if held is not None and not held.has_ended:
+        if held is not None and held.is_usable:
             return held
-        is_known = self._submitter.outbox.head(child.state_path) is not None
-        if not is_known and not parent.lists(child):
+        if seen == NOTHING and not parent.lists(child):
             return None
         found = self._background_reads.ask(child)
         if not found or found[0].get("deleted"):
@@ -100,44 +137,41 @@ class AgentRegistry(ForkSafe):
         return None if state is None else self.take_up(state, found[0])
 
     def take_up(self, stored: AgentState, document: Document) -> Agent:
-        """Hold a session as it is stored, above whoever had it, and say that it is alive.
+        """Hold a session as it is stored, and say that it is alive.
 
-        Raises InvalidMessageError where it holds times that are yet to come, which releases up to
-        0.1 have stored: nothing that such a session saves would be taken.
+        One that this folder writes is shared with whoever has it here; one of another folder is
+        taken from that. Raises InvalidMessageError where it holds times that are yet to come, which
+        releases up to 0.1 have stored: nothing that such a session saves would be taken.
         """
         check_times("state", to_document(stored), now())
         identity = Identity(stored.agent_type, stored.agent_id, stored.session_id)
-        agent = Agent(
-            self._submitter,
-            self,
-            stored,
-            epoch=self._submitter.new_epoch(identity, document["epoch"]),
-        )
+        agent = self._held.get(identity)
+        if agent is None or agent.fenced:
+            agent = self._handle(stored, document, identity)
+        agent.live()
+        return self._held.get(identity, agent)  # another thread may have been first
+
+    def _handle(self, stored: AgentState, document: Document, identity: Identity) -> Agent:
+        """Return a handle on a session as it is stored; nothing is saved yet."""
+        order = Order(document["epoch"], document["revision"])
+        if document["writer"] != self._submitter.writer:
+            order = Order(self._submitter.new_epoch(identity, order.epoch), 0)
+        agent = Agent(self._submitter, self, stored, order=order)
         agent.is_above = True
-        return agent.update(status="active") if stored.status == "terminated" else agent.save()
+        return agent
 
-    def resume(self, formers: Sequence[Former], identity: Identity) -> Agent:
-        """Hold a new session that takes along what `formers` had, the newest first, and end those.
+    def complete_resume(self, agent: Agent, formers: Sequence[Former]) -> bool:
+        """Let an agent that has begun without its past take that along now.
 
-        All of that is one: it is kept, or nothing is.
+        Returns False where a former session has moved on since it was read.
         """
-        agent = self._with_room(formers, lambda taken: self._carried(formers, identity, taken))
-        self._release_all(formers)
-        self._check(agent)
-        return agent
-
-    def complete_resume(self, agent: Agent, formers: Sequence[Former]) -> None:
-        """Let an agent that has begun without its past take that along now."""
         ends = self._ends(formers, agent.identity.session_id)
-        self._with_room(formers, lambda taken: agent.carry_on(taken, ends))
+        try:
+            self._with_room(formers, lambda taken: agent.carry_on(taken, ends))
+        except ConflictError:
+            return False
         self._release_all(formers)
-
-    def _carried(
-        self, formers: Sequence[Former], identity: Identity, taken: dict[str, Any]
-    ) -> Agent:
-        agent = self.drafted(identity, **taken)
-        agent.save_with(self._ends(formers, identity.session_id))
-        return agent
+        return True
 
     @staticmethod
     def _with_room(formers: Sequence[Former], carry: Callable[[dict[str, Any]], T]) -> T:
@@ -167,25 +201,31 @@ class AgentRegistry(ForkSafe):
             except InvalidMessageError as error:
                 _LOG.warning("%s goes on as %s, and cannot be ended: %s", old, session_id, error)
                 continue
-            ended.append((old, body, document["epoch"]))
+            seen = Order(document["epoch"], document["revision"])
+            ended.append((old, body, seen, document["writer"] == self._submitter.writer))
 
         def entries() -> list[NewEntry]:
-            return [
-                self._submitter.state_entry(
-                    old, body, Order(self._submitter.new_epoch(old, stored), 1)
-                )
-                for old, body, stored in ended
-            ]
+            made = []
+            for old, body, seen, is_own in ended:
+                if self.seen(old) > seen:
+                    raise ConflictError(old.state_path)
+                # What others of this folder have saved since it was read is not to be lost.
+                made.append(self._submitter.expected_entry(old, seen))
+                order = Order(seen.epoch, seen.revision + 1)
+                if not is_own:
+                    order = Order(self._submitter.new_epoch(old, seen.epoch), 1)
+                made.append(self._submitter.state_entry(old, body, order))
+            return made
 
         return entries
 
     def _release_all(self, formers: Sequence[Former]) -> None:
-        """Fence off those of this process that go on as others."""
+        """Tell those of this process that go on as others."""
         for former, _ in formers:
             old = Identity(former.agent_type, former.agent_id, former.session_id)
             if (held := self._held.get(old)) is not None:
                 self._drop(held)
-                held.fence()
+                held.resumed_elsewhere()
 
     def save(self, fields: Mapping[str, Any]) -> Agent:
         """Save a whole state of plain `fields`, of an agent that is held or is held from now on."""
@@ -195,7 +235,8 @@ class AgentRegistry(ForkSafe):
         agent = self._held.get(identity)
         if agent is not None:
             return agent.replace(state)
-        agent = Agent(self._submitter, self, state, epoch=self._submitter.new_epoch(identity))
+        order = Order(self._submitter.new_epoch(identity), 0)
+        agent = Agent(self._submitter, self, state, order=order)
         agent.replace(state)
         self._check(agent)
         return agent
@@ -203,6 +244,33 @@ class AgentRegistry(ForkSafe):
     def find(self, identity: Identity) -> Agent | None:
         """Return the agent that this process holds of a session, if it does."""
         return self._held.get(identity)
+
+    def find_newest(self, agent_type: str, agent_id: str) -> Agent | None:
+        """Return the agent that this process holds in the newest of its sessions that it runs."""
+        found = [
+            agent
+            for identity, agent in self._held.copy().items()
+            if identity[:2] == (agent_type, agent_id) and agent.is_usable
+        ]
+        return max(found, key=lambda agent: agent.epoch, default=None)
+
+    def is_own(self, document: Document) -> bool:
+        """Whether this folder has saved a document, as far as is known."""
+        return bool(document["writer"] == self._submitter.writer)
+
+    def reserve(self, agent_type: str, agent_id: str, former: str) -> Identity:
+        """Return the session that follows `former`: the same for all who ask in this folder."""
+        agent = f"{agent_type}_{agent_id}"
+        session_id = self._submitter.outbox.reserve(agent, former, new_id())
+        return Identity(agent_type, agent_id, session_id)
+
+    def seen(self, identity: Identity) -> Order:
+        """Return the order of what this folder has of a session, before it is read."""
+        return Order(*(self._submitter.outbox.head(identity.state_path) or (0, 0)))
+
+    def stored(self, identity: Identity) -> Document | None:
+        """Return the document of a session as it is stored; None where it cannot be read now."""
+        return self._background_reads.ask_stored(identity)
 
     def release(self, agent: Agent) -> None:
         """Hold it no more."""
@@ -220,15 +288,16 @@ class AgentRegistry(ForkSafe):
                 agent.child_ended(child)
 
     def hold(self, agent: Agent) -> None:
-        """Look after an agent that saves: learn whether it is fenced off."""
-        former = self._held.get(agent.identity)
-        if former is not None and former.epoch > agent.epoch:
-            agent.fence()  # somebody else of this process has taken it up meanwhile
-            return
+        """Look after an agent that saves: learn whether it is fenced off.
+
+        One handle of a session is looked after; others share what it saves.
+        """
+        held = self._held.setdefault(agent.identity, agent)
+        if held is not agent:
+            if not held.fenced:
+                return
+            self._held[agent.identity] = agent
         agent.is_held = True
-        self._held[agent.identity] = agent
-        if former is not None and former is not agent:
-            former.fence()
         if not self._is_watching:
             self._backend.watch(self._watch)  # once more does no harm
             self._is_watching = True

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
 import time
 from itertools import count
 from typing import TYPE_CHECKING, Literal
@@ -20,6 +17,7 @@ from firestate.agents.state.message_encoding import (
 from firestate.errors import OutboxFullError
 from firestate.forking import ForkSafe
 from firestate.outbox.entries import NewEntry
+from firestate.outbox.writer import new_writer_name
 from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
 from firestate.schema.values import time_text
 
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
 WhenFull = Literal["refuse", "wait"]
 
 _LOOK_FOR_ROOM_SECONDS = 0.02
-_MOST_HOST = 200
 
 
 class Submitter(ForkSafe):
@@ -63,10 +60,15 @@ class Submitter(ForkSafe):
         self.after_fork()
 
     def after_fork(self) -> None:
-        """Be somebody else: a child that writes as its parent would not be told from it."""
-        host = socket.gethostname().replace("/", "-")[:_MOST_HOST]
-        self.writer = f"{host}-{os.getpid()}-{secrets.token_hex(6)}"
+        """Begin anew; what is in memory is another outbox, and another writer."""
+        if self.outbox.path is None:
+            self.outbox.writer = new_writer_name()
         self._epochs = count(1)
+
+    @property
+    def writer(self) -> str:
+        """Who writes: the folder, for all of its processes."""
+        return self.outbox.writer
 
     def new_epoch(self, identity: Identity, stored: int = 0) -> int:
         """Return an epoch above any that is known of the session, and of this process."""

@@ -42,6 +42,7 @@ from firestate.outbox.sql import (
     PAGE_BYTES,
     PUT,
     PUT_ONE,
+    RESERVED,
     SNAPSHOTS,
     TO_FOLD,
     WAITING,
@@ -50,6 +51,7 @@ from firestate.outbox.sql import (
     prepare,
     translated_outbox,
 )
+from firestate.outbox.writer import new_writer_name, writer_name
 from firestate.worker import Worker
 
 if TYPE_CHECKING:
@@ -76,6 +78,8 @@ class Outbox:
         self.path = path
         self._name = f"the outbox {path or 'in memory'}"
         self._last = 0
+        self.writer = new_writer_name()
+        """Who writes: the folder of the file. Of an outbox in memory it is this process alone."""
         most_pages = max(most_bytes // PAGE_BYTES, 16)
 
         name = f"firestate-{secrets.token_hex(8)}"
@@ -90,7 +94,9 @@ class Outbox:
                 # On a thread of ours, by a connection of its own: it is a transaction, which keeps
                 # others from writing, such as a signal handler in the middle of it.
                 with_room = f"PRAGMA max_page_count = {2 * most_pages}"
-                Worker("firestate-outbox").run_last(lambda: _brought_up_to_date(opened, with_room))
+                self.writer = Worker("firestate-outbox").run_last(
+                    lambda: _brought_up_to_date(opened, path, with_room)
+                )
             self._connections = made(opened, most_pages=most_pages)
 
     @property
@@ -159,6 +165,17 @@ class Outbox:
             # Of one moment: another thread may have put it anew between the two.
             if not self._rows(HAS_BYTES, (document,)):
                 return KeptState(*head, message=None)
+
+    def reserve(self, agent: str, former: str, session_id: str) -> str:
+        """Return the session in which an agent goes on after `former`; '' for its first one.
+
+        All processes and threads that ask get the same: the `session_id` of whoever asks first.
+        """
+        values = (agent, former, session_id, time.time())
+        with translated_outbox(self._name):
+            self._connections.change("INSERT OR IGNORE INTO begun VALUES (?, ?, ?, ?)", values)
+        ((session,),) = self._rows(RESERVED, (agent, former))
+        return str(session)
 
     def waiting(self, limit: int) -> list[PendingEntry]:
         """Return what waits, the oldest first."""
@@ -288,6 +305,7 @@ class Outbox:
             change(f"{FORGET_SNAPSHOTS} AND sent_at < ?", (oldest,))
             gone = "DELETE FROM snapshots WHERE sent_at < ? AND length(data) = 0"
             change(gone, (oldest - _KEPT_ORDER_SECONDS,))
+            change("DELETE FROM begun WHERE at < ?", (oldest - _KEPT_ORDER_SECONDS,))
             change(FORGET_EVENTS, (oldest, _KEPT_SENT))
             change(FORGET_CHANGES)
             now = time.time()
@@ -301,14 +319,16 @@ class Outbox:
 
 
 def _brought_up_to_date(
-    opened: Callable[[type[sqlite3.Connection]], sqlite3.Connection], with_room: str
-) -> None:
+    opened: Callable[[type[sqlite3.Connection]], sqlite3.Connection], path: Path, with_room: str
+) -> str:
+    """Prepare the file for this release; return the name of its writer."""
     connection = opened(sqlite3.Connection)
     try:
         connection.execute(with_room).fetchall()
         move_former_keys(connection)
         if lost := connection.execute(FORGET_ORPHANS).rowcount:
             _LOG.error("%d changes are lost: an earlier release has forgotten their states", lost)
+        return writer_name(connection, path)
     finally:
         connection.close()
 

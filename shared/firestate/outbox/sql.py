@@ -53,6 +53,18 @@ CREATE TABLE IF NOT EXISTS sender (
     reason TEXT NOT NULL,
     at REAL NOT NULL
 );
+CREATE TABLE IF NOT EXISTS writer (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    name TEXT NOT NULL,
+    place TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS begun (
+    agent TEXT NOT NULL,
+    former TEXT NOT NULL,
+    session TEXT NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (agent, former)
+) WITHOUT ROWID;
 """
 )
 
@@ -202,6 +214,7 @@ UPDATE snapshots SET data = x'' WHERE sent_at IS NOT NULL AND length(data) > 0
 AND NOT EXISTS (SELECT 1 FROM changes WHERE {_LATER})
 """
 FORGET_SENT = ("DELETE FROM events WHERE sent_at IS NOT NULL", FORGET_SNAPSHOTS)
+RESERVED = "SELECT session FROM begun WHERE agent = ? AND former = ?"
 EVENTS = "SELECT document, data FROM events ORDER BY seq DESC LIMIT ?"
 # `at` stays: since when nothing has gone out, whatever else has gone wrong since.
 NOTE = "INSERT INTO sender VALUES (1, ?1, ?2) ON CONFLICT (id) DO UPDATE SET reason = ?1"

@@ -74,6 +74,16 @@ class ReadRequest(Generic[T]):
     make: Callable[[list[Document], bool], T]
 
 
+@dataclass(frozen=True, slots=True)
+class Known(Generic[T]):
+    """An answer that is there already: nothing has to be read."""
+
+    value: T
+
+
+Question: TypeAlias = "ReadRequest[T] | Known[T]"
+
+
 def read_request(find: Find, convert: Callable[[list[Document]], T]) -> ReadRequest[Answer[T]]:
     """Return a ReadRequest whose result is an Answer."""
     return ReadRequest(find, lambda documents, fresh: Answer(convert(documents), fresh))
@@ -82,11 +92,11 @@ def read_request(find: Find, convert: Callable[[list[Document]], T]) -> ReadRequ
 class RequestRunner(Protocol):
     """Runs requests on the store."""
 
-    def ask(self, read_request: ReadRequest[T]) -> T:
+    def ask(self, question: Question[T]) -> T:
         """Ask, and give what is made of what was found."""
         ...
 
-    async def ask_aio(self, read_request: ReadRequest[T]) -> T:
+    async def ask_aio(self, question: Question[T]) -> T:
         """Do the same, and let other tasks run meanwhile."""
         ...
 
@@ -99,7 +109,7 @@ class _HasReader(Protocol):
 class BoundRead(Generic[P, T]):
     """A method that reads, of one object."""
 
-    def __init__(self, method: Callable[P, ReadRequest[T]], runner: RequestRunner) -> None:
+    def __init__(self, method: Callable[P, Question[T]], runner: RequestRunner) -> None:
         """Take the method, and whom to ask."""
         self._method = method
         self._runner = runner
@@ -109,15 +119,19 @@ class BoundRead(Generic[P, T]):
         """Ask, and wait for the answer."""
         return self._runner.ask(self._method(*args, **kwargs))
 
+    def request(self, *args: P.args, **kwargs: P.kwargs) -> Question[T]:
+        """Return what would be asked."""
+        return self._method(*args, **kwargs)
+
     def aio(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
         """Ask, and let other tasks run until the answer is there."""
         return self._runner.ask_aio(self._method(*args, **kwargs))
 
 
 class read_method(Generic[P, T]):  # noqa: N801 - a decorator
-    """Make of a method that returns a ReadRequest one that runs it: plain, or by `.aio`."""
+    """Make of a method that returns a Question one that runs it: plain, or by `.aio`."""
 
-    def __init__(self, method: Callable[Concatenate[Any, P], ReadRequest[T]]) -> None:
+    def __init__(self, method: Callable[Concatenate[Any, P], Question[T]]) -> None:
         """Take the method."""
         self._method = method
         update_wrapper(self, method)  # type: ignore[arg-type] # for people's `help`

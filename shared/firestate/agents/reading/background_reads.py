@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from firestate.agents.backends.backend import Backend
     from firestate.agents.reading.answers import Document, Find
     from firestate.agents.reading.store_reader import StoreReader
+    from firestate.schema.ids import Identity
 
     Done = Callable[[list[Document]], None]
 
@@ -56,6 +57,10 @@ class BackgroundReads(ForkSafe):
     def ask(self, find: Find) -> list[Document]:
         """Return the documents found now, or what is known of them."""
         return self._reader.ask(ReadRequest(find, lambda found, _: found))
+
+    def ask_stored(self, identity: Identity) -> Document | None:
+        """Return the document of a state as it is stored; None where it cannot be read now."""
+        return self._reader.ask_stored(identity)
 
     def close(self) -> None:
         """Leave undone what is not done."""

@@ -21,6 +21,8 @@ from firestate.queries import (
     LOOK_UP_EVENTS,
     OF_AGENT,
 )
+from firestate.schema.enums import AgentStatus
+from firestate.schema.messages import Order
 from firestate.schema.models import AgentMemory, AgentState, SystemState
 from firestate.schema.serialization import from_document
 
@@ -86,6 +88,16 @@ def former_states(found: list[Document], own: str | None) -> list[tuple[AgentSta
         if PENDING not in context:
             break
     return formers
+
+
+def is_living(state: AgentState) -> bool:
+    """Whether a session has not ended."""
+    return state.status != AgentStatus.TERMINATED
+
+
+def order_of(document: Document) -> Order:
+    """Return where a stored state stands among those of its session."""
+    return Order(document["epoch"], document["revision"])
 
 
 def goes_on_as(found: list[Document], session_id: str) -> bool:

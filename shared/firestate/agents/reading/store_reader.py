@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from firestate.agents.backends.backend import NEAR_SECONDS
-from firestate.agents.reading.answers import Document, Lookup, ReadRequest
+from firestate.agents.reading.answers import Document, Known, Lookup, ReadRequest
 from firestate.agents.reading.read_your_writes import (
     event_document,
     in_order,
@@ -28,7 +28,7 @@ from firestate.worker import Worker
 
 if TYPE_CHECKING:
     from firestate.agents.backends.backend import Backend
-    from firestate.agents.reading.answers import Find
+    from firestate.agents.reading.answers import Find, Question
     from firestate.outbox.file import Outbox
     from firestate.stores.protocol import Store
     from firestate.worker import Result
@@ -63,8 +63,10 @@ class StoreReader(ForkSafe):
         """Begin anew: a thread of the parent may have held the lock."""
         self._lock = threading.RLock()
 
-    def ask(self, question: ReadRequest[T]) -> T:
+    def ask(self, question: Question[T]) -> T:
         """Ask the store, or, where it does not answer in time, what is known."""
+        if isinstance(question, Known):
+            return question.value
         asked = self._asked(question.find)
         deadline = time.monotonic() + self._patience_for(question.find)
         while asked is not None and not asked.wait(_LOOK_SECONDS):
@@ -72,8 +74,21 @@ class StoreReader(ForkSafe):
                 break
         return self._answer(question, asked)
 
-    async def ask_aio(self, question: ReadRequest[T]) -> T:
+    def ask_stored(self, identity: Identity) -> Document | None:
+        """Return the document of a state as it is stored; None where it is not, or cannot be read.
+
+        What this machine has written since is not looked at.
+        """
+        asked = self._asked(identity)
+        if asked is None or not asked.wait(self._patience_for(identity)):
+            return None
+        found = asked.result()
+        return None if found is None else found.get(identity.state_path)
+
+    async def ask_aio(self, question: Question[T]) -> T:
         """Do the same, and let other tasks run meanwhile."""
+        if isinstance(question, Known):
+            return question.value
         asked = self._asked(question.find)
         deadline = time.monotonic() + self._patience_for(question.find)
         pause = _LEAST_LOOK_SECONDS

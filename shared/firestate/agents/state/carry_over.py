@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from firestate.agents.state.draft import Draft
     from firestate.schema.models import AgentState
 
+RESUMED_AS = "resumed_as"
+"""In the collaboration context of an ended session: the session in which the agent goes on."""
 PENDING = "resume_pending"
 """In the collaboration context of an agent that has begun before its past could be read."""
 
@@ -35,7 +37,7 @@ _TAKEN = (
 )
 
 
-_OF_ONE_SESSION = ("resumed_as", "resumed_from", PENDING)
+_OF_ONE_SESSION = (RESUMED_AS, "resumed_from", PENDING)
 
 
 def parent_in(fields: Mapping[str, Any]) -> Identity | None:
@@ -101,5 +103,5 @@ def ended_as(former: AgentState, session_id: str, at: datetime) -> dict[str, Any
         **fields,
         "status": "terminated",
         "last_updated": time_text(at),
-        "collaboration_context": {**fields["collaboration_context"], "resumed_as": session_id},
+        "collaboration_context": {**fields["collaboration_context"], RESUMED_AS: session_id},
     }
