@@ -248,3 +248,32 @@ def test_a_child_asked_for_many_times_has_one_event(
     assert len(warned(caplog)) == 4
     assert spawns(manager) == [("Dev", "d")]
     assert made[0].identity == Identity("Dev", "d", "s1")
+
+
+def test_a_child_of_a_resumed_parent_takes_along_what_it_had(
+    on_disk: Callable[[], StateManager],
+) -> None:
+    """A program that spawns by fixed ids is run again."""
+    for run in range(3):
+        manager = on_disk()
+        child = manager.resume("Father", "f").spawn("Dev", "d")
+        assert [each["task_id"] for each in child.state.task_history] == [
+            f"t{number}" for number in range(run)
+        ]
+        with child.task(f"t{run}", "code"):
+            pass
+        assert manager.settle()
+        assert value(manager.system()).current_agent_count == 2
+        assert value(manager.system()).system_metrics["tasks"]["completed"] == run + 1
+        manager.close()
+
+
+def test_nothing_is_read_for_a_child_that_a_resumed_parent_does_not_list(
+    on_disk: Callable[[], StateManager], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = on_disk()
+    manager.start("Father", "f")
+    father = manager.resume("Father", "f")
+    reader = type(manager._reader)
+    monkeypatch.setattr(reader, "ask", lambda *_: pytest.fail("it was read"))
+    assert father.spawn("Dev", "new").state.task_history == []

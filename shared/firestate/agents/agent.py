@@ -62,6 +62,9 @@ if TYPE_CHECKING:
     Target: TypeAlias = "Agent | tuple[str, str]"
     """The other agent of an event: an Agent, or its (type, id)."""
 
+    Former: TypeAlias = tuple[AgentState, dict[str, Any]]
+    """A state that goes on in a new session, with its document."""
+
     Others: TypeAlias = "Callable[[], Sequence[NewEntry]]"
     """Makes what is put together with a state, all or nothing; asked for again with each try."""
 
@@ -88,6 +91,22 @@ class Registry(Protocol):
 
     def seen(self, identity: Identity) -> Order:
         """Return the order of what this folder has of a session, before it is read."""
+        ...
+
+    def child_before(self, child: Identity, parent: Agent) -> list[Former]:
+        """Return the newest session of a child that a resumed parent has had in its former one."""
+        ...
+
+    def carry(self, formers: Sequence[Former], carry: Callable[[dict[str, Any]], Agent]) -> Agent:
+        """Carry on what `formers` had, as far as there is room for it."""
+        ...
+
+    def ends(self, formers: Sequence[Former], session_id: str) -> Others:
+        """Return what makes the messages by which `formers` end."""
+        ...
+
+    def release_all(self, formers: Sequence[Former]) -> None:
+        """Tell those of this process that go on as others."""
         ...
 
     def drafted(
@@ -199,6 +218,12 @@ class Agent(ForkSafe):
     def goes_on_as(self) -> str | None:
         """The session in which the agent has been resumed, as far as this handle knows."""
         session_id = self._memory.fields["collaboration_context"].get(RESUMED_AS)
+        return session_id if isinstance(session_id, str) else None
+
+    @property
+    def resumed_from(self) -> str | None:
+        """The session that the agent has gone on from, if it has."""
+        session_id = self._memory.fields["collaboration_context"].get("resumed_from")
         return session_id if isinstance(session_id, str) else None
 
     def on_fenced(self, listener: Callable[[Agent], None]) -> None:
@@ -455,8 +480,9 @@ class Agent(ForkSafe):
         `child_agent_ids` lists the newest 100 children that have not ended, as far as this process
         knows, with its next save; `StateManager.children` finds all. One of this id that is in the
         session already is taken up: a warning in the log says so, `given` is not looked at, and no
-        event is recorded. Raises EmergencyStopError while all agents are to stop: then nothing is
-        made.
+        event is recorded. Where this agent was resumed, a child that it still lists is resumed as
+        well: it takes along what it had. Raises EmergencyStopError while all agents are to stop:
+        then nothing is made.
         """
         self._submitter.controls.check()
         self._check()
@@ -472,11 +498,21 @@ class Agent(ForkSafe):
                 _LOG.warning(what, identity.state_path)
                 self._list_child(identity)
                 return there
-            child = self._registry.drafted(identity, seen=seen, **{**given, **parent})
-            # The child, the event and the place in the list are one: all are kept, or none.
+            formers = self._registry.child_before(identity, self)
+            ends = self._registry.ends(formers, session)
+
+            def make(taken: dict[str, Any]) -> Agent:
+                fields = {**taken, **given, **parent}
+                child = self._registry.drafted(identity, seen=seen, **fields)  # noqa: B023 - see below
+                # The child, the event and the place in the list are one: all are kept, or none.
+                others = lambda: (*child.first_entries(), *ends(), spawned)  # noqa: B023, E731 - called before the next round
+                self._list_child(identity, others)
+                return child
+
             with suppress(ConflictError):
-                self._list_child(identity, lambda: (*child.first_entries(), spawned))  # noqa: B023 - called before the next round
+                child = self._registry.carry(formers, make)
                 child.saved_first()
+                self._registry.release_all(formers)
                 return child
 
     def _list_child(self, child: Identity, others: Others = _no_others) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from firestate.agents.agent import NOTHING, Agent
 from firestate.agents.backends.document_watch import Watch
-from firestate.agents.reading.state_queries import read_as
+from firestate.agents.reading.state_queries import former_states, newest_states, read_as
 from firestate.agents.state.carry_over import carry_over, ended_as
 from firestate.agents.state.changes import new_fields
 from firestate.agents.state.clock import now
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     """A state that an agent carries on, with its document."""
 
 T = TypeVar("T")
+
+_MOST_FORMERS = 10
 
 _LOG = logging.getLogger("firestate.agents")
 
@@ -90,11 +92,11 @@ class AgentRegistry(ForkSafe):
 
         def carried(taken: dict[str, Any]) -> Agent | None:
             agent = self.drafted(identity, seen=seen, **{**taken, **given})
-            return agent if agent.save_first(self._ends(formers, identity.session_id)) else None
+            return agent if agent.save_first(self.ends(formers, identity.session_id)) else None
 
-        agent = self._with_room(formers, carried)
+        agent = self.carry(formers, carried)
         if agent is not None:
-            self._release_all(formers)
+            self.release_all(formers)
             self._check(agent)
         return agent and self._held.get(identity, agent)
 
@@ -136,6 +138,17 @@ class AgentRegistry(ForkSafe):
         (state,) = read_as(AgentState, found[:1]) or (None,)
         return None if state is None else self.take_up(state, found[0])
 
+    def child_before(self, child: Identity, parent: Agent) -> list[Former]:
+        """Return the newest session of a child that a resumed parent has had in its former one.
+
+        Nothing is read for a child that the parent does not list.
+        """
+        if parent.resumed_from is None or not parent.lists(child):
+            return []
+        found = self._background_reads.ask(newest_states(*child[:2], limit=_MOST_FORMERS))
+        formers = former_states(found, child.session_id)
+        return [each for each in formers if each[0].parent_agent_id == parent.identity.agent_id]
+
     def take_up(self, stored: AgentState, document: Document) -> Agent:
         """Hold a session as it is stored, and say that it is alive.
 
@@ -165,16 +178,16 @@ class AgentRegistry(ForkSafe):
 
         Returns False where a former session has moved on since it was read.
         """
-        ends = self._ends(formers, agent.identity.session_id)
+        ends = self.ends(formers, agent.identity.session_id)
         try:
-            self._with_room(formers, lambda taken: agent.carry_on(taken, ends))
+            self.carry(formers, lambda taken: agent.carry_on(taken, ends))
         except ConflictError:
             return False
-        self._release_all(formers)
+        self.release_all(formers)
         return True
 
     @staticmethod
-    def _with_room(formers: Sequence[Former], carry: Callable[[dict[str, Any]], T]) -> T:
+    def carry(formers: Sequence[Former], carry: Callable[[dict[str, Any]], T]) -> T:
         """Carry on what `formers` had; where that is too large, without the marks of its session.
 
         Those are what the past takes more than it took before. Without them, what the agent knows
@@ -188,7 +201,7 @@ class AgentRegistry(ForkSafe):
                 raise
             return carry(carry_over(states, marked=False))
 
-    def _ends(self, formers: Sequence[Former], session_id: str) -> Callable[[], list[NewEntry]]:
+    def ends(self, formers: Sequence[Former], session_id: str) -> Callable[[], list[NewEntry]]:
         """Return what makes the messages by which `formers` end, as they are to be put now."""
         ended = []
         for former, document in formers:
@@ -219,7 +232,7 @@ class AgentRegistry(ForkSafe):
 
         return entries
 
-    def _release_all(self, formers: Sequence[Former]) -> None:
+    def release_all(self, formers: Sequence[Former]) -> None:
         """Tell those of this process that go on as others."""
         for former, _ in formers:
             old = Identity(former.agent_type, former.agent_id, former.session_id)
