@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from firestate.queries import SHAPES
-from firestate.schema.ids import EVENTS, LEGACY, STATES, SYSTEM
+from firestate.schema.ids import EVENTS, LATE, LEGACY, STATES, SYSTEM
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from firestate.queries import Shape
 
 FILE = Path(__file__).resolve().parent.parent / "firestore.indexes.json"
-EXPIRING = (STATES, EVENTS, LEGACY)
+EXPIRING = (STATES, EVENTS, LEGACY, LATE)
 """Their documents are removed some time after their `expire_at`."""
 
 UP, DOWN = "ASCENDING", "DESCENDING"
@@ -79,8 +79,8 @@ def indexes(shapes: Collection[Shape]) -> dict[str, Any]:
                     "fields": [{"fieldPath": name, "order": order} for name, order in fields],
                 }
             )
-    # Nobody queries the documents of system_state: each is read by its name.
-    collections = {shape.collection.rpartition("/")[2] for shape in shapes} | {SYSTEM}
+    # Nobody queries the documents of these: each is read by its name.
+    collections = {shape.collection.rpartition("/")[2] for shape in shapes} | {SYSTEM, LATE}
     overrides = [_override(name, "*", []) for name in sorted(collections)]
     overrides += [_override(name, "expire_at", []) | {"ttl": True} for name in EXPIRING]
     overrides += [_override(*field, entries) for field, entries in sorted(single.items())]

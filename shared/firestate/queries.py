@@ -86,7 +86,8 @@ IN_SESSION_BY_STATUS = Shape(STATES, ("session_id", "status"))
 BY_TYPE = Shape(STATES, ("agent_type", "status"), order_by=("last_active",), descending=True)
 BY_STATUS = Shape(STATES, ("status",), order_by=("last_active",), descending=True)
 OF_AGENT = Shape(STATES, ("agent_type", "agent_id"), order_by=("last_active",), descending=True)
-FENCED = Shape(STATES, ("fenced_writer",))
+FENCED = Shape(STATES, ("fenced_writer",), within="fenced_at", order_by=("fenced_at",))
+WITH_LATE = Shape(STATES, ("late_writer",))
 STALE = Shape(STATES, ("status",), within="last_active", order_by=("last_active",), descending=True)
 
 # coordination, the newest first

@@ -26,6 +26,7 @@ TABLE = """
 document                             nobody signed-in admin [operator] null viewer operator
 agent_states/x                       -      -         -     -          -    gl     gl
 agent_states/x/below/y               -      -         -     -          -    -      -
+agent_states/x/late/1                -      -         -     -          -    gl     gl
 agent_states/x/legacy/0000           -      -         -     -          -    gl     gl
 coordination/x                       -      -         -     -          -    gl     gl
 coordination/x/legacy/0000           -      -         -     -          -    gl     gl

@@ -77,8 +77,8 @@ def problems(content: dict[str, Any]) -> list[str]:
     collections = {shape.collection.split("/")[-1] for shape in SHAPES.values()}
     off = {key for key, (empty, _) in switched_off.items() if empty}
     ttl = {key for key, (_, expires) in switched_off.items() if expires}
-    expiring = {(name, "expire_at") for name in ("agent_states", "coordination", "legacy")}
-    everything = {(name, "*") for name in collections | {"system_state"}}
+    expiring = {(name, "expire_at") for name in ("agent_states", "coordination", "legacy", "late")}
+    everything = {(name, "*") for name in collections | {"system_state", "late"}}
     if off != everything | expiring:
         found.append(f"exempt: {off ^ (everything | expiring)}")
     if ttl != expiring:

@@ -14,12 +14,13 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeAlias, Unpack
 
 from pydantic_core import from_json
 
 from firestate.agents.blocks import HandoffBlock, TaskBlock
-from firestate.agents.state.carry_over import RESUMED_AS, merge_carried, parent_in
+from firestate.agents.state.carry_over import merge_carried, parent_in
 from firestate.agents.state.changes import CHANGEABLE
 from firestate.agents.state.clock import now
 from firestate.agents.state.draft import Draft, Room, is_nearly_full
@@ -27,6 +28,7 @@ from firestate.agents.state.encoded_state import EncodedState, Part
 from firestate.agents.state.generated_ids import new_id
 from firestate.agents.state.history_trimming import is_open
 from firestate.agents.state.json_values import to_json_values
+from firestate.agents.state.late_work import is_merged, keep_own_keys, merge_late
 from firestate.agents.state.message_encoding import checked_state
 from firestate.agents.state.recorded_text import error_text, in_short, recordable
 from firestate.counters.task_history import ENDED
@@ -47,6 +49,7 @@ from firestate.schema.ids import Identity, checked_ids
 from firestate.schema.messages import Order
 from firestate.schema.models import AgentState
 from firestate.schema.serialization import from_document
+from firestate.schema.take_over import RESUMED_AS
 from firestate.schema.times import time_in
 from firestate.schema.values import time_text
 from firestate.worker import Turn
@@ -71,6 +74,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("firestate.agents")
 _LOOK_SECONDS = 0.001
 _MOST_TRIES = 10_000
+CONTEXT = "collaboration_context"
 _ALWAYS_FITS = frozenset({"status", "current_task", "task_status"})
 
 
@@ -80,6 +84,16 @@ def _no_others() -> Sequence[NewEntry]:
 
 NOTHING = Order(0, 0)
 """The order of a session of which nothing is there."""
+
+
+class Past(NamedTuple):
+    """What goes on in a new session: the former states, the newest first, and what ends them.
+
+    `ends` raises ConflictError where one of them has moved since it was read.
+    """
+
+    states: list[AgentState]
+    ends: Others
 
 
 class Registry(Protocol):
@@ -97,12 +111,14 @@ class Registry(Protocol):
         """Return the newest session of a child that a resumed parent has had in its former one."""
         ...
 
-    def carry(self, formers: Sequence[Former], carry: Callable[[dict[str, Any]], Agent]) -> Agent:
-        """Carry on what `formers` had, as far as there is room for it."""
+    def carry(
+        self, states: Sequence[AgentState], carry: Callable[[dict[str, Any]], Agent]
+    ) -> Agent:
+        """Carry on what former states had, as far as there is room for it."""
         ...
 
-    def ends(self, formers: Sequence[Former], session_id: str) -> Others:
-        """Return what makes the messages by which `formers` end."""
+    def past(self, formers: Sequence[Former], session_id: str) -> Past:
+        """Return the states that go on in a session, and what ends them."""
         ...
 
     def release_all(self, formers: Sequence[Former]) -> None:
@@ -217,13 +233,13 @@ class Agent(ForkSafe):
     @property
     def goes_on_as(self) -> str | None:
         """The session in which the agent has been resumed, as far as this handle knows."""
-        session_id = self._memory.fields["collaboration_context"].get(RESUMED_AS)
+        session_id = self._memory.fields[CONTEXT].get(RESUMED_AS)
         return session_id if isinstance(session_id, str) else None
 
     @property
     def resumed_from(self) -> str | None:
         """The session that the agent has gone on from, if it has."""
-        session_id = self._memory.fields["collaboration_context"].get("resumed_from")
+        session_id = self._memory.fields[CONTEXT].get("resumed_from")
         return session_id if isinstance(session_id, str) else None
 
     def on_fenced(self, listener: Callable[[Agent], None]) -> None:
@@ -264,7 +280,14 @@ class Agent(ForkSafe):
         plain = to_json_values(changes)
         short = len(str(plain.get("current_task"))) <= MAX_ID_BYTES
         room = Room.END if short and plain.keys() <= _ALWAYS_FITS else Room.GROW
-        saved = self._save(lambda draft: draft.set(plain, plain=True), room, listed=plain)
+
+        def change(draft: Draft) -> None:
+            changed = plain
+            if isinstance(context := plain.get(CONTEXT), dict):
+                changed = {**plain, CONTEXT: keep_own_keys(context, draft[CONTEXT])}
+            draft.set(changed, plain=True)
+
+        saved = self._save(change, room, listed=plain)
         if saved["status"] == AgentStatus.TERMINATED:
             self._registry.tell_parent(self.identity, self._parent())
         return self
@@ -499,18 +522,18 @@ class Agent(ForkSafe):
                 self._list_child(identity)
                 return there
             formers = self._registry.child_before(identity, self)
-            ends = self._registry.ends(formers, session)
+            past = self._registry.past(formers, session)
 
             def make(taken: dict[str, Any]) -> Agent:
                 fields = {**taken, **given, **parent}
                 child = self._registry.drafted(identity, seen=seen, **fields)  # noqa: B023 - see below
                 # The child, the event and the place in the list are one: all are kept, or none.
-                others = lambda: (*child.first_entries(), *ends(), spawned)  # noqa: B023, E731 - called before the next round
+                others = lambda: (*child.first_entries(), *past.ends(), spawned)  # noqa: B023, E731 - called before the next round
                 self._list_child(identity, others)
                 return child
 
             with suppress(ConflictError):
-                child = self._registry.carry(formers, make)
+                child = self._registry.carry(past.states, make)
                 child.saved_first()
                 self._registry.release_all(formers)
                 return child
@@ -628,16 +651,47 @@ class Agent(ForkSafe):
 
     def live(self) -> None:
         """Save that it is alive, also where it had ended, or had been resumed as another one."""
+        self._save(_revive, Room.END, when_resumed=True)
 
-        def revive(draft: Draft) -> None:
-            context = draft["collaboration_context"]
-            if draft["status"] == AgentStatus.TERMINATED:
-                draft.set({"status": AgentStatus.ACTIVE.value})
-            if RESUMED_AS in context:
-                rest = {key: value for key, value in context.items() if key != RESUMED_AS}
-                draft.set({"collaboration_context": rest})
+    def take(self) -> bool:
+        """Save a session that was another folder's, as alive.
 
-        self._save(revive, Room.END, when_resumed=True)
+        Returns False where this folder has saved it since `seen`, and nothing is done.
+        """
+        order, former = self._memory
+        draft = Draft(former, self.identity.session_id)
+        draft.room = Room.END
+        _revive(draft)
+        draft.set_active(time_text(now()))
+        fields, order = draft.finished(), Order(order.epoch, 1)
+        expected = self._submitter.expected_entry(self.identity, self.seen)
+        if not self._put(order, fields, expected, self._whole(fields, order)):
+            return False
+        self._registry.hold(self)
+        self._warn_of_size(fields)
+        return True
+
+    def merge(self, late: Mapping[str, Any], order: Order) -> None:
+        """Merge what a former holder has saved, as `order`, after it was taken over; once.
+
+        `late` is that state, plain. Where there is no room for its memory, its tasks are taken.
+        """
+        for memory in (True, False):
+            edit = partial(merge_late, late=late, order=order, memory=memory)
+            try:
+                self._save(edit, Room.END, active=False)
+            except InvalidMessageError as error:
+                if error.code != "size" or not memory:
+                    raise
+                _LOG.warning(
+                    "%s has no room for the memory that its former holder has saved late", self
+                )
+            else:
+                return
+
+    def has_merged(self, order: Order) -> bool:
+        """Whether its state holds what a former holder has saved as `order`."""
+        return is_merged(self._memory.fields[CONTEXT], order)
 
     def resumed_elsewhere(self) -> None:
         """Take it that this process goes on with the agent in another session."""
@@ -994,6 +1048,15 @@ def _name(
 
 def _is_pair(target: object) -> bool:
     return isinstance(target, tuple | list) and len(target) == len(("type", "id"))
+
+
+def _revive(draft: Draft) -> None:
+    if draft["status"] == AgentStatus.TERMINATED:
+        draft.set({"status": AgentStatus.ACTIVE.value})
+    context = draft[CONTEXT]
+    if RESUMED_AS in context:
+        rest = {key: value for key, value in context.items() if key != RESUMED_AS}
+        draft.set({CONTEXT: rest})
 
 
 def _not_ahead(entry: dict[str, Any]) -> dict[str, Any]:

@@ -56,11 +56,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
-    from firestate.agents.agent import Agent
+    from firestate.agents.agent import Agent, Former
     from firestate.agents.backends.document_watch import Change
     from firestate.agents.reading.answers import Find
     from firestate.agents.reading.experience import Experience
-    from firestate.agents.registry import Former
     from firestate.agents.state.changes import Changes
     from firestate.agents.submitter import WhenFull
     from firestate.outbox.connection import Connection

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from firestate.agents.agent import NOTHING, Agent
+from pydantic_core import from_json
+
+from firestate.agents.agent import NOTHING, Agent, Past
 from firestate.agents.backends.document_watch import Watch
 from firestate.agents.reading.state_queries import former_states, newest_states, read_as
 from firestate.agents.state.carry_over import carry_over, ended_as
 from firestate.agents.state.changes import new_fields
 from firestate.agents.state.clock import now
-from firestate.agents.state.draft import fitting
+from firestate.agents.state.draft import Draft, Room, fitting
 from firestate.agents.state.encoded_state import EncodedState
 from firestate.agents.state.generated_ids import new_id
 from firestate.agents.state.json_values import to_json_values
+from firestate.agents.state.late_work import merge_late, with_base
 from firestate.agents.state.message_encoding import checked_state
 from firestate.errors import ConflictError, InvalidMessageError
 from firestate.forking import ForkSafe
-from firestate.queries import FENCED
-from firestate.schema.ids import Identity
+from firestate.queries import FENCED, WITH_LATE
+from firestate.schema.ids import LATE, Identity
 from firestate.schema.messages import Order
 from firestate.schema.models import AgentState
 from firestate.schema.serialization import to_document
@@ -29,6 +33,7 @@ from firestate.stored_states import identity_in
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from firestate.agents.agent import Former
     from firestate.agents.backends.backend import Backend
     from firestate.agents.backends.document_watch import Change
     from firestate.agents.reading.answers import Document
@@ -36,12 +41,12 @@ if TYPE_CHECKING:
     from firestate.agents.submitter import Submitter
     from firestate.outbox.entries import NewEntry
 
-    Former = tuple[AgentState, Document]
-    """A state that an agent carries on, with its document."""
 
 T = TypeVar("T")
 
 _MOST_FORMERS = 10
+_FENCED_BEFORE = timedelta(days=1)
+"""How far this machine's clock may be ahead of the store's, by which a take-over is dated."""
 
 _LOG = logging.getLogger("firestate.agents")
 
@@ -63,10 +68,13 @@ class AgentRegistry(ForkSafe):
     def after_fork(self) -> None:
         """Hold none: they are the parent's."""
         self._held: dict[Identity, Agent] = {}
-        # Nothing of this process is ever found by it: watching costs nothing until it is fenced.
-        # A child of a fork writes, and is fenced off, under a name of its own.
-        fenced = FENCED.query({"fenced_writer": self._submitter.writer})
-        self._watch = Watch(fenced, self._changed)
+        # Found is what was taken from this folder, or came late, since: watching costs next to
+        # nothing. What was taken before is found where it is read.
+        writer = self._submitter.writer
+        since = now() - _FENCED_BEFORE
+        fenced = FENCED.query({"fenced_writer": writer}, low=since)
+        late = WITH_LATE.query({"late_writer": writer})
+        self._watches = [Watch(query, self._changed) for query in (fenced, late)]
         self._is_watching = False
 
     def new(self, identity: Identity, **given: Any) -> Agent:  # noqa: ANN401 - fields of a state
@@ -89,12 +97,13 @@ class AgentRegistry(ForkSafe):
         Returns None where somebody has begun the session since `seen`, or a former one has moved
         since it was read: then all is to be read again.
         """
+        past = self.past(formers, identity.session_id)
 
         def carried(taken: dict[str, Any]) -> Agent | None:
             agent = self.drafted(identity, seen=seen, **{**taken, **given})
-            return agent if agent.save_first(self.ends(formers, identity.session_id)) else None
+            return agent if agent.save_first(past.ends) else None
 
-        agent = self.carry(formers, carried)
+        agent = self.carry(past.states, carried)
         if agent is not None:
             self.release_all(formers)
             self._check(agent)
@@ -159,41 +168,83 @@ class AgentRegistry(ForkSafe):
         check_times("state", to_document(stored), now())
         identity = Identity(stored.agent_type, stored.agent_id, stored.session_id)
         agent = self._held.get(identity)
-        if agent is None or agent.fenced:
-            agent = self._handle(stored, document, identity)
-        agent.live()
+        if agent is not None and not agent.fenced:
+            agent.live()
+        elif self.is_own(document):
+            order = Order(document["epoch"], document["revision"])
+            agent = Agent(self._submitter, self, stored, order=order)
+            agent.is_above = True
+            agent.live()
+        else:
+            agent = self._taken(stored, document, identity)
+        self._watch_stored(agent)
         return self._held.get(identity, agent)  # another thread may have been first
 
-    def _handle(self, stored: AgentState, document: Document, identity: Identity) -> Agent:
-        """Return a handle on a session as it is stored; nothing is saved yet."""
+    def _taken(self, stored: AgentState, document: Document, identity: Identity) -> Agent:
+        """Take a session from another folder, with what this one has saved of it before."""
+        while True:
+            state, seen = self._with_own(stored, document)
+            order = Order(self._submitter.new_epoch(identity, document["epoch"]), 0)
+            agent = Agent(self._submitter, self, state, order=order)
+            agent.is_above, agent.seen = True, seen
+            if agent.take():
+                return agent
+
+    def _with_own(self, stored: AgentState, document: Document) -> tuple[AgentState, Order]:
+        """Return a state that is gone on with, and the order of what this folder has of it.
+
+        One of another folder notes what is taken along of it. What this folder had saved before the
+        other one took the session, and may not have been sent yet, is merged: it would be replaced.
+        """
         order = Order(document["epoch"], document["revision"])
-        if document["writer"] != self._submitter.writer:
-            order = Order(self._submitter.new_epoch(identity, order.epoch), 0)
-        agent = Agent(self._submitter, self, stored, order=order)
-        agent.is_above = True
-        return agent
+        if self.is_own(document):
+            return stored, order
+        fields = stored.model_dump(mode="json")
+        fields["collaboration_context"] = with_base(fields, order)
+        state = checked_state(fields)
+        identity = Identity(stored.agent_type, stored.agent_id, stored.session_id)
+        kept = self._submitter.outbox.state(identity.state_path)
+        if kept is None:
+            return state, NOTHING
+        seen = Order(kept.epoch, kept.revision)
+        own = None if kept.message is None else from_json(kept.message).get("state")
+        if own is None or seen.epoch >= order.epoch:
+            return state, seen
+        for memory in (True, False):
+            draft = Draft(EncodedState.of(state), identity.session_id)
+            draft.room = Room.END
+            try:
+                merge_late(draft, own, seen, memory=memory)
+                return draft.finished().state(), seen
+            except InvalidMessageError as error:
+                _LOG.warning("%s has no room for what was saved here: %s", identity, error)
+        return state, seen
+
+    def _watch_stored(self, agent: Agent) -> None:
+        """Learn what becomes of a session that others may have, or have had."""
+        if not self._backend.is_near:
+            self._check(agent)
 
     def complete_resume(self, agent: Agent, formers: Sequence[Former]) -> bool:
         """Let an agent that has begun without its past take that along now.
 
         Returns False where a former session has moved on since it was read.
         """
-        ends = self.ends(formers, agent.identity.session_id)
+        past = self.past(formers, agent.identity.session_id)
         try:
-            self.carry(formers, lambda taken: agent.carry_on(taken, ends))
+            self.carry(past.states, lambda taken: agent.carry_on(taken, past.ends))
         except ConflictError:
             return False
         self.release_all(formers)
         return True
 
     @staticmethod
-    def carry(formers: Sequence[Former], carry: Callable[[dict[str, Any]], T]) -> T:
-        """Carry on what `formers` had; where that is too large, without the marks of its session.
+    def carry(states: Sequence[AgentState], carry: Callable[[dict[str, Any]], T]) -> T:
+        """Carry on what former states had; where that is too large, without the marks of them.
 
         Those are what the past takes more than it took before. Without them, what the agent knows
         counts once more in the new session: better than an agent that cannot go on.
         """
-        states = [state for state, _ in formers]
         try:
             return carry(carry_over(states))
         except InvalidMessageError as error:
@@ -201,10 +252,11 @@ class AgentRegistry(ForkSafe):
                 raise
             return carry(carry_over(states, marked=False))
 
-    def ends(self, formers: Sequence[Former], session_id: str) -> Callable[[], list[NewEntry]]:
-        """Return what makes the messages by which `formers` end, as they are to be put now."""
+    def past(self, formers: Sequence[Former], session_id: str) -> Past:
+        """Return the states that go on in a session, and what ends them."""
+        found = [(*self._with_own(*former), former[1]) for former in formers]
         ended = []
-        for former, document in formers:
+        for former, seen, document in found:
             old = Identity(former.agent_type, former.agent_id, former.session_id)
             state = checked_state(ended_as(former, session_id, now()))
             try:
@@ -214,23 +266,22 @@ class AgentRegistry(ForkSafe):
             except InvalidMessageError as error:
                 _LOG.warning("%s goes on as %s, and cannot be ended: %s", old, session_id, error)
                 continue
-            seen = Order(document["epoch"], document["revision"])
-            ended.append((old, body, seen, document["writer"] == self._submitter.writer))
+            ended.append((old, body, seen, document))
 
         def entries() -> list[NewEntry]:
             made = []
-            for old, body, seen, is_own in ended:
+            for old, body, seen, document in ended:
                 if self.seen(old) > seen:
                     raise ConflictError(old.state_path)
                 # What others of this folder have saved since it was read is not to be lost.
                 made.append(self._submitter.expected_entry(old, seen))
                 order = Order(seen.epoch, seen.revision + 1)
-                if not is_own:
-                    order = Order(self._submitter.new_epoch(old, seen.epoch), 1)
+                if not self.is_own(document):
+                    order = Order(self._submitter.new_epoch(old, document["epoch"]), 1)
                 made.append(self._submitter.state_entry(old, body, order))
             return made
 
-        return entries
+        return Past([state for state, _, _ in found], entries)
 
     def release_all(self, formers: Sequence[Former]) -> None:
         """Tell those of this process that go on as others."""
@@ -312,7 +363,8 @@ class AgentRegistry(ForkSafe):
             self._held[agent.identity] = agent
         agent.is_held = True
         if not self._is_watching:
-            self._backend.watch(self._watch)  # once more does no harm
+            for watch in self._watches:
+                self._backend.watch(watch)  # once more does no harm
             self._is_watching = True
 
     def _drop(self, agent: Agent) -> None:
@@ -339,6 +391,8 @@ class AgentRegistry(ForkSafe):
         writer = self._submitter.writer
         if stored is None or stored["writer"] == writer or (stored["epoch"] < agent.epoch):
             agent.is_above = True
+            if stored is not None and stored["writer"] == writer:
+                self._read_late(agent, stored)
         elif agent.is_above or stored.get("fenced_writer") == writer:
             _LOG.warning(
                 "%s was taken up by %s: this process is fenced off",
@@ -349,6 +403,21 @@ class AgentRegistry(ForkSafe):
             agent.fence()
         else:
             agent.rise_above(stored["epoch"])
+
+    def _read_late(self, agent: Agent, stored: Document) -> None:
+        """Merge what former holders have saved late, as soon as that can be read."""
+        waiting = stored.get("late") or {}
+        for order in sorted(Order(int(epoch), revision) for epoch, revision in waiting.items()):
+            if not agent.has_merged(order):
+                path = f"{agent.identity.state_path}/{LATE}/{order.epoch}"
+                self._background_reads.add(path, lambda found: self._merge_late(agent, found))
+
+    @staticmethod
+    def _merge_late(agent: Agent, found: list[Document]) -> None:
+        for document, state in zip(found, read_as(AgentState, found), strict=False):
+            order = Order(document["epoch"], document["revision"])
+            agent.merge(state.model_dump(mode="json"), order)
+            _LOG.info("%s has merged what came late of its former holder", agent.identity)
 
     def _check_all(self) -> None:
         # Of two that took it up one after the other while nothing could be read, the first is

@@ -6,7 +6,7 @@ nothing       older than 30 days   quarantine: its document may have been remove
 nothing       earlier than the row quarantine: its document was later, and has been removed
 anything      a time that is ahead quarantine: its clock is wrong
 1.5           1.6, or 2.0          stored: later replaces earlier
-1.5           1.4, or 0.9          superseded
+1.5           1.4, or 0.9          superseded, or late: of a former holder (ingest/take_overs)
 1.5           1.5, same content    duplicate
 1.5           1.5, other content   quarantine: two writers claim one place in the order
 other agent   anything             quarantine: its document lies where this one belongs
@@ -25,6 +25,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from firestate.counters.contribution import CODE, Version, contribution_of
 from firestate.errors import FieldProblem, InvalidMessageError
 from firestate.ingest.outcomes import Outcome
+from firestate.ingest.take_overs import (
+    KEPT,
+    end_of_stored,
+    ended_late,
+    goes_on_as,
+    is_late,
+    is_of_ended,
+    kept_fields,
+    late_of_message,
+    late_of_stored,
+    leaves_late,
+    told_of,
+)
 from firestate.limits import LATEST_ARRIVAL, STATE_LIFETIME
 from firestate.schema.ids import Identity
 from firestate.schema.messages import Order, StateMessage, TombstoneMessage
@@ -37,6 +50,7 @@ from firestate.stores.protocol import Create, Update, Write
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from firestate.ingest.take_overs import Late
     from firestate.stores.protocol import Stored
 
 HEAD = (
@@ -50,6 +64,7 @@ HEAD = (
     "status_since",
     "task_since",
     "since_order",
+    *KEPT,
 )
 """All of a stored state that the decision needs: the read is masked to it."""
 
@@ -63,10 +78,17 @@ _TASK = ("current_task", "task_status")
 
 @dataclass(frozen=True, slots=True)
 class StateDecision:
-    """The outcome, and the write where there is one."""
+    """The outcome, and the writes: of the state, and of what is late beside it.
+
+    `needs_content`: it has to be made again with the whole document that is stored.
+    `removes_late`: the states of those epochs that are kept beside it go with it.
+    """
 
     outcome: Outcome
     write: Write | None = None
+    late: Late | None = None
+    removes_late: tuple[int, ...] = ()
+    needs_content: bool = False
 
 
 def may_be_removed(message: StateMessage | TombstoneMessage, now: datetime) -> bool:
@@ -87,12 +109,14 @@ def decide_state(
     row: Stored | None = None,
     *,
     of_any_age: bool = False,
+    content: Stored | None = None,
 ) -> StateDecision:
     """Decide; raise InvalidMessageError for a message that belongs into quarantine.
 
     `row` is the ledger row of a session whose document is absent, where it `may_be_removed`.
     `of_any_age` lets an old message in whose document is absent: it was kept back by us, and its
-    row tells whether the session has ended since.
+    row tells whether the session has ended since. `content` is the whole document that is stored,
+    where a decision without it has asked for that.
     """
     body = _body(message)
     check_times("state" if isinstance(message, StateMessage) else "deleted", body.fields, now)
@@ -105,14 +129,53 @@ def decide_state(
         raise _invalid("identity", "state", f"would replace the document of {stored_as}")
     stored_order = Order(head.data["epoch"], head.data["revision"])
     if message.order < stored_order:
-        return StateDecision(Outcome.SUPERSEDED)
+        return _earlier(head, message, now)
     if message.order == stored_order:
         if same_content(head, message):
             return StateDecision(Outcome.DUPLICATE)
         reason = f"{message.epoch}.{message.revision} is stored with other content"
         raise _invalid("conflict", "revision", reason)
 
-    return StateDecision(Outcome.STORED, _update(head, _document(message, body, now, head)))
+    return _later(head, message, body, now, content)
+
+
+def _earlier(
+    head: Stored, message: StateMessage | TombstoneMessage, now: datetime
+) -> StateDecision:
+    """Decide on a message that is earlier than what is stored."""
+    if not isinstance(message, StateMessage) or not is_late(head, message):
+        return StateDecision(Outcome.SUPERSEDED)
+    if is_of_ended(head, message):
+        ended = ended_late(head, message)
+        document = _document(ended, _body(ended), now, head) | kept_fields(head, ended, None)
+        return StateDecision(Outcome.STORED, _update(head, document))
+    late = late_of_message(message, now)
+    write = Update(head.path, head.token, told_of(head, late, message.epoch))
+    return StateDecision(Outcome.STORED, write, late)
+
+
+def _later(
+    head: Stored,
+    message: StateMessage | TombstoneMessage,
+    body: _Body,
+    now: datetime,
+    content: Stored | None,
+) -> StateDecision:
+    """Decide on a message that is later than what is stored."""
+    late = None
+    if isinstance(message, StateMessage) and leaves_late(head, message):
+        if content is None:
+            return StateDecision(Outcome.STORED, needs_content=True)
+        if goes_on_as(message) is not None:
+            message = end_of_stored(content, message)
+            body = _body(message)
+        else:
+            late = late_of_stored(content, now)
+    document = _document(message, body, now, head) | kept_fields(head, message, late)
+    removes = (
+        () if isinstance(message, StateMessage) else tuple(map(int, head.data.get("late", ())))
+    )
+    return StateDecision(Outcome.STORED, _update(head, document), late, removes)
 
 
 def _first(
@@ -121,7 +184,7 @@ def _first(
     if row is not None and message.order < Order(*row.data["version"][1:]):
         reason = "is earlier than one that was stored, and has been removed since"
         raise _invalid("too_late", "revision", reason)
-    document = _document(message, body, now, head=None)
+    document = _document(message, body, now, head=None) | kept_fields(None, message, None)
     return StateDecision(Outcome.STORED, Create(message.identity.state_path, document))
 
 
@@ -132,7 +195,7 @@ def _update(head: Stored, document: dict[str, Any]) -> Update:
     removed = [name for name in before if name not in after]
     if "expire_at" not in document:
         removed.append("expire_at")
-    for name in ("status_since", "task_since", "since_order"):
+    for name in ("status_since", "task_since", "since_order", *KEPT):
         if name not in document and name in head.data:
             removed.append(name)
         elif name in document and document[name] == head.data.get(name):
@@ -201,7 +264,7 @@ def _document(
     }
     if head is not None and head.data["writer"] != message.writer:
         # By this the former writer, which watches for its own name, learns that it is fenced off.
-        document["fenced_writer"] = head.data["writer"]
+        document |= {"fenced_writer": head.data["writer"], "fenced_at": now}
     if fields.get("deleted") or fields.get("status") == "terminated":
         document["expire_at"] = now + STATE_LIFETIME
     return document

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from firestate.errors import FieldProblem, InvalidMessageError, RefusedError
 from firestate.ingest.states import HEAD, decide_state, may_be_removed
+from firestate.ingest.take_overs import late_path
 from firestate.pipeline.deliveries import Delivery, StepReport
 from firestate.pipeline.quarantine import quarantine
 from firestate.pipeline.released import check_released
@@ -13,13 +14,14 @@ from firestate.pipeline.retry import retry_on_conflict
 from firestate.pipeline.state_moves import move_state
 from firestate.schema.messages import parse_state_message
 from firestate.stored_states import StoredState, read_state
+from firestate.stores.protocol import Remove, replacing
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from firestate.ingest.states import StateDecision
     from firestate.schema.messages import StateMessage, TombstoneMessage
-    from firestate.stores.protocol import Store
+    from firestate.stores.protocol import Store, Stored, Write
 
 
 def ingest_state(
@@ -51,21 +53,24 @@ def _store_state(
     identity = message.identity
     path = identity.state_path
 
-    def decide(found: StoredState) -> StateDecision:
+    def decide(found: StoredState, content: Stored | None = None) -> StateDecision:
         row = None
         if found.state is None and (released or may_be_removed(message, now)):
             row = store.read(identity.row_path, ["version"])
         # Another agent's document at this path is decided on only where it could not be moved.
         head = found.state or found.occupant
-        return decide_state(head, message, now, row, of_any_age=released)
+        return decide_state(head, message, now, row, of_any_age=released, content=content)
 
     def attempt(*, may_move: bool = True) -> StepReport | None:
         found = read_state(store, identity, HEAD)
         if found.state is None and found.occupant is not None and may_move:
             return None
         decision = decide(found)
+        if decision.needs_content and found.state is not None:
+            content = store.read(found.state.path)
+            decision = decide(found, content)
         if decision.write is not None:
-            store.commit([decision.write])
+            store.commit([decision.write, *_late_writes(store, path, decision)])
         return StepReport(decision.outcome, path, f"{message.epoch}.{message.revision}")
 
     report = retry_on_conflict(path, attempt)
@@ -75,3 +80,15 @@ def _store_state(
         report = retry_on_conflict(path, lambda: attempt(may_move=False))
     assert report is not None  # noqa: S101 - nothing is moved the second time
     return report
+
+
+def _late_writes(store: Store, path: str, decision: StateDecision) -> list[Write]:
+    """Return the writes of what is kept beside a state; its own write is their condition."""
+    removed = [late_path(path, epoch) for epoch in decision.removes_late]
+    known = store.read_many(removed, ["revision"]) if removed else {}
+    writes: list[Write] = [Remove(each.path, each.token) for each in known.values()]
+    if (late := decision.late) is not None:
+        there = store.read(late.path)
+        if there is None or there.data["revision"] < late.revision:
+            writes += replacing(there, late.path, late.document)
+    return writes

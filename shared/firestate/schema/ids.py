@@ -34,6 +34,7 @@ SYSTEM = "system_state"
 QUARANTINE = "quarantine"
 PARTS = "parts"
 LEGACY = "legacy"
+LATE = "late"
 
 GLOBAL_CONFIG = f"{SYSTEM}/global_config"
 CONTROLS = f"{SYSTEM}/controls"

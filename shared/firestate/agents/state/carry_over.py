@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from firestate.limits import MAX_CHILDREN, MAX_HISTORY, MAX_NAMES
 from firestate.schema.ids import Identity
+from firestate.schema.take_over import OF_FIRESTATE, RESUMED_AS
 from firestate.schema.values import time_text
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from firestate.agents.state.draft import Draft
     from firestate.schema.models import AgentState
 
-RESUMED_AS = "resumed_as"
-"""In the collaboration context of an ended session: the session in which the agent goes on."""
 PENDING = "resume_pending"
 """In the collaboration context of an agent that has begun before its past could be read."""
 
@@ -37,7 +36,7 @@ _TAKEN = (
 )
 
 
-_OF_ONE_SESSION = (RESUMED_AS, "resumed_from", PENDING)
+_OF_ONE_SESSION = OF_FIRESTATE
 
 
 def parent_in(fields: Mapping[str, Any]) -> Identity | None:

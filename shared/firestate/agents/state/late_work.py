@@ -1,0 +1,247 @@
+"""Merging what a former holder of a session has saved after the session was taken from it.
+
+A holder notes of each former one what it has taken along, its base: the revision, the totals of the
+tasks that had ended, and a digest of each of those tasks and of each memory entry. What is late of
+the former holder is merged by the difference to that:
+
+- a task that ended since goes into the history; one that is not kept there any more is added to the
+  totals; one that the holder has ended itself counts once, as the holder says
+- a memory entry that is new or has changed since is taken, unless the holder has changed it as well
+- a metric that the holder does not have is taken
+
+Then the base is what was merged: the same late state once more changes nothing, a later one of the
+same former holder adds what is new in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_json
+
+from firestate.agents.state.encoded_state import Part
+from firestate.agents.state.history_trimming import with_tasks
+from firestate.counters.task_counts import TaskCounts
+from firestate.counters.task_history import ENDED, ended_tasks
+from firestate.limits import MAX_CHILDREN, MAX_COUNT
+from firestate.schema.take_over import MOST_FORMERS, OF_FIRESTATE, TAKEN_ALONG, taken_along
+from firestate.schema.values import time_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from firestate.agents.state.draft import Draft
+    from firestate.schema.messages import Order
+
+    Fields = Mapping[str, Any]
+    Totals = Mapping[str, Any]
+
+_DIGEST_CHARACTERS = 10
+_MOST_DIGESTS = 1_000
+"""Entries that a base tells apart, in 11 kB of a state; of a larger memory the others are taken."""
+
+
+def with_base(fields: Fields, order: Order) -> dict[str, Any]:
+    """Return the collaboration context of a state that is taken over, with its base.
+
+    Args:
+        fields: The state, plain, as it is taken along.
+        order: Where it stands.
+    """
+    context = fields["collaboration_context"]
+    return {**context, TAKEN_ALONG: _bases(context, order, fields)}
+
+
+def keep_own_keys(context: Fields, former: Fields) -> dict[str, Any]:
+    """Return a collaboration context that a program sets, with what is Firestate's own."""
+    own = {key: former[key] for key in OF_FIRESTATE if key in former}
+    return {**{key: value for key, value in context.items() if key not in OF_FIRESTATE}, **own}
+
+
+def is_merged(context: Fields, order: Order) -> bool:
+    """Whether a state, by its collaboration context, holds what a former holder saved as `order`.
+
+    So it is for what is older than all former holders that are remembered.
+    """
+    along = taken_along(context)
+    if order.epoch in along:
+        return along[order.epoch] >= order.revision
+    return len(along) >= MOST_FORMERS and order.epoch < min(along)
+
+
+def merge_late(draft: Draft, late: Fields, order: Order, *, memory: bool = True) -> None:
+    """Merge a late state of a former holder into the holder's, unless that was done.
+
+    Args:
+        draft: The holder's state under change.
+        late: The late state, plain.
+        order: Where the late state stands.
+        memory: Whether to take memory entries as well; without, a full state has room for the rest.
+
+    Raises:
+        InvalidMessageError: The state would be too large.
+    """
+    context = draft["collaboration_context"]
+    if is_merged(context, order):
+        return
+    base = context.get(TAKEN_ALONG, {}).get(str(order.epoch)) or _its_own_base(late)
+    _merge_tasks(draft, late, base)
+    changes: dict[str, Any] = {}
+    if memory:
+        changes["memory_context"] = _merged_memory(draft["memory_context"], late, base)
+    changes["performance_metrics"] = {**late["performance_metrics"], **draft["performance_metrics"]}
+    children = dict.fromkeys([*late["child_agent_ids"], *draft["child_agent_ids"]])
+    changes["child_agent_ids"] = list(children)[-MAX_CHILDREN:]
+    changes["collaboration_context"] = {**context, TAKEN_ALONG: _bases(context, order, late)}
+    draft.set(changes, whole=True)
+
+
+def totals_of(fields: Fields) -> dict[str, Any]:
+    """Return what has ended in a state, by kind, by tool and by error type, kept or not."""
+    if fields.get("task_totals") is not None:
+        return dict(fields["task_totals"])
+    return with_tasks({}, ended_tasks(fields["task_history"], fields["session_id"]))
+
+
+def _bases(context: Fields, order: Order, fields: Fields) -> dict[str, Any]:
+    former = context.get(TAKEN_ALONG)
+    known = former if isinstance(former, dict) else {}
+    newest = sorted(map(str, {**taken_along(context), order.epoch: 0}), key=int)[-MOST_FORMERS:]
+    base = {
+        "revision": order.revision,
+        "totals": totals_of(fields),
+        "memory": _joined(_digest(*entry) for entry in fields["memory_context"].items()),
+        "tasks": _joined(_digest(*_key(entry)) for entry in _ended(fields)),
+    }
+    return {each: base if each == str(order.epoch) else known[each] for each in newest}
+
+
+def _its_own_base(late: Fields) -> Fields:
+    """Return what the newest base of a late state says: of a holder that nobody knew of."""
+    context = late["collaboration_context"]
+    along = taken_along(context)
+    found: Fields = context[TAKEN_ALONG][str(max(along))] if along else {}
+    return found
+
+
+def _joined(digests: Iterable[str]) -> str:
+    return " ".join(islice(digests, _MOST_DIGESTS))
+
+
+def _ended(fields: Fields) -> list[Any]:
+    """Return the entries of the history of tasks that the session has ended itself."""
+    own = fields["session_id"]
+    return [entry for entry in fields["task_history"] if ended_tasks([entry], own)]
+
+
+def _digest(key: str, value: Any) -> str:  # noqa: ANN401 - any JSON
+    found = hashlib.sha256(to_json([key, value])).hexdigest()
+    return found[:_DIGEST_CHARACTERS]
+
+
+def _merged_memory(own: Fields, late: Fields, base: Fields) -> dict[str, Any]:
+    before = set(str(base.get("memory", "")).split())
+    merged = dict(own)
+    for key, value in late["memory_context"].items():
+        if _digest(key, value) in before:
+            continue  # as it was: the holder may have removed it since
+        if key not in own or _digest(key, own[key]) in before:
+            merged[key] = value
+    return merged
+
+
+def _merge_tasks(draft: Draft, late: Fields, base: Fields) -> None:
+    session_id = late["session_id"]
+    since = _difference(totals_of(late), base.get("totals") or {})
+    own = {_key(part.plain): place for place, part in enumerate(draft.history)}
+    history = list(draft.history)
+    before = set(str(base.get("tasks", "")).split())
+    ended = [entry for entry in _ended(late) if _digest(*_key(entry)) not in before]
+    taken = []
+    for entry in ended:
+        place = own.get(_key(entry))
+        if place is None:
+            history.append(Part.of({"session_id": session_id, **entry}))
+            taken.append(entry)
+        elif history[place].plain.get("status") not in ENDED:
+            history[place] = Part.of({**history[place].plain, **entry})
+            taken.append(entry)
+    gone = _difference(_fields(since), with_tasks({}, ended_tasks(ended, session_id)))
+    if any(one.tries or one.cancelled for one in gone["kinds"].values()):
+        # Some are in the late state's totals alone: all that is added is counted there.
+        plain = {
+            "task_history": draft["task_history"],
+            "task_totals": draft["task_totals"],
+            "session_id": session_id,
+        }
+        totals = with_tasks(totals_of(plain), ended_tasks(taken, session_id))
+        draft.set({"task_totals": _sum(totals, gone)}, checked=("task_totals",))
+    draft.set_history(history)
+
+
+def _key(entry: Fields) -> tuple[str, str]:
+    task_id = entry.get("task_id", entry.get("id"))
+    return str(task_id), str(entry.get("started_at"))
+
+
+def _counts(group: Fields) -> dict[str, TaskCounts]:
+    return {name: TaskCounts.from_fields(fields) for name, fields in group.items()}
+
+
+def _difference(later: Totals, earlier: Totals) -> dict[str, Any]:
+    """Return what was added to totals; of names whose counts fell, nothing."""
+    result: dict[str, Any] = {"errors": {}}
+    for group in ("kinds", "tools"):
+        before = _counts(earlier.get(group) or {})
+        result[group] = {
+            name: _minus(one, before.get(name, TaskCounts()))
+            for name, one in _counts(later.get(group) or {}).items()
+        }
+    errors = earlier.get("errors") or {}
+    for name, number in (later.get("errors") or {}).items():
+        result["errors"][name] = max(0, number - errors.get(name, 0))
+    return result
+
+
+def _minus(later: TaskCounts, earlier: TaskCounts) -> TaskCounts:
+    return TaskCounts(
+        tries=max(0, later.tries - earlier.tries),
+        successes=max(0, later.successes - earlier.successes),
+        cancelled=max(0, later.cancelled - earlier.cancelled),
+        timed=max(0, later.timed - earlier.timed),
+        duration_ms=max(0, later.duration_ms - earlier.duration_ms),
+        last_seen=later.last_seen,
+    )
+
+
+def _fields(difference: Fields) -> dict[str, Any]:
+    """Return a difference in the form of totals."""
+    groups = {
+        group: {name: one.as_fields() for name, one in difference[group].items()}
+        for group in ("kinds", "tools")
+    }
+    return {**groups, "errors": difference["errors"]}
+
+
+def _sum(totals: Totals, added: Fields) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for group in ("kinds", "tools"):
+        counts = _counts(totals.get(group) or {})
+        for name, one in added[group].items():
+            if one.tries or one.cancelled:
+                counts[name] = counts.get(name, TaskCounts()) + one
+        result[group] = {name: _plain(one) for name, one in counts.items()}
+    errors = dict(totals.get("errors") or {})
+    for name, number in added["errors"].items():
+        if number:
+            errors[name] = errors.get(name, 0) + number
+    return result | ({"errors": errors} if errors else {})
+
+
+def _plain(one: TaskCounts) -> dict[str, Any]:
+    return {
+        name: min(value, MAX_COUNT) if isinstance(value, int) else value and time_text(value)
+        for name, value in one.as_fields().items()
+    }
