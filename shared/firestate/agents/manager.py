@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 
     from firestate.agents.agent import Agent
     from firestate.agents.backends.document_watch import Change
+    from firestate.agents.controls import WhenUnknown
     from firestate.agents.reading.answers import Find
     from firestate.agents.reading.experience import Experience
     from firestate.agents.state.changes import Changes
@@ -89,13 +90,16 @@ class StateManager:
         patience_seconds: float = 1.0,
         outbox_bytes: int = MAX_OUTBOX_BYTES,
         when_full: WhenFull = "refuse",
+        when_unknown: WhenUnknown = "open",
     ) -> None:
         """Open the outbox, and begin to work in the background; nothing is waited for.
 
         `folder` None keeps all in memory. Snapshots of one session go out at most once in an
         interval. A read that takes longer than the patience is answered by what is known. Past its
         bytes the outbox refuses, or a call waits (`when_full="wait"`), but nothing is dropped.
-        Raises ConfigurationError where the local engine's file cannot be used.
+        Where nobody knows whether the emergency stop is set, agents go on, or are stopped
+        (`when_unknown="closed"`; see `Controls`). Raises ConfigurationError where the local
+        engine's file cannot be used.
         """
         self._runtime = Runtime(
             named_project(project),
@@ -104,6 +108,7 @@ class StateManager:
             patience_seconds=patience_seconds,
             outbox_bytes=outbox_bytes,
             when_full=when_full,
+            when_unknown=when_unknown,
         )
         self._reader = self._runtime.reader
         self._registry = self._runtime.registry
