@@ -148,6 +148,7 @@ def test_a_child_of_a_fork_asks_anew(
     assert backend.watches == [watch, watch], "once"
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_that_only_asks_sees_a_later_stop(tmp_path: Path) -> None:
     """It need not save anything for that."""
     begin = os.pipe()
