@@ -11,6 +11,7 @@
     ├── FencedError            this session was taken up elsewhere, or resumed as another
     ├── TerminatedError        an agent that has ended is to begin something: resume it
     ├── EmergencyStopError     an operator has stopped all agents
+    │   └── EmergencyStopUnknownError   nobody knows whether one has, and `when_unknown` is "closed"
     ├── UnknownSessionError    there is no such session, or it was deleted
     ├── OutboxError            the outbox cannot be used: nothing was kept
     │   └── OutboxFullError        its bound is reached, or the disk is full
@@ -157,6 +158,18 @@ class EmergencyStopError(FirestateError):
         """Keep the reason."""
         super().__init__(f"emergency stop: {reason or 'no reason given'}")
         self.reason = reason
+
+
+class EmergencyStopUnknownError(EmergencyStopError):
+    """Whether an operator has stopped all agents is unknown; `when_unknown="closed"` stops then."""
+
+    def __init__(self, why: str) -> None:
+        """Say `why` it is unknown."""
+        super().__init__(
+            f"its state is unknown: {why}. No agent goes on, since when_unknown is 'closed': "
+            "`manager.connection` says how the way to the store is; once it is open again, calls "
+            "go on by themselves. StateManager(when_unknown='open') goes on without knowing"
+        )
 
 
 class UnknownSessionError(FirestateError):

@@ -146,6 +146,10 @@ SNAPSHOT_INTERVAL_SECONDS = 1.0
 """Snapshots of one session go out at most so often: Firestore takes about one sustained write a
 second for a document."""
 
+STOP_UNKNOWN_AFTER_SECONDS = 60.0
+"""Ours: while the controls cannot be read, what was read of the emergency stop counts so long; past
+that its state is unknown. A short outage stops nobody, a long one hides no stop."""
+
 MAX_OUTBOX_BYTES = 256_000_000
 """Ours: what an outbox may hold, unless its agent says otherwise; some 80,000 events of 3 KB."""
 

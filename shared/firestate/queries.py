@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 EVERY_STATUS = [each.value for each in AgentStatus]
 EVERY_EVENT_TYPE = [each.value for each in CoordinationEventType]
-CURRENT_STATUSES = [each.value for each in AgentStatus if each is not AgentStatus.TERMINATED]
+ENDED_STATUSES = [AgentStatus.TERMINATED.value]
+CURRENT_STATUSES = [each.value for each in AgentStatus if each not in ENDED_STATUSES]
 WAITING_OR_NOT = [True, False]
 
 

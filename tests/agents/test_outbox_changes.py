@@ -36,9 +36,10 @@ ORDER BY 1 LIMIT 1000
 OLD_DATA = "SELECT data FROM snapshots WHERE document = ? AND seq = ?"
 OLD_CONFIRM = "UPDATE snapshots SET sent_at = ? WHERE document = ? AND seq = ?"
 OLD_PUT = """
-INSERT INTO snapshots VALUES (?1, ?2, ?3, ?4, NULL, ?5, ?6, ?7) ON CONFLICT (document) DO UPDATE
-SET epoch = ?2, revision = ?3, seq = ?4, sent_at = NULL, topic = ?6, data = ?7
-WHERE (epoch, revision) < (?2, ?3)
+INSERT INTO snapshots VALUES (?, ?, ?, ?, NULL, ?, ?, ?) ON CONFLICT (document) DO UPDATE
+SET epoch = excluded.epoch, revision = excluded.revision, seq = excluded.seq, sent_at = NULL,
+    topic = excluded.topic, data = excluded.data
+WHERE (epoch, revision) < (excluded.epoch, excluded.revision)
 """
 EMPTY: dict[str, Any] = {"status": "active", "memory_context": {}, "task_history": []}
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -38,6 +40,15 @@ def test_the_readme_s_agents(tmp_path: Path) -> None:
     told = run(blocks(section)[0], tmp_path)
     assert told.splitlines()[0] == "t1 tabs"
     assert "tasks of the kind 'code': 1 of 1 tries succeeded" in told
+
+
+@pytest.mark.parametrize("page", ["clean-up", "emergency-stop"])
+def test_a_page_about_a_task(tmp_path: Path, page: str) -> None:
+    """Its programs say what it says they do."""
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    programs, said = blocks(text), blocks(text, "text")
+    assert programs
+    assert [run(program, tmp_path) for program in programs] == said
 
 
 def test_the_tutorial(tmp_path: Path) -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from firestate import StateManager
+from firestate.agents.clean_up import CleanUp
 from firestate.errors import FencedError, InvalidMessageError, UnknownSessionError
+from firestate.queries import CURRENT_STATUSES
 from firestate.schema.enums import AgentStatus
+from firestate.schema.ids import Identity
 from firestate.schema.models import AgentState
+from firestate.stored_states import identity_in
 from tests.agents.environments import Environment, eventually, value
 from tests.harness import state_message
-
-if TYPE_CHECKING:
-    from firestate import StateManager
 
 
 @pytest.fixture
@@ -220,16 +224,80 @@ def test_a_deleted_state_is_gone_and_stays_counted(
     eventually(lambda: all(here.stored(path).get("deleted") for path in paths))
 
 
-def test_what_was_not_active_for_days_is_cleaned_up(
+def _save_as_of(
+    here: Environment, manager: StateManager, name: str, *, days: float, status: str
+) -> Identity:
+    """Save a state that was last active days ago; return whose it is."""
+    at = (datetime.now(UTC) - timedelta(days=days)).isoformat()
+    fields = {"agent_id": here.agent(name), "status": status, "last_active": at}
+    return manager.save(state_message(1)["state"] | fields).identity
+
+
+def test_what_has_ended_days_ago_is_cleaned_up_and_what_lives_is_not(
     here: Environment, manager: StateManager
 ) -> None:
-    now = datetime.now(UTC)
-    for name, days in (("old", 9), ("new", 1)):
-        at = (now - timedelta(days=days)).isoformat()
-        manager.save(state_message(1, agent_id=here.agent(name))["state"] | {"last_active": at})
-    assert value(manager.clean_up(days=7)) >= 1
-    assert value(manager.load("Developer", here.agent("old"))) is None
-    assert value(manager.load("Developer", here.agent("new"))) is not None
+    old = _save_as_of(here, manager, "old", days=9, status="terminated")
+    stay = [
+        _save_as_of(here, manager, "new", days=1, status="terminated"),
+        *(_save_as_of(here, manager, status, days=9, status=status) for status in CURRENT_STATUSES),
+    ]
+    cleaned = value(manager.clean_up(days=7))
+    assert old in cleaned.sessions
+    assert not set(stay) & set(cleaned.sessions)
+    assert cleaned == len(cleaned.sessions)
+    assert value(manager.load(*old)) is None
+    assert all(value(manager.load(*each)) is not None for each in stay)
+    manager.settle()
+    eventually(lambda: here.stored(old.state_path).get("deleted"))
+    assert not [each for each in stay if here.stored(each.state_path).get("deleted")]
+
+
+def test_a_dry_run_says_what_would_be_deleted_and_deletes_nothing(
+    here: Environment, manager: StateManager
+) -> None:
+    old = _save_as_of(here, manager, "old", days=9, status="terminated")
+    would = value(manager.clean_up(days=7, dry_run=True))
+    assert old in would.sessions
+    assert value(manager.load(*old)) is not None
+    assert value(manager.clean_up(days=7)) == would
+    assert value(manager.clean_up(days=7, dry_run=True)) == 0
+
+
+def test_what_is_taken_up_while_it_is_cleaned_up_lives(
+    here: Environment, manager: StateManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = _save_as_of(here, manager, "old", days=9, status="terminated")
+    manager.flush()
+    eventually(lambda: here.stored(old.state_path))
+    other = here.open()
+
+    def taken_up_first(document: dict[str, Any]) -> Identity | None:
+        if identity_in(document) == old:
+            other.take_up(*old)
+        return identity_in(document)
+
+    monkeypatch.setattr("firestate.agents.manager.identity_in", taken_up_first)
+    manager.clean_up(days=7)
+    assert manager.flush()
+    assert other.flush()
+    here.wait_quiet()
+    assert value(other.load(*old)).status == "active"
+    eventually(lambda: here.stored(old.state_path).get("status") == "active")
+
+
+@pytest.mark.parametrize("days", [0, -1, 1e9, float("nan"), float("inf"), True, "7", None])
+def test_no_age_is_cleaned_up(days: Any) -> None:
+    with StateManager.in_memory() as manager:
+        ended = manager.start("Developer", "a").terminate()
+        with pytest.raises(InvalidMessageError, match="days: must be a number of days, more than"):
+            manager.clean_up(days)
+        assert value(manager.load(*ended.identity)) is not None
+
+
+def test_what_was_cleaned_up_can_be_copied() -> None:
+    cleaned = CleanUp([Identity("QA", "a", "s"), Identity("QA", "b", "s")])
+    for copied in (copy.copy(cleaned), pickle.loads(pickle.dumps(cleaned))):  # noqa: S301 - our own
+        assert (copied, copied.sessions) == (2, cleaned.sessions)
 
 
 def test_asyncio_code_makes_the_same_calls(here: Environment, manager: StateManager) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,7 @@ from firestate.schema.ids import CONTROLS
 from firestate.schema.messages import EVENT_TOPIC
 from firestate.stores.protocol import Create, Remove, Update
 from tests.harness import (
+    NOW,
     Pipeline,
     event_message,
     state_message,
@@ -51,6 +53,19 @@ def test_deleted_agents_are_no_agents(run: Run, store: FirestoreStore) -> None:
     (agent,) = json.loads(run("agents", "--limit", "1", "--json")[1])
     assert agent["agent_id"] == "zoe"
     assert agent["child_agent_ids"] == []
+
+
+def test_sessions_that_ended_long_ago_are_cleaned_up(run: Run, store: FirestoreStore) -> None:
+    """In the cloud as on one machine; who lives stays."""
+    pipeline = Pipeline(store)
+    at = (NOW - timedelta(days=9)).isoformat()
+    for name, status in (("ended", "terminated"), ("living", "idle")):
+        pipeline.send(state_message(1, agent_id=name, status=status, last_active=at))
+    arguments = ("clean-up", "--older-than-days", "7")
+    assert json.loads(run(*arguments, "--dry-run", "--json")[1])["found"] == 1
+    assert run(*arguments, "--yes")[:2] == (0, "1 deleted.\n")
+    (left,) = json.loads(run("agents", "--json")[1])
+    assert left["agent_id"] == "living"
 
 
 def test_a_damaged_document_is_named_and_left_out(run: Run, store: FirestoreStore) -> None:

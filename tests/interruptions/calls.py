@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from firestate import Agent, StateManager
@@ -71,6 +71,12 @@ def _resumed(world: World, number: int) -> list[bool]:
         old.status == "terminated",
         old.collaboration_context.get("resumed_as") == "second",
     ]
+
+
+def _end_long_ago(world: World, number: int) -> None:
+    at = (datetime.now(UTC) - timedelta(days=60)).isoformat()
+    ended = {"agent_type": "Ended", "agent_id": f"ended{number}", "status": "terminated"}
+    world.manager.save({**_whole_state(number), **ended, "last_active": at})
 
 
 def _whole_state(number: int) -> dict[str, Any]:
@@ -341,7 +347,16 @@ MANAGER = (
         lambda world, n: [world.state_of(*world.made[n].identity) is None],
         prepare=lambda world, n: _start(world, n, "Removed"),
     ),
-    Case("StateManager.clean_up", lambda world, _: world.manager.clean_up(30)),
+    Case(
+        "StateManager.clean_up",
+        lambda world, _: world.manager.clean_up(30),
+        lambda world, n: [world.state_of("Ended", f"ended{n}", "s") is None],
+        prepare=_end_long_ago,
+        lasting=False,  # what an interrupted one has left the next one deletes
+    ),
+    Case(
+        "StateManager.clean_up, dry_run", lambda world, _: world.manager.clean_up(30, dry_run=True)
+    ),
     Case("StateManager.load", lambda world, _: world.manager.load("Worker", "w")),
     Case(
         "StateManager.load.aio",

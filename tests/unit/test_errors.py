@@ -58,6 +58,10 @@ SAMPLES: dict[type[BaseException], tuple[Callable[[], BaseException], ...]] = {
         lambda: errors.EmergencyStopError(None),
         lambda: errors.EmergencyStopError("no reason given"),  # the same text
     ),
+    errors.EmergencyStopUnknownError: (
+        lambda: errors.EmergencyStopUnknownError("it could not be read yet"),
+        lambda: errors.EmergencyStopUnknownError("it could not be read for 90 s"),
+    ),
     errors.OutboxFullError: (
         lambda: errors.OutboxFullError("one.db"),
         lambda: errors.OutboxFullError("two.db"),

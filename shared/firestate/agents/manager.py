@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from firestate.agents.backends.document_watch import StateChanges, Watch
+from firestate.agents.clean_up import CleanUp
 from firestate.agents.reading.answers import (
     Answer,
     Document,
@@ -47,10 +49,12 @@ from firestate.errors import (
 )
 from firestate.limits import MAX_OUTBOX_BYTES, SNAPSHOT_INTERVAL_SECONDS
 from firestate.lookup import Parent
-from firestate.queries import BY_PARENT, EVERY_STATUS, MEMORIES_OF_TYPE, STALE
+from firestate.queries import BY_PARENT, ENDED_STATUSES, MEMORIES_OF_TYPE, STALE
+from firestate.schema.ages import age_problem
 from firestate.schema.ids import GLOBAL_CONFIG, Identity, checked_ids, memory_path
 from firestate.schema.messages import Order
 from firestate.schema.models import AgentState, CoordinationEvent, SystemState
+from firestate.stored_states import identity_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -58,6 +62,7 @@ if TYPE_CHECKING:
 
     from firestate.agents.agent import Agent, Former
     from firestate.agents.backends.document_watch import Change
+    from firestate.agents.controls import WhenUnknown
     from firestate.agents.reading.answers import Find
     from firestate.agents.reading.experience import Experience
     from firestate.agents.state.changes import Changes
@@ -89,13 +94,16 @@ class StateManager:
         patience_seconds: float = 1.0,
         outbox_bytes: int = MAX_OUTBOX_BYTES,
         when_full: WhenFull = "refuse",
+        when_unknown: WhenUnknown = "open",
     ) -> None:
         """Open the outbox, and begin to work in the background; nothing is waited for.
 
         `folder` None keeps all in memory. Snapshots of one session go out at most once in an
         interval. A read that takes longer than the patience is answered by what is known. Past its
         bytes the outbox refuses, or a call waits (`when_full="wait"`), but nothing is dropped.
-        Raises ConfigurationError where the local engine's file cannot be used.
+        Where nobody knows whether the emergency stop is set, agents go on, or are stopped
+        (`when_unknown="closed"`; see `Controls`). Raises ConfigurationError where the local
+        engine's file cannot be used.
         """
         self._runtime = Runtime(
             named_project(project),
@@ -104,6 +112,7 @@ class StateManager:
             patience_seconds=patience_seconds,
             outbox_bytes=outbox_bytes,
             when_full=when_full,
+            when_unknown=when_unknown,
         )
         self._reader = self._runtime.reader
         self._registry = self._runtime.registry
@@ -307,19 +316,32 @@ class StateManager:
         return ReadRequest(identity, lambda found, _: self._delete(identity, found[:1]))
 
     @read_method
-    def clean_up(self, days: float, *, limit: int = 1_000) -> ReadRequest[Answer[int]]:
-        """Delete the states of sessions that were last active more than `days` ago.
+    def clean_up(
+        self, days: float, *, limit: int = 1_000, dry_run: bool = False
+    ) -> ReadRequest[Answer[CleanUp]]:
+        """Delete the states of ended sessions that were last active more than `days` ago.
 
-        Gives how many; at most `limit` at once, those that ended last first.
+        Those with the status terminated: who is idle, busy or in error lives, at any age. Gives how
+        many, and in `value.sessions` which; at most `limit` at once, those that ended last first.
+        With `dry_run` none is deleted: it gives what would be. What a session has contributed goes
+        with it, as by `delete`. A session that is taken up meanwhile stays.
+
+        Raises InvalidMessageError where `days` is not more than 0; OutboxError.
         """
+        if problem := age_problem(days):
+            raise InvalidMessageError("schema", [FieldProblem("days", problem)])
         until = now() - timedelta(days=days)
-        find = Lookup((STALE,), {"status": EVERY_STATUS}, until=until, limit=limit)
+        find = Lookup((STALE,), {"status": ENDED_STATUSES}, until=until, limit=limit)
 
-        def make(found: list[Document], fresh: bool) -> Answer[int]:  # noqa: FBT001 - a ReadRequest's
-            gone = found if fresh else []  # what is only known may be active elsewhere
-            for each in gone:
-                self._delete(Identity(*(each[name] for name in Identity._fields)), [each])
-            return Answer(len(gone), fresh)
+        def make(found: list[Document], fresh: bool) -> Answer[CleanUp]:  # noqa: FBT001 - a ReadRequest's
+            ended = found if fresh else []  # what is only known may be active elsewhere
+            gone = [
+                identity
+                for each in ended
+                if (identity := identity_in(each)) is not None and "epoch" in each
+                if dry_run or self._delete_as_read(identity, each)
+            ]
+            return Answer(CleanUp(gone), fresh)
 
         return ReadRequest(find, make)
 
@@ -559,6 +581,19 @@ class StateManager:
             order = Order(submitter.new_epoch(identity, stored), 1)
             if submitter.put(submitter.tombstone_entry(identity, order)):
                 return
+
+    def _delete_as_read(self, identity: Identity, found: Document) -> bool:
+        """Delete a session unless somebody has saved it, or taken it up, since it was read."""
+        submitter = self._runtime.submitter
+        read = Order(found["epoch"], found["revision"])
+        # Above what was read, and below whoever takes the session up: they begin at their time. Two
+        # that clean up at once differ in the revision, and are no conflict.
+        order = Order(read.epoch + 1, time.time_ns() // 1_000)
+        expected = submitter.expected_entry(identity, read)
+        if not submitter.put(expected, submitter.tombstone_entry(identity, order)):
+            return False
+        self._registry.tell_parent(identity, parent_in(found))
+        return True
 
     def _watched(self, target: tuple[str, ...] | Query, tell: Callable[[Change], None]) -> Watch:
         watch = Watch(target, lambda change: self._runtime.callbacks.call(tell, change))

@@ -8,11 +8,11 @@ import os
 import weakref
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from firestate.agents.backends.local import LocalBackend
 from firestate.agents.callbacks import Callbacks
-from firestate.agents.controls import Controls
+from firestate.agents.controls import Controls, WhenUnknown
 from firestate.agents.reading.background_reads import BackgroundReads
 from firestate.agents.reading.store_reader import StoreReader
 from firestate.agents.registry import AgentRegistry
@@ -73,14 +73,26 @@ class Runtime:
         patience_seconds: float,
         outbox_bytes: int,
         when_full: WhenFull,
+        when_unknown: WhenUnknown,
     ) -> None:
-        """Open everything, and begin to send; nothing is waited for."""
+        """Open everything, and begin to send; nothing is waited for.
+
+        Raises ConfigurationError where `when_unknown` is no such word.
+        """
+        if when_unknown not in get_args(WhenUnknown):
+            message = f"when_unknown must be 'open' or 'closed', not {when_unknown!r}"
+            raise ConfigurationError(message)
         self.backend = _backend(project, folder)
         path = None if folder is None else folder / outbox_name(project)
         self.outbox = open_outbox(path, most_bytes=outbox_bytes)
         self.reader = StoreReader(self.backend, self.outbox, patience_seconds=patience_seconds)
         self.callbacks = Callbacks()
-        self.controls = Controls(self.backend, self.callbacks, patience_seconds=patience_seconds)
+        self.controls = Controls(
+            self.backend,
+            self.callbacks,
+            patience_seconds=patience_seconds,
+            when_unknown=when_unknown,
+        )
         self.sender = Sender(
             self.outbox,
             self.backend,

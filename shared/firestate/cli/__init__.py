@@ -8,6 +8,7 @@ import typer
 
 from firestate.cli import (
     audit,
+    clean_up,
     demo,
     emergency_stop,
     flags,
@@ -51,6 +52,7 @@ app.add_typer(quarantine_commands.app, name="quarantine")
 app.add_typer(roles.app, name="roles")
 app.command("audit")(audit.audit)
 app.command("rederive")(audit.rederive_states)
+app.command("clean-up")(clean_up.clean_up)
 app.command("demo")(demo.demo)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -26,6 +26,8 @@ IdArguments = Annotated[
 CodeOption = Annotated[str | None, typer.Option(help="Only with this code, such as schema.")]
 AllOption = Annotated[bool, typer.Option("--all", help="All of them.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+T = TypeVar("T")
 
 _ID = re.compile(r"[0-9a-f]{6,40}")
 _WHOLE_ID = 40
@@ -106,7 +108,7 @@ def confirm(what: str, ids: Sequence[str], *, sure: bool) -> None:
         fail("nothing was done")
 
 
-def one_by_one(what: str, ids: Sequence[str], work: Callable[[str], bool]) -> Done:
+def one_by_one(what: str, ids: Sequence[T], work: Callable[[T], bool]) -> Done:
     """Do `work` to each, which tells whether it was there; one that is damaged stops no other."""
     done = Done()
     with progress() as bar:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +24,21 @@ _RESERVED = frozenset({"topic", "data", "ordering_key", "retry", "timeout"})
 
 
 class Publisher:
-    """Publishes in batches, in the background; `flush` waits until all has arrived."""
+    """Publishes in batches, in the background; `flush` waits until all has arrived.
+
+    Any number of threads may publish. A message is forgotten once Pub/Sub has confirmed it, so that
+    a process may publish for years and never flush. Of messages that failed, the first error is
+    kept, for the next `flush` to raise.
+    """
 
     def __init__(self, project: str) -> None:
         """Connect to Pub/Sub, or to PUBSUB_EMULATOR_HOST; or raise ConfigurationError."""
         self._project = project
-        self._sent: list[tuple[str, Future[str]]] = []
+        # What is on its way, the oldest first, with its topic.
+        self._sent: dict[Future[str], str] = {}
+        self._confirmed = 0
+        self._failure: tuple[str, BaseException] | None = None
+        self._lock = threading.RLock()
         try:
             self._client: Any = pubsub_v1.PublisherClient()
         except auth.GoogleAuthError as error:
@@ -44,27 +54,60 @@ class Publisher:
             raise RefusedError(reason)
         path = self._client.topic_path(self._project, message.topic)
         published = self._client.publish(path, message.data, **message.attributes)
-        self._sent.append((message.topic, published))
+        with self._lock:
+            self._sent[published] = message.topic
+        published.add_done_callback(self._ended)  # at once, where it has ended already
 
     def flush(self, timeout_seconds: float = 60.0) -> int:
-        """Wait until Pub/Sub has confirmed each message; give their number.
+        """Wait until Pub/Sub has confirmed each message; return how many it has since last time.
 
         Raises UnavailableError if it did not confirm them all in time, ConfigurationError if
-        something is missing, such as a topic, a permission or credentials.
+        something is missing, such as a topic, a permission or credentials. What is on its way
+        still is waited for by the next call.
         """
-        sent, self._sent = self._sent, []
         deadline = time.monotonic() + timeout_seconds
-        for topic, each in sent:
+        with self._lock:
+            waiting = list(self._sent)
+        for each in waiting:
+            if self._failure is not None:
+                break
             try:
-                each.result(timeout=max(0.0, deadline - time.monotonic()))
+                each.exception(timeout=max(0.0, deadline - time.monotonic()))
             except TimeoutError as error:
-                message = f"Pub/Sub did not confirm all messages within {timeout_seconds:g} s"
-                if is_emulated(PUBSUB):
-                    message += f". If {no_emulator_text(str(PUBSUB.emulator))}"
-                raise UnavailableError(message) from error
-            except (gcp.GoogleAPICallError, gcp.RetryError, auth.GoogleAuthError) as error:
-                raise self._our_error(error, topic) from error
-        return len(sent)
+                self._failed(self._sent.get(each, ""), error)
+                break
+            # Whoever waits is woken before what is called back: it must not be missed here.
+            self._ended(each)
+        with self._lock:
+            failure, self._failure = self._failure, None
+            if failure is None:
+                confirmed, self._confirmed = self._confirmed, 0
+                return confirmed
+        topic, cause = failure
+        if isinstance(cause, TimeoutError):
+            message = f"Pub/Sub did not confirm all messages within {timeout_seconds:g} s"
+            if is_emulated(PUBSUB):
+                message += f". If {no_emulator_text(str(PUBSUB.emulator))}"
+            raise UnavailableError(message) from cause
+        if isinstance(cause, gcp.GoogleAPICallError | gcp.RetryError | auth.GoogleAuthError):
+            raise self._our_error(cause, topic) from cause
+        raise cause
+
+    def _ended(self, published: Future[str]) -> None:
+        """Forget a message that was confirmed or has failed; called twice, it counts once."""
+        error = published.exception()
+        with self._lock:
+            topic = self._sent.pop(published, None)
+            if topic is None:
+                return
+            if error is None:
+                self._confirmed += 1
+            else:
+                self._failed(topic, error)
+
+    def _failed(self, topic: str, error: BaseException) -> None:
+        with self._lock:
+            self._failure = self._failure or (topic, error)
 
     def _our_error(self, error: Exception, topic: str) -> FirestateError:
         missing = fault_of_setup(error, PUBSUB, self._project, topic)

@@ -24,11 +24,11 @@ from firestate.forking import ForkSafe
 from firestate.worker import Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
 
     Row = tuple[Any, ...]
-    Values = Sequence[Any]
+    Values = Sequence[Any] | Mapping[str, Any]
 
     Connect = Callable[[type[sqlite3.Connection]], sqlite3.Connection]
 

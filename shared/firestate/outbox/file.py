@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    from firestate.outbox.connections import Values
 
 _LOG = logging.getLogger("firestate.outbox")
 _KEPT_SENT_SECONDS = 600
@@ -150,13 +151,13 @@ class Outbox:
 
     def head(self, document: str) -> tuple[int, int] | None:
         """Return the (epoch, revision) of the newest of a session; None where nothing is known."""
-        head = self._rows(HEAD, (document,))
+        head = self._rows(HEAD, {"document": document})
         return (head[0][0], head[0][1]) if head else None
 
     def state(self, document: str) -> KeptState | None:
         """Return the newest that is kept of a session; None where not even its order is."""
         while True:
-            if rows := self._rows(WITH_CHANGES, (document, INT64_MAX)):
+            if rows := self._with_changes(document):
                 _, epoch, revision, *_ = rows[-1]
                 return KeptState(epoch, revision, _composed(rows))
             head = self.head(document)
@@ -181,7 +182,7 @@ class Outbox:
         """Return what waits, the oldest first."""
         return [
             PendingEntry(seq, document, bool(snapshot), *rest)
-            for seq, document, snapshot, *rest in self._rows(WAITING, (limit,))
+            for seq, document, snapshot, *rest in self._rows(WAITING, {"limit": limit})
         ]
 
     def data(self, wanted: Iterable[PendingEntry]) -> dict[PendingEntry, bytes]:
@@ -215,7 +216,7 @@ class Outbox:
 
         None where that is not what is there any more, or another process folds it.
         """
-        rows = self._rows(WITH_CHANGES, (document, seq))
+        rows = self._with_changes(document, seq)
         if not rows or (seq != INT64_MAX and rows[-1][3] != seq):
             return None
         _, epoch, revision, _, data = rows[0]
@@ -223,7 +224,7 @@ class Outbox:
             return bytes(data)
         _, _, last, last_seq, _ = rows[-1]
         composed = _composed(rows)
-        values = (document, epoch, revision, last, last_seq, composed)
+        values = (last, last_seq, composed, document, epoch, revision)
         try:
             if not self._connections.change(FOLD, values, beyond_bound=True):
                 return None
@@ -271,7 +272,7 @@ class Outbox:
 
     def snapshot(self, document: str) -> bytes | None:
         """Return the snapshot of a session that waits, or was sent of late."""
-        rows = self._rows(WITH_CHANGES, (document, INT64_MAX))
+        rows = self._with_changes(document)
         return _composed(rows) if rows else None
 
     def depth(self) -> OutboxDepth:
@@ -313,7 +314,11 @@ class Outbox:
         if self.path is not None:
             self._rows("PRAGMA wal_checkpoint(PASSIVE)")
 
-    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def _with_changes(self, document: str, seq: int = INT64_MAX) -> list[tuple[Any, ...]]:
+        """Return the row of a snapshot, and those of its changes up to `seq`."""
+        return self._rows(WITH_CHANGES, {"document": document, "seq": seq})
+
+    def _rows(self, statement: str, values: Values = ()) -> list[tuple[Any, ...]]:
         with translated_outbox(self._name):
             return self._connections.rows(statement, values)
 

@@ -25,10 +25,13 @@ SELECT document, epoch, revision, seq, sent_at, agent, topic, data FROM snapshot
 WHERE length(document) - length(replace(document, '_', '')) > 3 OR document GLOB '*~[0-9]*'
 """
 _INSERT = """
-INSERT INTO snapshots VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+INSERT INTO snapshots VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (document) DO UPDATE
-SET epoch = ?2, revision = ?3, seq = ?4, sent_at = ?5, agent = ?6, topic = ?7, data = ?8
-WHERE (epoch, revision) < (?2, ?3) AND (?8 != x'' OR data = x'') OR data = x'' AND ?8 != x''
+SET epoch = excluded.epoch, revision = excluded.revision, seq = excluded.seq,
+    sent_at = excluded.sent_at, agent = excluded.agent, topic = excluded.topic, data = excluded.data
+WHERE (epoch, revision) < (excluded.epoch, excluded.revision)
+    AND (excluded.data != x'' OR snapshots.data = x'')
+    OR snapshots.data = x'' AND excluded.data != x''
 """
 
 

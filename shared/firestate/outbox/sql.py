@@ -1,4 +1,8 @@
-"""The outbox as SQLite sees it: tables, statements, connections, errors."""
+"""The outbox as SQLite sees it: tables, statements, connections, errors.
+
+A statement that needs a value twice names it, and is given a dict; all others use plain `?`. None
+numbers its parameters: Python 3.12 takes a number for a name, and warns of values without names.
+"""
 
 # ruff: noqa: S608 - statements are put together of texts of this module alone
 
@@ -143,8 +147,8 @@ WAITING = f"""
 SELECT * FROM ({WAITING_SNAPSHOTS})
 UNION ALL SELECT * FROM (
     SELECT seq, document, 0, agent, topic, length(data) FROM events
-    WHERE sent_at IS NULL ORDER BY seq LIMIT ?1)
-ORDER BY seq LIMIT ?1
+    WHERE sent_at IS NULL ORDER BY seq LIMIT :limit)
+ORDER BY seq LIMIT :limit
 """
 DEPTH = f"""
 SELECT coalesce(sum(n), 0), min(first) FROM (
@@ -152,8 +156,8 @@ SELECT coalesce(sum(n), 0), min(first) FROM (
     UNION ALL SELECT count(*), min(seq) FROM events WHERE sent_at IS NULL)
 """
 HEAD = """
-SELECT epoch, revision FROM snapshots WHERE document = ?1
-UNION ALL SELECT * FROM (SELECT epoch, revision FROM changes WHERE document = ?1
+SELECT epoch, revision FROM snapshots WHERE document = :document
+UNION ALL SELECT * FROM (SELECT epoch, revision FROM changes WHERE document = :document
     ORDER BY epoch DESC, revision DESC LIMIT 1)
 ORDER BY epoch DESC, revision DESC LIMIT 1
 """
@@ -162,10 +166,10 @@ HAS_BYTES = "SELECT 1 FROM snapshots WHERE document = ? AND length(data) > 0"
 WITH_CHANGES = f"""
 SELECT document, epoch, revision, seq, data FROM (
     SELECT document, epoch, revision, seq, data, 0 AS place FROM snapshots
-    WHERE document = ?1 AND length(data) > 0
+    WHERE document = :document AND length(data) > 0
     UNION ALL SELECT changes.document, changes.epoch, changes.revision, changes.seq, changes.data, 1
     FROM snapshots JOIN changes ON {_LATER}
-    WHERE snapshots.document = ?1 AND length(snapshots.data) > 0 AND changes.seq <= ?2)
+    WHERE snapshots.document = :document AND length(snapshots.data) > 0 AND changes.seq <= :seq)
 ORDER BY place, revision
 """
 SNAPSHOTS = f"""
@@ -177,13 +181,13 @@ ORDER BY 1, 4
 # On condition that nobody has put or folded in between. What is folded is removed afterwards: until
 # then it is below the snapshot, and means nothing.
 FOLD = """
-UPDATE snapshots SET revision = ?4, seq = ?5, sent_at = NULL, data = ?6
-WHERE document = ?1 AND epoch = ?2 AND revision = ?3
+UPDATE snapshots SET revision = ?, seq = ?, sent_at = NULL, data = ?
+WHERE document = ? AND epoch = ? AND revision = ?
 """
-FOLDED = "DELETE FROM changes WHERE document = ?1 AND (epoch, revision) <= (?2, ?3)"
+FOLDED = "DELETE FROM changes WHERE document = ? AND (epoch, revision) <= (?, ?)"
 # A release up to 0.1 forgets what was sent ten minutes ago, whatever waits above it.
 KEEP_FOR_CHANGES = f"""
-UPDATE snapshots SET sent_at = ?1 WHERE sent_at < ?2
+UPDATE snapshots SET sent_at = ? WHERE sent_at < ?
 AND EXISTS (SELECT 1 FROM changes WHERE {_LATER})
 """
 # What is part of a snapshot by now, or below that of whoever has taken the session up.
@@ -201,11 +205,11 @@ DELETE FROM changes WHERE NOT EXISTS (
 """
 TO_FOLD = f"""
 SELECT snapshots.document FROM snapshots JOIN changes ON {_LATER}
-GROUP BY snapshots.document HAVING min(changes.seq) < ?1
+GROUP BY snapshots.document HAVING min(changes.seq) < ?
 """
 FORGET_EVENTS = """
-DELETE FROM events WHERE sent_at IS NOT NULL AND (sent_at < ?1 OR seq <= (
-    SELECT seq FROM events WHERE sent_at IS NOT NULL ORDER BY seq DESC LIMIT 1 OFFSET ?2))
+DELETE FROM events WHERE sent_at IS NOT NULL AND (sent_at < ? OR seq <= (
+    SELECT seq FROM events WHERE sent_at IS NOT NULL ORDER BY seq DESC LIMIT 1 OFFSET ?))
 """
 # Their order stays: a former holder of the session is told by it that it is fenced off, also where
 # its own snapshots have never got out.
@@ -217,7 +221,7 @@ FORGET_SENT = ("DELETE FROM events WHERE sent_at IS NOT NULL", FORGET_SNAPSHOTS)
 RESERVED = "SELECT session FROM begun WHERE agent = ? AND former = ?"
 EVENTS = "SELECT document, data FROM events ORDER BY seq DESC LIMIT ?"
 # `at` stays: since when nothing has gone out, whatever else has gone wrong since.
-NOTE = "INSERT INTO sender VALUES (1, ?1, ?2) ON CONFLICT (id) DO UPDATE SET reason = ?1"
+NOTE = "INSERT INTO sender VALUES (1, ?, ?) ON CONFLICT (id) DO UPDATE SET reason = excluded.reason"
 
 
 def connect(

@@ -124,7 +124,9 @@ def _read(path: Path, oldest: int) -> OutboxStatus:
             ]
             listed = [
                 OldestEntry(document, topic, _time(seq), size)
-                for seq, document, _, _, topic, size in connection.execute(WAITING, (oldest,))
+                for seq, document, _, _, topic, size in connection.execute(
+                    WAITING, {"limit": oldest}
+                )
             ]
         failure, at = None, None
         if "sender" in tables:  # not in one of an earlier release

@@ -8,6 +8,7 @@ is one change.
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,8 @@ class Watch:
         self.target = (target,) if isinstance(target, str) else target
         self.is_current = False
         """Whether all there is has been told once."""
+        self.interrupted_at: float | None = None
+        """Since when (by `time.monotonic`) changes may be missing; None where they are told."""
         self.is_over = False
         self._tell = tell
         self._told: dict[str, object] = {}
@@ -68,6 +71,12 @@ class Watch:
     def begin(self) -> None:
         """All there is follows now."""
         self._seen = set()
+        self.interrupted()
+
+    def interrupted(self) -> None:
+        """Changes are not told for now."""
+        if self.interrupted_at is None:
+            self.interrupted_at = time.monotonic()
 
     def found(self, path: str, data: Mapping[str, Any], version: object) -> None:
         """Take a document as it is."""
@@ -87,6 +96,7 @@ class Watch:
         for path in self._told.keys() - self._seen:
             self.gone(path)
         self.is_current = True
+        self.interrupted_at = None
 
     def close(self) -> None:
         """Tell nothing any more."""

@@ -98,6 +98,10 @@ class ListenStream:
             if self._closing.is_set():
                 return
             pause = _LEAST_PAUSE if self._link.state.open else min(2 * pause + 0.1, _MOST_PAUSE)
+            with self._lock:
+                watches = list(self._watches.values())
+            for each in watches:
+                each.interrupted()
             self._link.lost(reason)
             self._closing.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - a wait, no secret
 

@@ -110,8 +110,8 @@ class LocalBackend(ForkSafe):
             self._added.wait(_LOOK_SECONDS)
 
     def _look(self, watch: Watch) -> None:
-        store = self.engine.store
         watch.begin()
+        store = self.engine.store
         if isinstance(watch.target, tuple):
             found = list(store.read_many(watch.target).values())
         else:
