@@ -9,6 +9,7 @@
     │   │                      database, a project, a permission, credentials; it says what to do
     │   └── MissingExtraError      a package of an extra; also an ImportError
     ├── FencedError            this session was taken up elsewhere, or resumed as another
+    ├── SessionExistsError     a session that is to begin is there already: go on with it
     ├── TerminatedError        an agent that has ended is to begin something: resume it
     ├── EmergencyStopError     an operator has stopped all agents
     │   └── EmergencyStopUnknownError   nobody knows whether one has, and `when_unknown` is "closed"
@@ -128,17 +129,40 @@ class MissingExtraError(ConfigurationError, ImportError):
 class FencedError(FirestateError):
     """This session is somebody else's now: another folder has taken it up, or it was resumed.
 
-    `goes_on_as` is the session in which the agent goes on, where it was resumed.
+    `goes_on_as` is the session in which the agent goes on, where it was resumed. `epoch` is that of
+    what this folder has saved, which is merged or, until then, kept.
     """
 
-    def __init__(self, session: str, *, goes_on_as: str | None = None) -> None:
+    def __init__(
+        self, session: str, *, epoch: int | None = None, goes_on_as: str | None = None
+    ) -> None:
         """Name the session as its document is named."""
-        what = "taken up elsewhere" if goes_on_as is None else f"resumed as session {goes_on_as}"
+        if goes_on_as is not None:
+            what = f"resumed as session {goes_on_as}"
+            became = "all that was saved by it before counts in the former session"
+        else:
+            what = "taken up elsewhere"
+            became = (
+                "all that was saved by it before is in the state of the session's new holder, or "
+                f"is merged into that from {session}/late/{'{epoch}' if epoch is None else epoch}"
+            )
         super().__init__(
-            f"{session} was {what}: this handle is fenced off, and nothing is saved by it any "
-            "more; what it has saved before counts. `manager.agent(...)` goes on with the agent"
+            f"{session} was {what}: this handle is fenced off, and saves nothing any more; "
+            f"{became}. `manager.agent(...)` goes on with the agent"
         )
+        self.epoch = epoch
         self.goes_on_as = goes_on_as
+
+
+class SessionExistsError(FirestateError):
+    """A session that is to begin is there already."""
+
+    def __init__(self, session: str) -> None:
+        """Name the session as its document is named."""
+        super().__init__(
+            f"{session} is there already: `manager.agent(...)` goes on with it, and "
+            "`start(..., replace=True)` begins it anew and gives up what it holds"
+        )
 
 
 class TerminatedError(FirestateError):

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from firestate import StateManager
-from tests.agents.environments import PATIENCE, Environment, world
+from tests.agents.environments import PATIENCE, Environment, another_folder, world
+from tests.agents.folders import Folder
 from tests.load.runner import PROJECT
 
 if TYPE_CHECKING:
@@ -38,6 +39,22 @@ def on_disk(tmp_path: Path) -> Iterator[Callable[[], StateManager]]:
 
     def make() -> StateManager:
         made.append(StateManager("", folder=tmp_path, snapshot_interval_seconds=0.0))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Callable[[], Folder]]:
+    """Make folders over one store, as machines are over one project."""
+    made: list[Folder] = []
+    first = tmp_path / "first"
+
+    def make(again: Folder | None = None) -> Folder:
+        place = again.folder if again else another_folder(first) if made else first
+        made.append(Folder(place))
         return made[-1]
 
     yield make

@@ -155,7 +155,7 @@ def test_who_has_risen_above_a_clock_that_is_ahead_can_be_fenced_off(machine: Ma
     engine: Any = first._runtime.backend
     engine.engine.publish(Outgoing("agent-state", json.dumps(ahead).encode()))
     second = machine("second")
-    agent = second.start("Developer", "x", "s")
+    agent = second.start("Developer", "x", "s", replace=True)
     assert agent.epoch > epoch
     second.settle()
     third = machine("third")

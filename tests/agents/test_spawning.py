@@ -230,7 +230,8 @@ def test_threads_that_save_one_agent_lose_nothing_and_each_call_is_one_revision(
     assert state.memory_context.keys() == names
     assert {entry["task_id"] for entry in state.task_history} == names
     assert {entry["status"] for entry in state.task_history} == {"completed"}
-    orders = [e.order for es in puts for e in es if e.document == agent.identity.state_path]
+    saved = [e for entries in puts for e in entries if e.kind in {"snapshot", "change"}]
+    orders = [e.order for e in saved if e.document == agent.identity.state_path]
     revisions = sorted(order[1] for order in orders if order is not None)
     assert revisions == list(range(1, 2 + threads * calls * 4))
     assert manager.flush()

@@ -3,64 +3,23 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from firestate import StateManager
 from firestate.audit.full import FullAudit
 from firestate.client.outgoing import Outgoing
-from firestate.errors import FencedError, UnavailableError
-from tests.agents.environments import another_folder, eventually, value
+from firestate.errors import FencedError
+from tests.agents.environments import eventually, value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
     from firestate.agents.agent import Agent
+    from tests.agents.folders import Folder
 
 WHO = ("Developer", "d")
 SESSION = (*WHO, "s")
-
-
-class Folder:
-    """A process with an outbox of its own, whose way out can be closed."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.manager = StateManager("", folder=folder, snapshot_interval_seconds=0.0)
-        self.is_open = True
-        backend = self.manager._runtime.backend
-        send = backend.send
-
-        def gated(topic: str, messages: Any) -> None:
-            if not self.is_open:
-                raise UnavailableError("the way is closed")
-            send(topic, messages)
-
-        backend.send = gated  # type: ignore[method-assign]
-
-    def send_all(self) -> None:
-        self.is_open = True
-        assert self.manager.flush(30)
-
-    def close(self) -> None:
-        self.manager.close(timeout_seconds=0.0)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Callable[[], Folder]]:
-    """Make folders over one store, as machines are over one project."""
-    made: list[Folder] = []
-    first = tmp_path / "first"
-
-    def make() -> Folder:
-        made.append(Folder(another_folder(first) if made else first))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.close()
 
 
 def work(agent: Agent, *tasks: str, tool: str = "t") -> None:

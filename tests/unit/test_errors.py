@@ -50,6 +50,10 @@ SAMPLES: dict[type[BaseException], tuple[Callable[[], BaseException], ...]] = {
         lambda: errors.FencedError("agent_states/A_1_s"),
         lambda: errors.FencedError("agent_states/A_2_s"),
     ),
+    errors.SessionExistsError: (
+        lambda: errors.SessionExistsError("agent_states/A_1_s"),
+        lambda: errors.SessionExistsError("agent_states/A_2_s"),
+    ),
     errors.TerminatedError: (
         lambda: errors.TerminatedError("agent_states/A_1_s"),
         lambda: errors.TerminatedError("agent_states/A_2_s"),

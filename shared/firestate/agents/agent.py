@@ -28,7 +28,7 @@ from firestate.agents.state.encoded_state import EncodedState, Part
 from firestate.agents.state.generated_ids import new_id
 from firestate.agents.state.history_trimming import is_open
 from firestate.agents.state.json_values import to_json_values
-from firestate.agents.state.late_work import is_merged, keep_own_keys, merge_late
+from firestate.agents.state.late_work import is_merged, keep_own_keys, merge_below, merge_late
 from firestate.agents.state.message_encoding import checked_state
 from firestate.agents.state.recorded_text import error_text, in_short, recordable
 from firestate.counters.task_history import ENDED
@@ -49,7 +49,7 @@ from firestate.schema.ids import Identity, checked_ids
 from firestate.schema.messages import Order
 from firestate.schema.models import AgentState
 from firestate.schema.serialization import from_document
-from firestate.schema.take_over import RESUMED_AS
+from firestate.schema.take_over import RESUMED_AS, taken_along
 from firestate.schema.times import time_in
 from firestate.schema.values import time_text
 from firestate.worker import Turn
@@ -192,7 +192,7 @@ class Agent(ForkSafe):
         and may still be listed."""
         self.identity = Identity(state.agent_type, state.agent_id, state.session_id)
         self.fresh = True
-        """Whether it has all that was stored of it: False until a resumed one could read that."""
+        """Whether it has all that was stored of it: False until that could be read."""
         self.is_held = False
         """Whether this process looks after it: from its first save until it ends."""
         self.seen = NOTHING
@@ -623,7 +623,7 @@ class Agent(ForkSafe):
             self._catch_up(memory)
         self.is_above = True
 
-    def first_entries(self) -> tuple[NewEntry, NewEntry]:
+    def first_entries(self) -> tuple[NewEntry, ...]:
         """Return what is put for its first save, together with something else.
 
         Raises ConflictError where somebody has begun it since it was found not to exist.
@@ -632,7 +632,10 @@ class Agent(ForkSafe):
         if self._registry.seen(self.identity) > self.seen:
             raise ConflictError(self.identity.state_path)
         expected = self._submitter.expected_entry(self.identity, self.seen)
-        return expected, self._whole(fields, Order(order.epoch, 1))
+        entries = (expected, self._whole(fields, Order(order.epoch, 1)))
+        if self.fresh:
+            return entries
+        return (*entries, self._submitter.held_back_entry(self.identity))
 
     def save_first(self, others: Others) -> bool:
         """Begin the session, together with `others`: all is kept, or nothing is.
@@ -670,6 +673,27 @@ class Agent(ForkSafe):
         self._registry.hold(self)
         self._warn_of_size(fields)
         return True
+
+    def merge_stored(self, stored: Mapping[str, Any], order: Order) -> None:
+        """Go on from a state that was stored, as `order`, when this session began unread; once.
+
+        What this handle has saved by now comes on top of it. `stored` is plain.
+        """
+        while True:
+            memory = self._memory
+            if order.epoch in taken_along(memory.fields[CONTEXT]):
+                # A former process was killed before it could say that this is done.
+                self.merge(stored, order)
+                break
+            draft = Draft(memory.fields, self.identity.session_id)
+            draft.room = Room.END
+            merge_below(draft, stored, order)
+            fields = draft.finished()
+            new = Order(self._submitter.new_epoch(self.identity, order.epoch), 1)
+            expected = self._submitter.expected_entry(self.identity, memory.order)
+            if self._put(new, fields, expected, self._whole(fields, new)):
+                break
+            self._catch_up(memory)
 
     def merge(self, late: Mapping[str, Any], order: Order) -> None:
         """Merge what a former holder has saved, as `order`, after it was taken over; once.
@@ -910,7 +934,7 @@ class Agent(ForkSafe):
 
     def _check(self) -> None:
         if self._fenced:
-            raise FencedError(self.identity.state_path)
+            raise FencedError(self.identity.state_path, epoch=self._memory.order.epoch)
         if self._deleted:
             raise UnknownSessionError(f"{self.identity.state_path} was deleted")
 

@@ -22,13 +22,13 @@ from firestate.agents.reading.answers import (
     read_request,
 )
 from firestate.agents.reading.state_queries import (
+    after,
     experience_in,
     first_state,
     former_states,
     goes_on_as,
     is_living,
     newest_states,
-    order_of,
     read_as,
     recent_events,
     spawns_by,
@@ -45,6 +45,7 @@ from firestate.errors import (
     DamagedDocumentError,
     FieldProblem,
     InvalidMessageError,
+    SessionExistsError,
     UnknownSessionError,
 )
 from firestate.limits import MAX_OUTBOX_BYTES, SNAPSHOT_INTERVAL_SECONDS
@@ -119,6 +120,7 @@ class StateManager:
         self.controls = self._runtime.controls
         """Feature flags and the emergency stop, as operators have set them."""
         self._watches: list[Watch] = []
+        self._registry.go_on_with_unread()
 
     @classmethod
     def in_memory(cls, **options: Any) -> Self:  # noqa: ANN401 - those of the class
@@ -165,10 +167,7 @@ class StateManager:
             is_ours = bool(found) and self._registry.is_own(found[0])
             if (fresh or is_ours) and (agent := self._taken_up(found)) is not None:
                 return agent
-            if not fresh:
-                return self._later(identity, identity)
-            after = max(seen, order_of(found[0])) if found else seen  # of a deleted one
-            agent = self._registry.begin(identity, seen=after)
+            agent = self._registry.begin(identity, seen=after(found, seen), unread=not fresh)
             return agent or self._reader.ask(self._agent_in(identity))
 
         return ReadRequest(identity, make)
@@ -186,8 +185,8 @@ class StateManager:
                 agent = self._taken_up([newest])
             else:
                 # All who come to this in the folder get one session, which one of them begins.
-                after = "" if state is None else state.session_id
-                former = f"{after}#{tries}" if tries else after
+                newest_id = "" if state is None else state.session_id
+                former = f"{newest_id}#{tries}" if tries else newest_id
                 identity = self._registry.reserve(agent_type, agent_id, former)
                 agent = self._gone_on(found, identity, find, fresh=fresh)
             again = self._agent_in_newest(agent_type, agent_id, tries=tries + 1)
@@ -205,19 +204,43 @@ class StateManager:
             self._complete(agent, find)
         return agent
 
+    @read_method
     def start(
         self,
         agent_type: str,
         agent_id: str,
         session_id: str | None = None,
+        *,
+        replace: bool = False,
         **given: Unpack[Changes],
-    ) -> Agent:
+    ) -> Question[Agent]:
         """Begin a session of an agent, with a new id if none is named, and save it.
 
-        What was stored of a session of that id is replaced: `take_up(..., or_start=True)` goes on.
+        Raises SessionExistsError where a session of that id is there; `agent` goes on with it, and
+        `replace` begins it anew. Where the store cannot be read now, it begins all the same, and
+        goes out once it has been read: if there is one after all, it goes on from that, and
+        `agent.fresh` is False until then.
         """
-        own = new_id() if session_id is None else session_id
-        return self._registry.new(Identity.of(agent_type, agent_id, own), **given)
+        if session_id is None:
+            identity = Identity.of(agent_type, agent_id, new_id())
+            return Known(self._registry.new(identity, **given))
+        identity = Identity.of(agent_type, agent_id, session_id)
+        if replace:
+            return Known(self._registry.new(identity, **given))
+        return self._start_named(identity, given)
+
+    def _start_named(self, identity: Identity, given: Changes) -> ReadRequest[Agent]:
+        seen = self._registry.seen(identity)
+
+        def make(found: list[Document], fresh: bool) -> Agent:  # noqa: FBT001 - a ReadRequest's
+            if found and not found[0].get("deleted"):
+                raise SessionExistsError(identity.state_path)
+            agent = self._registry.begin(
+                identity, seen=after(found, seen), unread=not fresh, **given
+            )
+            return agent or self._reader.ask(self._start_named(identity, given))
+
+        return ReadRequest(identity, make)
 
     @read_method
     def take_up(

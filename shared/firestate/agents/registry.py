@@ -89,25 +89,80 @@ class AgentRegistry(ForkSafe):
         formers: Sequence[Former] = (),
         *,
         seen: Order = NOTHING,
+        unread: bool = False,
         **given: Any,  # noqa: ANN401 - fields of a state
     ) -> Agent | None:
         """Hold a session that is not there yet, and takes along what `formers` had.
 
         The newest former comes first; they end. All of that is one: it is kept, or nothing is.
-        Returns None where somebody has begun the session since `seen`, or a former one has moved
-        since it was read: then all is to be read again.
+        One that is `unread`, since the store cannot be asked, is not sent before it has been read:
+        where there is a session after all, it goes on from that. Returns None where somebody has
+        begun the session since `seen`, or a former one has moved since it was read: then all is to
+        be read again.
         """
         past = self.past(formers, identity.session_id)
 
         def carried(taken: dict[str, Any]) -> Agent | None:
             agent = self.drafted(identity, seen=seen, **{**taken, **given})
+            agent.fresh = not unread
             return agent if agent.save_first(past.ends) else None
 
         agent = self.carry(past.states, carried)
         if agent is not None:
             self.release_all(formers)
-            self._check(agent)
+            if unread:
+                self._read_at_last(identity)
+            else:
+                self._check(agent)
         return agent and self._held.get(identity, agent)
+
+    def go_on_with_unread(self) -> None:
+        """Read the sessions that this process, or a former one, has begun without reading them."""
+        for document in self._submitter.outbox.held_back():
+            kept = self._submitter.outbox.state(document)
+            if kept is None or kept.message is None:
+                self._submitter.outbox.let_go(document)
+                continue
+            message = from_json(kept.message)
+            fields = message.get("state") or message["deleted"]
+            self._read_at_last(Identity(*(fields[name] for name in Identity._fields)))
+
+    def _read_at_last(self, identity: Identity) -> None:
+        self._background_reads.add_stored(identity, lambda found: self._read_now(identity, found))
+
+    def _read_now(self, identity: Identity, stored: Document | None) -> None:
+        """Let a session that has begun unread go out, on top of what is stored of it."""
+        outbox = self._submitter.outbox
+        if identity.state_path not in outbox.held_back():
+            return  # another process of the folder has done so
+        if stored is not None and not self.is_own(stored):
+            self._put_above(identity, stored)
+        outbox.let_go(identity.state_path)
+        if (agent := self._held.get(identity)) is not None:
+            agent.fresh = agent.is_above = True
+
+    def _put_above(self, identity: Identity, stored: Document) -> None:
+        order = Order(stored["epoch"], stored["revision"])
+        agent = self._held.get(identity) or self._kept(identity)
+        (state,) = read_as(AgentState, [] if stored.get("deleted") else [stored]) or (None,)
+        if agent is None:  # it was deleted here
+            seen = self.seen(identity)
+            above = Order(self._submitter.new_epoch(identity, order.epoch), 1)
+            expected = self._submitter.expected_entry(identity, seen)
+            self._submitter.put(expected, self._submitter.tombstone_entry(identity, above))
+        elif state is None:
+            agent.rise_above(order.epoch)
+        else:
+            agent.merge_stored(state.model_dump(mode="json"), order)
+
+    def _kept(self, identity: Identity) -> Agent | None:
+        """Return a handle on what the outbox keeps of a session; None where it is deleted."""
+        kept = self._submitter.outbox.state(identity.state_path)
+        fields = None if kept is None or kept.message is None else from_json(kept.message)
+        if kept is None or fields is None or "state" not in fields:
+            return None
+        state = checked_state(fields["state"])
+        return Agent(self._submitter, self, state, order=Order(kept.epoch, kept.revision))
 
     def drafted(
         self,
@@ -427,6 +482,6 @@ class AgentRegistry(ForkSafe):
 
     def _check(self, agent: Agent) -> None:
         """Compare an agent with what is stored, as soon as that can be read."""
-        self._background_reads.add(
-            agent.identity, lambda found: self._compare(agent, found[0] if found else None)
+        self._background_reads.add_stored(
+            agent.identity, lambda stored: self._compare(agent, stored)
         )

@@ -18,7 +18,7 @@ from firestate.errors import OutboxFullError
 from firestate.forking import ForkSafe
 from firestate.outbox.entries import NewEntry
 from firestate.outbox.writer import new_writer_name
-from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
+from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC, Order
 from firestate.schema.values import time_text
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from firestate.outbox.file import Outbox
     from firestate.outbox.sender import Sender
     from firestate.schema.ids import Identity
-    from firestate.schema.messages import EventMessage, Order
+    from firestate.schema.messages import EventMessage
     from firestate.schema.models import CoordinationEvent
 
 WhenFull = Literal["refuse", "wait"]
@@ -91,6 +91,10 @@ class Submitter(ForkSafe):
     def expected_entry(self, identity: Identity, order: Order) -> NewEntry:
         """Return what is put beside others that are to be kept only if nothing later is there."""
         return _entry(identity, order, b"")._replace(is_expected=True)
+
+    def held_back_entry(self, identity: Identity) -> NewEntry:
+        """Return what is put beside a state that is not to go out yet."""
+        return _entry(identity, Order(0, 0), b"")._replace(is_held_back=True)
 
     def tombstone_entry(self, identity: Identity, order: Order) -> NewEntry:
         """Return what is put where a state is deleted."""

@@ -31,6 +31,7 @@ class NewEntry(NamedTuple):
 
     With `is_change`, the data are a change of the snapshot that is there (outbox/changes). With
     `is_expected` nothing is kept of it: it says of a session what is expected to be its newest.
+    With `is_held_back` neither: it says that the session's snapshots are not to go out yet.
     """
 
     document: str
@@ -40,10 +41,13 @@ class NewEntry(NamedTuple):
     order: tuple[int, int] | None = None
     is_change: bool = False
     is_expected: bool = False
+    is_held_back: bool = False
 
     @property
     def kind(self) -> str:
         """What is put, in a word of outbox/sql."""
+        if self.is_held_back:
+            return "held back"
         if self.is_expected:
             return "expected"
         if self.order is None:

@@ -178,6 +178,15 @@ class Outbox:
         ((session,),) = self._rows(RESERVED, (agent, former))
         return str(session)
 
+    def held_back(self) -> set[str]:
+        """Return the sessions whose snapshots do not go out yet."""
+        return {document for (document,) in self._rows("SELECT document FROM held_back")}
+
+    def let_go(self, document: str) -> None:
+        """Let the snapshots of a session go out from now on."""
+        with translated_outbox(self._name):
+            self._connections.change("DELETE FROM held_back WHERE document = ?", (document,))
+
     def waiting(self, limit: int) -> list[PendingEntry]:
         """Return what waits, the oldest first."""
         return [

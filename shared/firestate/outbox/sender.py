@@ -148,8 +148,10 @@ class Sender(ForkSafe):
             return _LOOK_SECONDS
         # What cannot go out yet is to stay small all the same.
         self._outbox.fold(older_than_seconds=_FOLD_AFTER_SECONDS)
+        waiting = self._outbox.waiting(_FIRST_AGAIN if self._pause else _MOST_WAITING)
+        held_back = self._outbox.held_back()
         choice = next_batch(
-            self._outbox.waiting(_FIRST_AGAIN if self._pause else _MOST_WAITING),
+            [each for each in waiting if each.document not in held_back],
             self._sent_at,
             time.monotonic(),
             interval_seconds=self._interval_seconds,

@@ -69,6 +69,7 @@ CREATE TABLE IF NOT EXISTS begun (
     at REAL NOT NULL,
     PRIMARY KEY (agent, former)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS held_back (document TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 )
 
@@ -108,6 +109,11 @@ CREATE TEMP TRIGGER put_expected INSTEAD OF INSERT ON puts WHEN NEW.kind = 'expe
     WHERE document = NEW.document AND (epoch, revision) > (NEW.epoch, NEW.revision);
     SELECT RAISE(ABORT, 'a later one is there') FROM changes
     WHERE document = NEW.document AND (epoch, revision) > (NEW.epoch, NEW.revision);
+END;
+
+-- It is kept, and does not go out before somebody says so.
+CREATE TEMP TRIGGER put_held_back INSTEAD OF INSERT ON puts WHEN NEW.kind = 'held back' BEGIN
+    INSERT OR IGNORE INTO held_back VALUES (NEW.document);
 END;
 
 -- A change follows the very one before it, over a snapshot of the same writer that is there still.

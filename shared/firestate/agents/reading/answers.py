@@ -67,11 +67,13 @@ class Lookup:
 class ReadRequest(Generic[T]):
     """What to find, and what to make of the documents and their freshness.
 
-    `find` is the Identity of a state, the path of another document, or a Lookup.
+    `find` is the Identity of a state, the path of another document, or a Lookup. With `stored` what
+    this machine has written since is not looked at.
     """
 
     find: Find
     make: Callable[[list[Document], bool], T]
+    stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)

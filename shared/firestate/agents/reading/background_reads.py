@@ -37,7 +37,7 @@ class BackgroundReads(ForkSafe):
 
     def after_fork(self) -> None:
         """Begin without any reads: those that wait are the parent's."""
-        self._waiting: deque[tuple[Find, Done]] = deque()
+        self._waiting: deque[tuple[Find, Done, bool]] = deque()
         self._added = Wakeup()
         self._closing = False
         self._thread = Thread("firestate-background-reads", self._run)
@@ -47,12 +47,19 @@ class BackgroundReads(ForkSafe):
 
         Where a read is one of this machine, at once.
         """
-        if self._backend.is_near and self._tried(find, done):
+        self._add(find, done, stored=False)
+
+    def _add(self, find: Find, done: Done, *, stored: bool) -> None:
+        if self._backend.is_near and self._tried(find, done, stored):
             return
-        self._waiting.append((find, done))
+        self._waiting.append((find, done, stored))
         if not self._closing:
             self._thread.start()
         self._added.call()
+
+    def add_stored(self, identity: Identity, done: Callable[[Document | None], None]) -> None:
+        """Call `done` with the document of a state as it is stored, once that could be read."""
+        self._add(identity, lambda found: done(found[0] if found else None), stored=True)
 
     def ask(self, find: Find) -> list[Document]:
         """Return the documents found now, or what is known of them."""
@@ -60,7 +67,9 @@ class BackgroundReads(ForkSafe):
 
     def ask_stored(self, identity: Identity) -> Document | None:
         """Return the document of a state as it is stored; None where it cannot be read now."""
-        return self._reader.ask_stored(identity)
+        request = ReadRequest(identity, lambda found, fresh: found if fresh else [], stored=True)
+        found = self._reader.ask(request)
+        return found[0] if found else None
 
     def close(self) -> None:
         """Leave undone what is not done."""
@@ -82,9 +91,10 @@ class BackgroundReads(ForkSafe):
                     pause = min(2 * pause + _LOOK_SECONDS, _MOST_PAUSE)
                     self._added.wait(_LOOK_SECONDS if self._backend.reading.is_lost else pause)
 
-    def _tried(self, find: Find, done: Done) -> bool:
+    def _tried(self, find: Find, done: Done, stored: bool) -> bool:  # noqa: FBT001 - of what waits
+        request = ReadRequest(find, lambda found, fresh: (found, fresh), stored)
         try:
-            found, fresh = self._reader.ask(ReadRequest(find, lambda found, fresh: (found, fresh)))
+            found, fresh = self._reader.ask(request)
         except Exception:  # noqa: BLE001 - nobody else would read
             _LOG.exception("a background read has failed, and is tried again")
             return False

@@ -95,9 +95,9 @@ def is_living(state: AgentState) -> bool:
     return state.status != AgentStatus.TERMINATED
 
 
-def order_of(document: Document) -> Order:
-    """Return where a stored state stands among those of its session."""
-    return Order(document["epoch"], document["revision"])
+def after(found: list[Document], seen: Order) -> Order:
+    """Return the order above which a session begins: of what was seen and of a deleted one."""
+    return max([seen, *(Order(each["epoch"], each["revision"]) for each in found)])
 
 
 def goes_on_as(found: list[Document], session_id: str) -> bool:

@@ -74,17 +74,6 @@ class StoreReader(ForkSafe):
                 break
         return self._answer(question, asked)
 
-    def ask_stored(self, identity: Identity) -> Document | None:
-        """Return the document of a state as it is stored; None where it is not, or cannot be read.
-
-        What this machine has written since is not looked at.
-        """
-        asked = self._asked(identity)
-        if asked is None or not asked.wait(self._patience_for(identity)):
-            return None
-        found = asked.result()
-        return None if found is None else found.get(identity.state_path)
-
     async def ask_aio(self, question: Question[T]) -> T:
         """Do the same, and let other tasks run meanwhile."""
         if isinstance(question, Known):
@@ -186,21 +175,21 @@ class StoreReader(ForkSafe):
         found = asked.result() if asked is not None and asked.is_done else None
         find = question.find
         if not isinstance(find, Lookup):
-            documents = self._one(find, found)
+            documents = self._one(find, found, stored=question.stored)
         else:
             base = self._known_of(find) if found is None else found
             collection = find.shapes[0].collection
             documents = list(with_own_writes(base, self._own(collection), find).values())
         return question.make(documents, found is not None)
 
-    def _one(self, find: str | Identity, found: Found | None) -> list[Document]:
+    def _one(self, find: str | Identity, found: Found | None, *, stored: bool) -> list[Document]:
         path = find if isinstance(find, str) else find.state_path
-        stored = self._known.get(path) if found is None else found.get(path)
-        if isinstance(find, Identity) and (data := self._outbox.snapshot(path)) is not None:
-            own = state_document(data)
-            if is_later(own, stored):
+        known = self._known.get(path) if found is None else found.get(path)
+        if isinstance(find, Identity) and not stored:
+            data = self._outbox.snapshot(path)
+            if data is not None and is_later(own := state_document(data), known):
                 return [own]
-        return [stored] if stored is not None else []
+        return [known] if known is not None else []
 
     def _own(self, collection: str) -> Found:
         if collection == STATES:

@@ -25,8 +25,15 @@ from firestate.agents.state.encoded_state import Part
 from firestate.agents.state.history_trimming import with_tasks
 from firestate.counters.task_counts import TaskCounts
 from firestate.counters.task_history import ENDED, ended_tasks
-from firestate.limits import MAX_CHILDREN, MAX_COUNT
-from firestate.schema.take_over import MOST_FORMERS, OF_FIRESTATE, TAKEN_ALONG, taken_along
+from firestate.limits import MAX_CHILDREN, MAX_COUNT, MAX_NAMES
+from firestate.schema.ids import Identity
+from firestate.schema.take_over import (
+    MOST_FORMERS,
+    OF_FIRESTATE,
+    RESUMED_AS,
+    TAKEN_ALONG,
+    taken_along,
+)
 from firestate.schema.values import time_text
 
 if TYPE_CHECKING:
@@ -96,6 +103,42 @@ def merge_late(draft: Draft, late: Fields, order: Order, *, memory: bool = True)
     changes["child_agent_ids"] = list(children)[-MAX_CHILDREN:]
     changes["collaboration_context"] = {**context, TAKEN_ALONG: _bases(context, order, late)}
     draft.set(changes, whole=True)
+
+
+def merge_below(draft: Draft, stored: Fields, order: Order) -> None:
+    """Put a stored state below one that has begun before that could be read.
+
+    Args:
+        draft: What has been saved since it began.
+        stored: The stored state, plain.
+        order: Where the stored state stands.
+
+    Raises:
+        InvalidMessageError: Both together are too large.
+    """
+    if draft["task_totals"] is not None or stored.get("task_totals") is not None:
+        plain = {name: draft[name] for name in ("task_history", "task_totals")}
+        own = totals_of(plain | {"session_id": stored["session_id"]})
+        added = _difference(own, {})
+        draft.set({"task_totals": _sum(totals_of(stored), added)}, checked=("task_totals",))
+    changes: dict[str, Any] = {
+        name: {**stored[name], **draft[name]}
+        for name in ("memory_context", "performance_metrics", "agent_config")
+    }
+    for name, most in (("tools_enabled", MAX_NAMES), ("child_agent_ids", MAX_CHILDREN)):
+        changes[name] = list(dict.fromkeys([*stored[name], *draft[name]]))[-most:]
+    if draft["parent_agent_id"] is None:
+        changes |= {f"parent_{name}": stored.get(f"parent_{name}") for name in Identity._fields}
+    own_context = draft["collaboration_context"]
+    context = with_base(stored, order)
+    context.pop(RESUMED_AS, None)
+    changes["collaboration_context"] = {**own_context, **context, **_given(own_context)}
+    draft.set({**changes, "created_at": stored["created_at"]}, whole=True)
+    draft.set_history([*map(Part.of, stored["task_history"]), *draft.history])
+
+
+def _given(context: Fields) -> dict[str, Any]:
+    return {key: value for key, value in context.items() if key not in OF_FIRESTATE}
 
 
 def totals_of(fields: Fields) -> dict[str, Any]:
