@@ -18,7 +18,7 @@ from firestate.adapters.agent_run import AgentRun, Session
 from firestate.adapters.error_guard import ErrorLog, log_errors
 from firestate.adapters.failures import Failure
 from firestate.agents.state.generated_ids import new_id
-from firestate.errors import EmergencyStopError, UnknownSessionError
+from firestate.errors import EmergencyStopError, SessionExistsError, UnknownSessionError
 from firestate.schema.ids import Identity
 from firestate.schema.sanitize import id_text, sanitize_id, sanitize_type
 
@@ -170,6 +170,12 @@ class Recorder:
                     )
         config = {"framework": self._framework} if self._framework else {}
         if len(names) == 1:
-            return self._manager.start(agent_type, agent_id, session.id, agent_config=config)
+            is_new = not session.lasts  # nobody else may use its id: nothing has to be read
+            try:
+                return self._manager.start(
+                    agent_type, agent_id, session.id, replace=is_new, agent_config=config
+                )
+            except SessionExistsError:  # another process has begun it just now
+                return self._manager.take_up(agent_type, agent_id, session.id)
         parent = self._get(session, names[1:]).agent
         return parent.spawn(agent_type, agent_id, session_id=session.id, agent_config=config)
