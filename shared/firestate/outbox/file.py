@@ -178,6 +178,17 @@ class Outbox:
         ((session,),) = self._rows(RESERVED, (agent, former))
         return str(session)
 
+    def claim(self, document: str, what: str, own: str, most_seconds: float) -> str:
+        """Return who does something with a session, of all who ask in this folder: one.
+
+        A claim counts for so many seconds: who has made it may have died.
+        """
+        key, now = f"claim {document}", time.time()
+        with translated_outbox(self._name):
+            gone = "DELETE FROM begun WHERE agent = ? AND at < ?"
+            self._connections.change(gone, (key, now - most_seconds))
+        return self.reserve(key, what, own)
+
     def held_back(self) -> set[str]:
         """Return the sessions whose snapshots do not go out yet."""
         return {document for (document,) in self._rows("SELECT document FROM held_back")}
