@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 from firestate.errors import ConfigurationError, UnavailableError
 from firestate.limits import FOLD_INTERVAL_SECONDS
+from firestate.local.indexes import INDEXES
 from firestate.local.triggers import DERIVE, DERIVE_EVENT, DERIVE_STATE, ROLL_UP, RULES
 from firestate.pipeline.deliveries import Delivery, StepReport, printable
 from firestate.pipeline.derive_event import derive_event
@@ -62,7 +63,7 @@ class LocalEngine:
         Raises ConfigurationError where the file cannot be used.
         """
         self._clock = clock
-        self.store = SqliteStore(path, RULES, clock=clock)
+        self.store = SqliteStore(path, RULES, INDEXES, clock=clock)
         self.roll_up = RollUp(self.store, interval_seconds=fold_interval_seconds, now=clock)
         self._threads: list[threading.Thread] = []
         self._closing = threading.Event()

@@ -27,8 +27,13 @@ _FORGET_AFTER = 16_000_000
 class SqliteFile(ForkSafeSqlite):
     """One connection, used by one thread at a time."""
 
-    def __init__(self, path: Path | None, clock: Callable[[], datetime] | None = None) -> None:
-        """Open `path`, or make it; None keeps all in memory.
+    def __init__(
+        self,
+        path: Path | None,
+        clock: Callable[[], datetime] | None = None,
+        indexes: Sequence[str] = (),
+    ) -> None:
+        """Open `path`, or make it; None keeps all in memory. `indexes` are statements.
 
         Raises ConfigurationError for a file that is none of Firestate's, or cannot be opened.
         """
@@ -44,7 +49,7 @@ class SqliteFile(ForkSafeSqlite):
             message = f"{path} cannot be opened: {error}"
             raise ConfigurationError(message) from error
         try:
-            prepare(connection)
+            self.indexes = prepare(connection, indexes)
             # A process that does not live long comes to no other moment for it.
             if self._past_to_forget(microseconds(self._clock())):
                 with self.transaction("the local engine's file") as now:

@@ -5,6 +5,8 @@ past        what documents were before, for reads at an earlier time: an hour of
             has it, or 64 MB
 triggers    what the commits have set off, and nobody has handled yet
 clock       the time of the last commit, and since when the past is whole
+
+What a later release adds is made where it is not there: an earlier one goes on with the same file.
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from firestate.errors import ConfigurationError, ExistsError, StoreError, UnavailableError
+from firestate.stores.sqlite_lookups import PREPARE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _VERSION = 1
 _APPLICATION = 0x46495245  # "FIRE": what `file` shows of it, and how a foreign file is told
@@ -40,8 +43,10 @@ INSERT INTO clock VALUES (0, 0);
 """
 
 
-def prepare(connection: sqlite3.Connection) -> None:
+def prepare(connection: sqlite3.Connection, indexes: Sequence[str] = ()) -> frozenset[str]:
     """Check whose file it is before anything in it is changed; make the tables of a new one.
+
+    Makes the indexes that are not there, and returns the names of all that are.
 
     Raises ConfigurationError for a file that is none of ours or cannot be written, and
     UnavailableError where others keep it locked for long.
@@ -60,6 +65,13 @@ def prepare(connection: sqlite3.Connection) -> None:
                 connection.execute(f"PRAGMA user_version = {_VERSION}")
             connection.execute("COMMIT")
         _log_ahead(connection)
+        wanted = [*PREPARE.strip().split(";\n"), *indexes]
+        if missing := [each for each in wanted if _name(each) not in _indexes(connection)]:
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in missing:
+                connection.execute(statement)
+            connection.execute("COMMIT")
+        return _indexes(connection)
     except sqlite3.OperationalError as error:
         if "readonly" in str(error):
             message = f"cannot be written: {error}"
@@ -69,6 +81,15 @@ def prepare(connection: sqlite3.Connection) -> None:
     except sqlite3.DatabaseError as error:
         message = f"is no file of Firestate's: {error}"
         raise ConfigurationError(message) from error
+
+
+def _indexes(connection: sqlite3.Connection) -> frozenset[str]:
+    found = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'index'").fetchall()
+    return frozenset(name for (name,) in found)
+
+
+def _name(creation: str) -> str:
+    return creation.partition(" ON ")[0].rpartition(" ")[2]
 
 
 def _is_new(connection: sqlite3.Connection) -> bool:
