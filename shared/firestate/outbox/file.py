@@ -28,6 +28,7 @@ from firestate.outbox.former_keys import move_former_keys
 from firestate.outbox.sql import (
     DEPTH,
     EVENTS,
+    EVENTS_THAT_WAIT,
     FOLD,
     FOLDED,
     FORGET_CHANGES,
@@ -43,6 +44,7 @@ from firestate.outbox.sql import (
     PUT,
     PUT_ONE,
     SNAPSHOTS,
+    SNAPSHOTS_THAT_WAIT,
     TO_FOLD,
     WAITING,
     WITH_CHANGES,
@@ -237,13 +239,17 @@ class Outbox:
                 statement = f"UPDATE events SET sent_at = ? WHERE seq IN ({marks})"  # noqa: S608 - of question marks
                 self._connections.change(statement, (now, *events), beyond_bound=True)
 
-    def newest(self, *, snapshots: bool) -> dict[str, bytes]:
-        """Return snapshots, or the newest 2,000 events, that wait or were sent of late."""
+    def newest(self, *, snapshots: bool, waiting: bool = False) -> dict[str, bytes]:
+        """Return snapshots, or the newest 2,000 events, that wait or were sent of late.
+
+        With `waiting` those that wait alone.
+        """
         if not snapshots:
-            return dict(self._rows(EVENTS, (_SHOWN,)))
+            return dict(self._rows(EVENTS_THAT_WAIT if waiting else EVENTS, (_SHOWN,)))
         found: dict[str, bytes] = {}
         parts: list[tuple[Any, ...]] = []
-        for row in [*self._rows(SNAPSHOTS), (None, b"", None, 0)]:
+        rows = self._rows(SNAPSHOTS_THAT_WAIT if waiting else SNAPSHOTS)
+        for row in [*rows, (None, b"", None, 0)]:
             if row[1] is not None and parts:
                 document, data, _, _ = parts[0]
                 changes = [change for _, _, change, _ in parts[1:]]

@@ -162,6 +162,14 @@ UNION ALL SELECT changes.document, NULL, changes.data, changes.revision
 FROM snapshots JOIN changes ON {_LATER} WHERE length(snapshots.data) > 0
 ORDER BY 1, 4
 """
+# Of those what is still to go out, whole or in part.
+_WAITS = f"(sent_at IS NULL OR EXISTS (SELECT 1 FROM changes WHERE {_LATER}))"
+SNAPSHOTS_THAT_WAIT = f"""
+SELECT document, data, NULL, revision FROM snapshots WHERE length(data) > 0 AND {_WAITS}
+UNION ALL SELECT changes.document, NULL, changes.data, changes.revision
+FROM snapshots JOIN changes ON {_LATER} WHERE length(snapshots.data) > 0
+ORDER BY 1, 4
+"""
 # On condition that nobody has put or folded in between. What is folded is removed afterwards: until
 # then it is below the snapshot, and means nothing.
 FOLD = """
@@ -203,6 +211,9 @@ AND NOT EXISTS (SELECT 1 FROM changes WHERE {_LATER})
 """
 FORGET_SENT = ("DELETE FROM events WHERE sent_at IS NOT NULL", FORGET_SNAPSHOTS)
 EVENTS = "SELECT document, data FROM events ORDER BY seq DESC LIMIT ?"
+EVENTS_THAT_WAIT = (
+    "SELECT document, data FROM events WHERE sent_at IS NULL ORDER BY seq DESC LIMIT ?"
+)
 # `at` stays: since when nothing has gone out, whatever else has gone wrong since.
 NOTE = "INSERT INTO sender VALUES (1, ?1, ?2) ON CONFLICT (id) DO UPDATE SET reason = ?1"
 
