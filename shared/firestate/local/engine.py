@@ -13,11 +13,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
 from firestate.errors import ConfigurationError, UnavailableError
 from firestate.limits import FOLD_INTERVAL_SECONDS
+from firestate.local.expiry import ClockWatch, decide_expiry, elapsed_seconds
 from firestate.local.indexes import INDEXES
 from firestate.local.triggers import DERIVE, DERIVE_EVENT, DERIVE_STATE, ROLL_UP, RULES
 from firestate.pipeline.deliveries import Delivery, StepReport, printable
@@ -27,6 +29,7 @@ from firestate.pipeline.ingest_event import ingest_event
 from firestate.pipeline.ingest_state import ingest_state
 from firestate.pipeline.roll_up import RollUp
 from firestate.pipeline.sweep import sweep
+from firestate.schema.ids import EXPIRING
 from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC
 from firestate.stores.sqlite import SqliteStore
 from firestate.stores.sqlite_triggers import LONGEST_WAIT
@@ -45,6 +48,7 @@ _BATCH = 64
 _MOST_AT_ONCE = 10_000
 _LOOK_SECONDS = 0.5  # other processes may write to the same file: they cannot call
 _SWEEP_SECONDS = 900.0
+_FIRST_EXPIRY_SECONDS = 30.0
 _SETTLE_SECONDS = 120.0
 
 
@@ -56,13 +60,15 @@ class LocalEngine:
         path: Path | None = None,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        elapsed: Callable[[], float] = elapsed_seconds,
         fold_interval_seconds: float = FOLD_INTERVAL_SECONDS,
     ) -> None:
-        """Open the file `path`, or memory; the other two are to be replaced by tests alone.
+        """Open the file `path`, or memory; the others are to be replaced by tests alone.
 
         Raises ConfigurationError where the file cannot be used.
         """
-        self._clock = clock
+        self._clock, self._elapsed = clock, elapsed
+        self._clocks = ClockWatch(clock(), elapsed())
         self.store = SqliteStore(path, RULES, INDEXES, clock=clock)
         self.roll_up = RollUp(self.store, interval_seconds=fold_interval_seconds, now=clock)
         self._threads: list[threading.Thread] = []
@@ -140,8 +146,25 @@ class LocalEngine:
             thread.start()
 
     def sweep(self) -> StepReport:
-        """Do what the schedule does every 15 minutes."""
-        return sweep(self.store, self.roll_up, self._clock())
+        """Do what the schedule does every 15 minutes, and what Firestore's TTL does."""
+        report = sweep(self.store, self.roll_up, self._clock())
+        return replace(report, detail=f"{report.detail}, expired {self.expire()}")
+
+    def expire(self) -> int:
+        """Remove what had expired at the sweep a day ago or more, and count it."""
+        now = self._clock()
+        decision = decide_expiry(
+            self.store.expired.former_sweep(), now, self._clocks.drift(now, self._elapsed())
+        )
+        if decision.reason:
+            _LOG.warning("nothing expires in this sweep: %s", decision.reason)
+        removed = 0
+        if decision.until is not None:
+            removed = self.store.expired.remove(EXPIRING, decision.until)
+        # Afterwards: a crash in between leaves the rest to a sweep that decides the same.
+        if decision.at is not None:
+            self.store.expired.remember_sweep(decision.at)
+        return removed
 
     def close(self) -> None:
         """Let the threads end what they are at, and close the file; the queue waits in it."""
@@ -164,11 +187,17 @@ class LocalEngine:
                 self._closing.wait(_LOOK_SECONDS)
 
     def _sweep_by_schedule(self) -> None:
+        # Most processes live for less than 15 minutes, and what has expired must go all the same.
+        if not self._closing.wait(_FIRST_EXPIRY_SECONDS):
+            self._swept(self.expire)
         while not self._closing.wait(_SWEEP_SECONDS):
-            try:
-                self.sweep()
-            except Exception:  # noqa: BLE001 - this thread must go on, nobody else would do its work
-                _LOG.exception("the sweep failed; it comes again in 15 minutes")
+            self._swept(self.sweep)
+
+    def _swept(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except Exception:  # noqa: BLE001 - this thread must go on, nobody else would do its work
+            _LOG.exception("the sweep failed; it comes again in 15 minutes")
 
     def _tried(self, functions: Sequence[str]) -> bool:
         """Do what is due, and go on whatever comes of it: the queue keeps what was not done."""

@@ -34,6 +34,8 @@ SYSTEM = "system_state"
 QUARANTINE = "quarantine"
 PARTS = "parts"
 LEGACY = "legacy"
+EXPIRING = (STATES, EVENTS, LEGACY)
+"""Their documents are removed some time after their `expire_at`."""
 
 GLOBAL_CONFIG = f"{SYSTEM}/global_config"
 CONTROLS = f"{SYSTEM}/controls"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from firestate.stores.ordering import number_in
 from firestate.stores.protocol import Create, Query, Snapshot, Stored, Update, Write
+from firestate.stores.sqlite_expiry import ExpiredDocuments
 from firestate.stores.sqlite_file import SqliteFile
 from firestate.stores.sqlite_queries import found_by, stored_in
 from firestate.stores.sqlite_triggers import Rule, TriggerQueue
@@ -53,6 +54,7 @@ class SqliteStore:
         """
         self._file = SqliteFile(path, clock, [each.creation for each in indexes])
         self.triggers = TriggerQueue(self._file, rules)
+        self.expired = ExpiredDocuments(self._file, self.commit)
 
     def close(self) -> None:
         """Close the file; what is in memory is gone."""

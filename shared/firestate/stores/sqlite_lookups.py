@@ -33,10 +33,10 @@ _PREFIX = "lookup_1"  # a later release that changes the expressions counts up
 _MOST_STREAMS = 64
 _AFTER_SLASH = "0"  # the character after "/": the end of all paths below a collection
 
-PREPARE = f"""
-CREATE INDEX IF NOT EXISTS {DAMAGED_INDEX} ON documents (kind, path) WHERE {_DAMAGED};
-CREATE INDEX IF NOT EXISTS past_by_until ON past (kind, until)
-"""
+PREPARE = (
+    f"CREATE INDEX IF NOT EXISTS {DAMAGED_INDEX} ON documents (kind, path) WHERE {_DAMAGED}",
+    "CREATE INDEX IF NOT EXISTS past_by_until ON past (kind, until)",
+)
 """The indexes of every file, whatever is looked up in it."""
 
 

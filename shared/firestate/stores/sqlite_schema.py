@@ -5,6 +5,7 @@ past        what documents were before, for reads at an earlier time: an hour of
             has it, or 64 MB
 triggers    what the commits have set off, and nobody has handled yet
 clock       the time of the last commit, and since when the past is whole
+expiry      when a sweep has last looked for what has expired
 
 What a later release adds is made where it is not there: an earlier one goes on with the same file.
 """
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from firestate.errors import ConfigurationError, ExistsError, StoreError, UnavailableError
-from firestate.stores.sqlite_lookups import PREPARE
+from firestate.stores import sqlite_lookups
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,11 +43,22 @@ CREATE TABLE clock (last INTEGER NOT NULL, whole_since INTEGER NOT NULL);
 INSERT INTO clock VALUES (0, 0);
 """
 
+EXPIRY_INDEX = "documents_by_expiry"
+EXPIRES_AT = 'CASE WHEN json_valid(data) THEN json_extract(data, \'$."expire_at"."__time__"\') END'
+_ADDED = [
+    *sqlite_lookups.PREPARE,
+    (
+        f"CREATE INDEX IF NOT EXISTS {EXPIRY_INDEX} ON documents ({EXPIRES_AT}, path)"
+        f" WHERE {EXPIRES_AT} IS NOT NULL"
+    ),
+    "CREATE TABLE IF NOT EXISTS expiry (id INTEGER PRIMARY KEY CHECK (id = 1), swept_at INTEGER)",
+]
+
 
 def prepare(connection: sqlite3.Connection, indexes: Sequence[str] = ()) -> frozenset[str]:
     """Check whose file it is before anything in it is changed; make the tables of a new one.
 
-    Makes the indexes that are not there, and returns the names of all that are.
+    Makes what is not there of a later release, and returns the names of all that is.
 
     Raises ConfigurationError for a file that is none of ours or cannot be written, and
     UnavailableError where others keep it locked for long.
@@ -65,13 +77,14 @@ def prepare(connection: sqlite3.Connection, indexes: Sequence[str] = ()) -> froz
                 connection.execute(f"PRAGMA user_version = {_VERSION}")
             connection.execute("COMMIT")
         _log_ahead(connection)
-        wanted = [*PREPARE.strip().split(";\n"), *indexes]
-        if missing := [each for each in wanted if _name(each) not in _indexes(connection)]:
+        wanted = [*_ADDED, *indexes]
+        there = _names(connection)
+        if missing := [each for each in wanted if _name(each) not in there]:
             connection.execute("BEGIN IMMEDIATE")
             for statement in missing:
                 connection.execute(statement)
             connection.execute("COMMIT")
-        return _indexes(connection)
+        return _names(connection)
     except sqlite3.OperationalError as error:
         if "readonly" in str(error):
             message = f"cannot be written: {error}"
@@ -83,13 +96,13 @@ def prepare(connection: sqlite3.Connection, indexes: Sequence[str] = ()) -> froz
         raise ConfigurationError(message) from error
 
 
-def _indexes(connection: sqlite3.Connection) -> frozenset[str]:
-    found = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'index'").fetchall()
+def _names(connection: sqlite3.Connection) -> frozenset[str]:
+    found = connection.execute("SELECT name FROM sqlite_schema").fetchall()
     return frozenset(name for (name,) in found)
 
 
 def _name(creation: str) -> str:
-    return creation.partition(" ON ")[0].rpartition(" ")[2]
+    return creation.split()[5]  # CREATE INDEX IF NOT EXISTS name
 
 
 def _is_new(connection: sqlite3.Connection) -> bool:
