@@ -49,6 +49,9 @@ _MOST_AT_ONCE = 10_000
 _LOOK_SECONDS = 0.5  # other processes may write to the same file: they cannot call
 _SWEEP_SECONDS = 900.0
 _FIRST_EXPIRY_SECONDS = 30.0
+_ERASE_SECONDS = 1.0
+_GRACE = timedelta(seconds=5)
+"""For so long a read that has begun still finds the past of what is deleted meanwhile."""
 _SETTLE_SECONDS = 120.0
 
 
@@ -140,7 +143,7 @@ class LocalEngine:
         if self._threads:
             return
         # The roll-up waits for its turn: in a thread of its own, as it is a function of its own.
-        jobs = (self._derive, self._fold, self._sweep_by_schedule)
+        jobs = (self._derive, self._fold, self._sweep_by_schedule, self._erase)
         self._threads = [threading.Thread(target=job, daemon=True) for job in jobs]
         for thread in self._threads:
             thread.start()
@@ -166,13 +169,23 @@ class LocalEngine:
             self.store.expired.remember_sweep(decision.at)
         return removed
 
+    def erase(self, grace: timedelta = timedelta(0)) -> bool:
+        """Erase what was deleted longer than `grace` ago; return whether nothing is left of it.
+
+        What is not counted yet, and what another process still reads, is left for later.
+        """
+        return self.store.erasures.erase(self._clock(), grace)
+
     def close(self) -> None:
         """Let the threads end what they are at, and close the file; the queue waits in it."""
+        worked = self.working
         self._closing.set()
         self._written.set()
         for thread in self._threads:
             thread.join()
         self._threads = []
+        if worked:
+            self._logged(self.erase, "what was deleted is erased when the file is opened again")
         self.store.close()
 
     def _derive(self) -> None:
@@ -189,15 +202,19 @@ class LocalEngine:
     def _sweep_by_schedule(self) -> None:
         # Most processes live for less than 15 minutes, and what has expired must go all the same.
         if not self._closing.wait(_FIRST_EXPIRY_SECONDS):
-            self._swept(self.expire)
+            self._logged(self.expire, "the sweep failed; it comes again in 15 minutes")
         while not self._closing.wait(_SWEEP_SECONDS):
-            self._swept(self.sweep)
+            self._logged(self.sweep, "the sweep failed; it comes again in 15 minutes")
 
-    def _swept(self, work: Callable[[], object]) -> None:
+    def _erase(self) -> None:
+        while not self._closing.wait(_ERASE_SECONDS):
+            self._logged(lambda: self.erase(_GRACE), "what was deleted cannot be erased for now")
+
+    def _logged(self, work: Callable[[], object], failure: str) -> None:
         try:
             work()
         except Exception:  # noqa: BLE001 - this thread must go on, nobody else would do its work
-            _LOG.exception("the sweep failed; it comes again in 15 minutes")
+            _LOG.exception(failure)
 
     def _tried(self, functions: Sequence[str]) -> bool:
         """Do what is due, and go on whatever comes of it: the queue keeps what was not done."""

@@ -40,6 +40,7 @@ from firestate.outbox.sql import (
     HEAD,
     KEEP_FOR_CHANGES,
     NOTE,
+    NOTE_ERASURE,
     PAGE_BYTES,
     PUT,
     PUT_ONE,
@@ -50,6 +51,7 @@ from firestate.outbox.sql import (
     WITH_CHANGES,
     connect,
     prepare,
+    prepare_erasures,
     translated_outbox,
 )
 from firestate.worker import Worker
@@ -64,6 +66,7 @@ _KEPT_SENT_SECONDS = 600
 _KEPT_SENT = 1_000
 _KEPT_ORDER_SECONDS = 86_400
 _SHOWN = 2_000
+_ERASE_PAUSES = 100
 _MOST_REASON = 1_000  # characters: with them the note stays within its page, also in a full file
 
 
@@ -78,6 +81,8 @@ class Outbox:
         self.path = path
         self._name = f"the outbox {path or 'in memory'}"
         self._last = 0
+        self._written_anew = 0  # up to which deletion
+        self._erase_at = 0.0
         most_pages = max(most_bytes // PAGE_BYTES, 16)
 
         name = f"firestate-{secrets.token_hex(8)}"
@@ -301,6 +306,44 @@ class Outbox:
         if self.path is not None:
             self._rows("PRAGMA wal_checkpoint(PASSIVE)")
 
+    def note_deletion(self) -> None:
+        """Note that a session is deleted: `erase` is to leave no byte of it."""
+        if self.path is not None:
+            with translated_outbox(self._name):
+                self._connections.change(NOTE_ERASURE, beyond_bound=True)
+
+    def erase(self) -> bool:
+        """Leave no byte of what was deleted, in the file or its journal; return whether it is done.
+
+        It waits for nobody: call it again where others read or write. The file is written anew for
+        one percent of the time at most, since appends wait meanwhile.
+        """
+        if self.path is None:
+            return True
+        ((last,),) = self._rows("SELECT max(id) FROM erasures")
+        if last is None:
+            return True
+        with translated_outbox(self._name):
+            if last > self._written_anew:
+                began = time.monotonic()
+                if began < self._erase_at:
+                    return False
+                # `secure_delete` misses what SQLite has moved from page to page before.
+                written = self._connections.rows_if_free("VACUUM") is not None
+                self._erase_at = began + _ERASE_PAUSES * (time.monotonic() - began)
+                if not written:
+                    return False
+                self._written_anew = last
+            if not self._truncate_journal():
+                return False
+            self._connections.change("DELETE FROM erasures WHERE id <= ?", (last,))
+            self._written_anew = 0
+            return self._truncate_journal()
+
+    def _truncate_journal(self) -> bool:
+        rows = self._connections.rows_if_free("PRAGMA wal_checkpoint(TRUNCATE)")
+        return rows is not None and not rows[0][0]
+
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with translated_outbox(self._name):
             return self._connections.rows(statement, values)
@@ -312,6 +355,7 @@ def _brought_up_to_date(
     connection = opened(sqlite3.Connection)
     try:
         connection.execute(with_room).fetchall()
+        prepare_erasures(connection)
         move_former_keys(connection)
         if lost := connection.execute(FORGET_ORPHANS).rowcount:
             _LOG.error("%d changes are lost: an earlier release has forgotten their states", lost)

@@ -128,6 +128,7 @@ class Sender(ForkSafe):
                 # thread: the agents' own threads want the processor as well.
                 self._appended.wait(pause)
                 self._ending.wait(min(pause, _GATHER_SECONDS))
+        self._erase()
 
     def _failed(self, reason: str) -> float:
         self._link.lost(reason)
@@ -176,6 +177,9 @@ class Sender(ForkSafe):
                     continue
                 self._destination.send(topic, [_keys_once(data[each]) for each in there])
                 sent += len(there)
+                # Before it is confirmed: a crash in between brings it again.
+                if any(each.is_snapshot and _is_deletion(data[each]) for each in there):
+                    self._outbox.note_deletion()
                 now = time.monotonic()
                 self._sent_at |= {each.document: now for each in there if each.is_snapshot}
                 for first in range(0, len(there), _CONFIRMED_AT_ONCE):
@@ -196,7 +200,19 @@ class Sender(ForkSafe):
         now = time.monotonic()
         if now - self._tidied_at > _TIDY_EVERY_SECONDS:
             self._outbox.tidy()
+            self._erase()
             self._tidied_at = now
+
+    def _erase(self) -> None:
+        # What cannot be erased now, such as on a full disk, must not keep messages from going out.
+        try:
+            self._outbox.erase()
+        except FirestateError as error:
+            _LOG.warning("what was deleted is not erased yet: %s", error)
+
+
+def _is_deletion(data: bytes) -> bool:
+    return b'"deleted"' in data and "deleted" in from_json(data)
 
 
 def _keys_once(data: bytes) -> bytes:

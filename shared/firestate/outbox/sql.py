@@ -55,6 +55,14 @@ CREATE TABLE IF NOT EXISTS sender (
 );
 """
 )
+# A row for each deletion of which bytes may be left: then the file is to be written anew. A file of
+# an earlier release, which has deleted without that, has one from the start.
+ERASURES = "CREATE TABLE erasures (id INTEGER PRIMARY KEY)"
+_WAS_USED = """
+SELECT 1 WHERE EXISTS (SELECT 1 FROM snapshots) OR EXISTS (SELECT 1 FROM events)
+OR (SELECT freelist_count FROM pragma_freelist_count) > 0
+"""
+NOTE_ERASURE = "INSERT INTO erasures DEFAULT VALUES"
 
 # A row put into `puts` goes to the table of its kind, on conditions that are part of the same
 # statement: several rows are all kept, or none. The view and its triggers are the connection's own,
@@ -236,6 +244,7 @@ def connect(
         # A read holds no lock against a put: what interrupts it may put, and could not wait for it.
         connection.execute("PRAGMA read_uncommitted = 1")
         return connection
+    connection.execute("PRAGMA secure_delete = ON").fetchall()
     connection.execute("PRAGMA journal_mode = WAL").fetchall()
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
@@ -247,6 +256,23 @@ def prepare(connection: sqlite3.Connection) -> sqlite3.Connection:
     connection.executescript(SCHEMA)
     connection.executescript(PUTS)
     return connection
+
+
+def prepare_erasures(connection: sqlite3.Connection) -> None:
+    """Make the table of deletions where it is not there."""
+    there = "SELECT 1 FROM sqlite_schema WHERE name = 'erasures'"
+    if connection.execute(there).fetchall():
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if not connection.execute(there).fetchall():
+            connection.execute(ERASURES)
+            if connection.execute(_WAS_USED).fetchall():
+                connection.execute(NOTE_ERASURE)
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from firestate.stores.ordering import number_in
 from firestate.stores.protocol import Create, Query, Snapshot, Stored, Update, Write
+from firestate.stores.sqlite_erasure import Erasures
 from firestate.stores.sqlite_expiry import ExpiredDocuments
 from firestate.stores.sqlite_file import SqliteFile
 from firestate.stores.sqlite_queries import found_by, stored_in
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from firestate.stores.sqlite_lookups import Index
+
+TOMBSTONE = "deleted"
+"""A field of a state that was deleted, and holds nothing else any more."""
 
 _ONE = "SELECT path, updated_at, data FROM documents WHERE path = ?"
 _MANY = "SELECT path, updated_at, data FROM documents WHERE path IN ({})"
@@ -54,6 +58,7 @@ class SqliteStore:
         """
         self._file = SqliteFile(path, clock, [each.creation for each in indexes])
         self.triggers = TriggerQueue(self._file, rules)
+        self.erasures = Erasures(self._file)
         self.expired = ExpiredDocuments(self._file, self.commit)
 
     def close(self) -> None:
@@ -133,6 +138,7 @@ class SqliteStore:
         if after is None:
             self._keep_past(write.path, at, rows[0][2])
             self._file.execute("DELETE FROM documents WHERE path = ?", (write.path,))
+            self.erasures.note(write.path, at)
         else:
             self._put(write.path, after, at, rows[0][2] if rows else None)
 
@@ -153,6 +159,10 @@ class SqliteStore:
                 "UPDATE documents SET updated_at = ?, data = ? WHERE path = ?", (at, text, path)
             )
         self.triggers.note(path, data, at, created=before is None)
+        if data.get(TOMBSTONE) is True:
+            # A later version counts in place of the earlier ones: these may go uncounted.
+            self.triggers.forget(path, at)
+            self.erasures.note(path, at)
 
     def _keep_past(self, path: str, at: int, before: str) -> None:
         self._file.remembered += len(before)

@@ -65,12 +65,14 @@ class SqliteFile(ForkSafeSqlite):
         self._lock = threading.RLock()
 
     def _open(self) -> sqlite3.Connection:
-        return sqlite3.connect(
+        connection = sqlite3.connect(
             ":memory:" if self.path is None else self.path,
             timeout=_BUSY_SECONDS,
             isolation_level=None,  # transactions are begun where they are meant
             check_same_thread=False,
         )
+        connection.execute("PRAGMA secure_delete = ON").fetchall()
+        return connection
 
     @contextmanager
     def transaction(self, what: str) -> Iterator[int]:
@@ -128,6 +130,43 @@ class SqliteFile(ForkSafeSqlite):
         if oldest := self._past_to_forget(now):
             self.execute("DELETE FROM past WHERE until <= ?", (oldest,))
             self.execute("UPDATE clock SET whole_since = max(whole_since, ?)", (oldest,))
+
+    def forget_all_past(self, now: int) -> None:
+        """Keep nothing of the past; called within a transaction, at the time `now`."""
+        self.remembered = 0
+        self.execute("DELETE FROM past")
+        self.execute("UPDATE clock SET whole_since = ?", (now,))
+
+    def truncate_journal(self) -> bool:
+        """Write the journal back into the file and cut it to nothing; return whether that is done.
+
+        Not where another process still reads what is in it.
+        """
+        with translated_sqlite("the local engine's file"), self._waiting_for_nobody() as connection:
+            ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return not busy
+
+    def write_anew(self) -> bool:
+        """Write the file anew, without what it holds no more; return False where others write."""
+        with translated_sqlite("the local engine's file"), self._waiting_for_nobody() as connection:
+            try:
+                connection.execute("VACUUM")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+                return False
+        return True
+
+    @contextmanager
+    def _waiting_for_nobody(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection, for what would have others wait while it waits itself."""
+        with self._lock:
+            connection = self._connection
+            connection.execute("PRAGMA busy_timeout = 0")
+            try:
+                yield connection
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
 
     def _past_to_forget(self, now: int) -> int | None:
         """Give the time up to which the past is too old, or too much; None where it is neither."""

@@ -6,6 +6,7 @@ past        what documents were before, for reads at an earlier time: an hour of
 triggers    what the commits have set off, and nobody has handled yet
 clock       the time of the last commit, and since when the past is whole
 expiry      when a sweep has last looked for what has expired
+erasures    deletions that have left something, and how far it is erased
 
 What a later release adds is made where it is not there: an earlier one goes on with the same file.
 """
@@ -52,7 +53,13 @@ _ADDED = [
         f" WHERE {EXPIRES_AT} IS NOT NULL"
     ),
     "CREATE TABLE IF NOT EXISTS expiry (id INTEGER PRIMARY KEY CHECK (id = 1), swept_at INTEGER)",
+    (
+        "CREATE TABLE IF NOT EXISTS erasures"
+        " (id INTEGER PRIMARY KEY, path TEXT NOT NULL, at INTEGER NOT NULL, step INTEGER NOT NULL)"
+    ),
 ]
+# An earlier release has deleted without erasing: the file is written anew once.
+_UPGRADED = "INSERT INTO erasures (path, at, step) VALUES ('', 0, 1)"
 
 
 def prepare(connection: sqlite3.Connection, indexes: Sequence[str] = ()) -> frozenset[str]:
@@ -83,6 +90,8 @@ def prepare(connection: sqlite3.Connection, indexes: Sequence[str] = ()) -> froz
             connection.execute("BEGIN IMMEDIATE")
             for statement in missing:
                 connection.execute(statement)
+            if not new and "erasures" not in there:
+                connection.execute(_UPGRADED)
             connection.execute("COMMIT")
         return _names(connection)
     except sqlite3.OperationalError as error:
