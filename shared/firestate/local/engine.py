@@ -65,14 +65,16 @@ class LocalEngine:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         elapsed: Callable[[], float] = elapsed_seconds,
         fold_interval_seconds: float = FOLD_INTERVAL_SECONDS,
+        read_only: bool = False,
     ) -> None:
-        """Open the file `path`, or memory; the others are to be replaced by tests alone.
+        """Open the file `path`, or memory; the clocks and the interval are for tests alone.
 
-        Raises ConfigurationError where the file cannot be used.
+        One that is `read_only` is there to be looked at: it publishes nothing, and does not work.
+        Raises StateFileError where the file cannot be used.
         """
         self._clock, self._elapsed = clock, elapsed
         self._clocks = ClockWatch(clock(), elapsed())
-        self.store = SqliteStore(path, RULES, INDEXES, clock=clock)
+        self.store = SqliteStore(path, RULES, INDEXES, clock=clock, read_only=read_only)
         self.roll_up = RollUp(self.store, interval_seconds=fold_interval_seconds, now=clock)
         self._threads: list[threading.Thread] = []
         self._closing = threading.Event()

@@ -50,13 +50,17 @@ class SqliteStore:
         indexes: Sequence[Index] = (),
         *,
         clock: Callable[[], datetime] | None = None,
+        read_only: bool = False,
     ) -> None:
         """Open the file `path`, or memory; `clock` is to be replaced by tests alone.
 
         Who writes to an engine's file gives its `rules`, or sets nothing off. The file has the
-        `indexes` from then on. Raises ConfigurationError where the file cannot be used.
+        `indexes` from then on. A file that is `read_only` is looked at, and stays as it is. Raises
+        StateFileError where the file cannot be used.
         """
-        self._file = SqliteFile(path, clock, [each.creation for each in indexes])
+        self._file = SqliteFile(
+            path, clock, [each.creation for each in indexes], read_only=read_only
+        )
         self.triggers = TriggerQueue(self._file, rules)
         self.erasures = Erasures(self._file)
         self.expired = ExpiredDocuments(self._file, self.commit)
@@ -123,6 +127,8 @@ class SqliteStore:
 
     def now(self) -> datetime:
         """Give the store's own present; every later commit has a later time."""
+        if self._file.read_only:
+            return time_from_microseconds(self._file.last())
         with self._file.transaction("the clock") as at:
             return time_from_microseconds(at)
 

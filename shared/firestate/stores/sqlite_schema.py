@@ -18,11 +18,13 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from firestate.errors import ConfigurationError, ExistsError, StoreError, UnavailableError
+from firestate.errors import ExistsError, FirestateError, StoreError, UnavailableError
 from firestate.stores import sqlite_lookups
+from firestate.stores.sqlite_faults import fault_of_file, foreign_file, other_release
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 _VERSION = 1
 _APPLICATION = 0x46495245  # "FIRE": what `file` shows of it, and how a foreign file is told
@@ -62,22 +64,24 @@ _ADDED = [
 _UPGRADED = "INSERT INTO erasures (path, at, step) VALUES ('', 0, 1)"
 
 
-def prepare(connection: sqlite3.Connection, indexes: Sequence[str] = ()) -> frozenset[str]:
+def prepare(
+    connection: sqlite3.Connection, path: Path | None = None, indexes: Sequence[str] = ()
+) -> frozenset[str]:
     """Check whose file it is before anything in it is changed; make the tables of a new one.
 
     Makes what is not there of a later release, and returns the names of all that is.
 
-    Raises ConfigurationError for a file that is none of ours or cannot be written, and
+    Raises StateFileError for a file that is none of ours or cannot be written, and
     UnavailableError where others keep it locked for long.
     """
     try:
         # What is looked at is of one moment: another process may be making the same file.
         connection.execute("BEGIN")
-        new = _is_new(connection)
+        new = _is_new(connection, path)
         connection.execute("COMMIT")
         if new:
             connection.execute("BEGIN IMMEDIATE")
-            if _is_new(connection):
+            if _is_new(connection, path):
                 for statement in _SCHEMA.strip().split(";\n"):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id = {_APPLICATION}")
@@ -94,15 +98,26 @@ def prepare(connection: sqlite3.Connection, indexes: Sequence[str] = ()) -> froz
                 connection.execute(_UPGRADED)
             connection.execute("COMMIT")
         return _names(connection)
-    except sqlite3.OperationalError as error:
-        if "readonly" in str(error):
-            message = f"cannot be written: {error}"
-            raise ConfigurationError(message) from error
-        message = f"the local engine's file cannot be opened for now: {error}"
-        raise UnavailableError(message) from error
-    except sqlite3.DatabaseError as error:
-        message = f"is no file of Firestate's: {error}"
-        raise ConfigurationError(message) from error
+    except sqlite3.Error as error:
+        raise _fault_at_opening(error, path) from error
+
+
+def look_at(connection: sqlite3.Connection, path: Path) -> frozenset[str]:
+    """Check whose file it is, and change nothing; return the names of what is in it.
+
+    Raises StateFileError for a file that is none of ours, and UnavailableError as above.
+    """
+    try:
+        if _is_new(connection, path):
+            raise foreign_file(path, "it is empty")
+        return _names(connection)
+    except sqlite3.Error as error:
+        raise _fault_at_opening(error, path) from error
+
+
+def _fault_at_opening(error: sqlite3.Error, path: Path | None) -> FirestateError:
+    message = f"{path} cannot be opened for now: {error}"
+    return fault_of_file(error, path) or UnavailableError(message)
 
 
 def _names(connection: sqlite3.Connection) -> frozenset[str]:
@@ -114,16 +129,14 @@ def _name(creation: str) -> str:
     return creation.split()[5]  # CREATE INDEX IF NOT EXISTS name
 
 
-def _is_new(connection: sqlite3.Connection) -> bool:
+def _is_new(connection: sqlite3.Connection, path: Path | None) -> bool:
     ((application,),) = connection.execute("PRAGMA application_id").fetchall()
     ((version,),) = connection.execute("PRAGMA user_version").fetchall()
     ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
     if application == _APPLICATION and version != _VERSION:
-        message = f"was written by another release (version {version}, this one {_VERSION})"
-        raise ConfigurationError(message)
+        raise other_release(path, version, _VERSION)
     if tables and application != _APPLICATION:
-        message = "holds the tables of another program"
-        raise ConfigurationError(message)
+        raise foreign_file(path, "it holds the tables of another program")
     return not tables
 
 
@@ -146,16 +159,18 @@ def _log_ahead(connection: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def translated_sqlite(what: str) -> Iterator[None]:
-    """Turn SQLite's errors into ours, naming what was read or written."""
+def translated_sqlite(what: str, path: Path | None = None) -> Iterator[None]:
+    """Turn SQLite's errors into ours, naming what was read or written, or the file."""
     try:
         yield
     except sqlite3.IntegrityError as error:
         message = f"{what}: is there already"
         raise ExistsError(message) from error
-    except sqlite3.OperationalError as error:
+    except sqlite3.Error as error:
+        if fault := fault_of_file(error, path):
+            raise fault from error
+        if not isinstance(error, sqlite3.OperationalError):
+            message = f"{what}: {error}"
+            raise StoreError(message) from error
         message = f"{what}: the file cannot be used for now: {error}"
         raise UnavailableError(message) from error
-    except sqlite3.Error as error:
-        message = f"{what}: {error}"
-        raise StoreError(message) from error
