@@ -180,3 +180,21 @@ def test_a_place_where_no_file_can_be_made(folder: Path) -> None:
     with pytest.raises(StateFileError, match="name another place") as raised:
         LocalEngine(folder / "text" / "state.db")
     told(raised.value, folder / "text" / "state.db")
+
+
+def test_a_fault_that_stays_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """It is met twice a second; once it has gone and comes back, it is logged again."""
+    with closing(LocalEngine()) as engine, pytest.MonkeyPatch.context() as patch:
+        for _ in range(2):
+            with patch.context() as broken:
+                broken.setattr(engine.store.triggers, "due", damaged)
+                for _ in range(5):
+                    assert not engine._tried(("derive_state",))
+            engine._tried(("derive_state",))
+    assert [each.getMessage() for each in caplog.records] == [
+        "the queue cannot be used for now: a.db is damaged: restore it"
+    ] * 2
+
+
+def damaged(*_: object) -> None:
+    raise StateFileError("a.db", "is damaged", "restore it")

@@ -76,6 +76,7 @@ class LocalEngine:
         self._clocks = ClockWatch(clock(), elapsed())
         self.store = SqliteStore(path, RULES, INDEXES, clock=clock, read_only=read_only)
         self.roll_up = RollUp(self.store, interval_seconds=fold_interval_seconds, now=clock)
+        self._told: dict[tuple[str, ...], str] = {}
         self._threads: list[threading.Thread] = []
         self._closing = threading.Event()
         self._written = threading.Event()
@@ -221,10 +222,18 @@ class LocalEngine:
     def _tried(self, functions: Sequence[str]) -> bool:
         """Do what is due, and go on whatever comes of it: the queue keeps what was not done."""
         try:
-            return self._work(functions)
-        except Exception:  # noqa: BLE001 - this thread must go on, nobody else would do its work
-            _LOG.exception("the queue cannot be used for now")
+            done = self._work(functions)
+        except Exception as error:  # noqa: BLE001 - this thread must go on, nobody else would do its work
+            self._tell(functions, error)
             return False
+        self._told.pop(tuple(functions), None)
+        return done
+
+    def _tell(self, functions: Sequence[str], error: Exception) -> None:
+        """Log a fault once: a file that is damaged stays so, and is looked at twice a second."""
+        if self._told.get(tuple(functions)) != str(error):
+            self._told[tuple(functions)] = str(error)
+            _LOG.error("the queue cannot be used for now: %s", error, exc_info=error)
 
     def _work(self, functions: Sequence[str]) -> bool:
         """Do what is due; tell whether there was anything."""

@@ -306,6 +306,26 @@ class Outbox:
         if self.path is not None:
             self._rows("PRAGMA wal_checkpoint(PASSIVE)")
 
+    def change_mark(self, quiet_seconds: float) -> tuple[int, ...] | None:
+        """Return what is another after any process has written.
+
+        None where somebody has within the last `quiet_seconds`: then the next may come unseen, in
+        the same tick of the file system's clock. None as well for memory.
+        """
+        if self.path is None:
+            return None
+        found: list[int] = []
+        for path in (self.path, self.path.with_name(f"{self.path.name}-wal")):
+            try:
+                stat = path.stat()
+            except OSError:
+                found.append(0)
+                continue
+            if not stat.st_mtime <= time.time() - quiet_seconds:
+                return None
+            found += (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        return tuple(found)
+
     def note_deletion(self) -> None:
         """Note that a session is deleted: `erase` is to leave no byte of it."""
         if self.path is not None:

@@ -36,6 +36,8 @@ _GATHER_SECONDS = 0.01
 _LEAST_PAUSE, _MOST_PAUSE = 0.1, 2.0
 _TIDY_EVERY_SECONDS = 1.0
 _FOLD_AFTER_SECONDS = 2.0
+_QUIET_SECONDS = 3.0  # more than a change waits until it is folded, or a file system's clock ticks
+_REST_SECONDS = 30.0
 _CLOSE_SECONDS = 60.0
 _MOST_SESSIONS = 10_000
 _UNKNOWN = ""  # what an earlier sender, or that of another process, has noted
@@ -80,6 +82,9 @@ class Sender(ForkSafe):
         self._sent_at: dict[str, float] = {}
         self._pause = 0.0
         self._tidied_at = 0.0
+        self._erased = False
+        self._at_rest: object = None  # how the file was when nothing waited in it
+        self._looked_at = 0.0
         self._noted: str | None = _UNKNOWN
 
     def after_fork(self) -> None:
@@ -141,11 +146,20 @@ class Sender(ForkSafe):
 
     def _turn(self) -> float:
         """Send what is due; give the seconds after which to look again."""
-        if not self._lock.acquire():
+        now = time.monotonic()
+        mark = self._outbox.change_mark(_QUIET_SECONDS)
+        owns = self._lock.acquire()
+        is_same = mark is not None and (owns, mark) == self._at_rest
+        if is_same and now - self._looked_at < _REST_SECONDS:
+            # To look through 5,000 sessions four times a second takes 5 percent of a core.
+            return _LOOK_SECONDS
+        self._at_rest, self._looked_at = None, now
+        if not owns:
             self._link.unknown()
             self._noted = _UNKNOWN
             # An earlier release, which knows no changes, may be the one that sends.
             self._outbox.fold(older_than_seconds=_FOLD_AFTER_SECONDS)
+            self._at_rest = (owns, mark)
             return _LOOK_SECONDS
         # What cannot go out yet is to stay small all the same.
         self._outbox.fold(older_than_seconds=_FOLD_AFTER_SECONDS)
@@ -163,7 +177,11 @@ class Sender(ForkSafe):
             self._link.back()
             self._note(None)
             return 0.0 if sent else _GATHER_SECONDS
-        return _LOOK_SECONDS if choice.again_in is None else min(choice.again_in, _LOOK_SECONDS)
+        if choice.again_in is not None:
+            return min(choice.again_in, _LOOK_SECONDS)
+        if self._erased:
+            self._at_rest = (owns, mark)
+        return _LOOK_SECONDS
 
     def _send(self, chosen: list[PendingEntry]) -> int:
         """Send what was chosen, as far as it is there still; return how many that were."""
@@ -205,8 +223,9 @@ class Sender(ForkSafe):
 
     def _erase(self) -> None:
         # What cannot be erased now, such as on a full disk, must not keep messages from going out.
+        self._erased = False
         try:
-            self._outbox.erase()
+            self._erased = self._outbox.erase()
         except FirestateError as error:
             _LOG.warning("what was deleted is not erased yet: %s", error)
 
