@@ -10,6 +10,7 @@ done its work: a crash in between calls the function once more, which changes no
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -25,6 +26,7 @@ from firestate.local.triggers import DERIVE, DERIVE_EVENT, DERIVE_STATE, ROLL_UP
 from firestate.pipeline.deliveries import Delivery, StepReport, printable
 from firestate.pipeline.derive_event import derive_event
 from firestate.pipeline.derive_state import derive_state
+from firestate.pipeline.derive_states import derive_states, states_by_agent
 from firestate.pipeline.ingest_event import ingest_event
 from firestate.pipeline.ingest_state import ingest_state
 from firestate.pipeline.roll_up import RollUp
@@ -35,7 +37,7 @@ from firestate.stores.sqlite import SqliteStore
 from firestate.stores.sqlite_triggers import LONGEST_WAIT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 
 _INGEST = {STATE_TOPIC: ingest_state, EVENT_TOPIC: ingest_event}
 _LOG = logging.getLogger("firestate.local")
-_BATCH = 64
+_BATCH = 512  # of one agent many go in one commit
 _MOST_AT_ONCE = 10_000
 _LOOK_SECONDS = 0.5  # other processes may write to the same file: they cannot call
 _SWEEP_SECONDS = 900.0
@@ -244,10 +246,14 @@ class LocalEngine:
             self._handle(due)
         return bool(due)
 
-    def _handle(self, triggers: Iterable[Trigger]) -> None:
-        done = []
+    def _handle(self, triggers: Sequence[Trigger]) -> None:
+        done: list[Trigger] = []
         try:
+            done += self._handled_together(triggers)
+            together = {trigger.number for trigger in done}
             for trigger in triggers:
+                if trigger.number in together:
+                    continue
                 try:
                     self.run(trigger)
                 except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again, as in the cloud
@@ -258,6 +264,21 @@ class LocalEngine:
                     done.append(trigger)
         finally:
             self.store.triggers.done(done)
+
+    def _handled_together(self, triggers: Sequence[Trigger]) -> list[Trigger]:
+        """Derive the states of an agent in one commit, where there are several.
+
+        Returns their triggers. Those for which that fails are among those that are run one by one.
+        """
+        states = [each for each in triggers if each.function == DERIVE_STATE and not each.tries]
+        done: list[Trigger] = []
+        for path, some in states_by_agent(each.document for each in states).items():
+            if len(some) > 1:
+                with contextlib.suppress(Exception):
+                    derive_states(self.store, path, some)
+                    told = {id(each) for each in some}
+                    done += [each for each in states if id(each.document) in told]
+        return done
 
     def _keep(self, trigger: Trigger, error: Exception) -> None:
         wait = min(timedelta(seconds=0.1 * 2 ** min(trigger.tries, 10)), LONGEST_WAIT)
