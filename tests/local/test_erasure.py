@@ -76,6 +76,20 @@ def test_it_is_erased_when_the_engine_is_closed(tmp_path: Path) -> None:
     assert files_with(tmp_path) == []
 
 
+def test_a_large_file_is_not_written_anew_by_whoever_closes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is noted in the file, and a process that lives for some seconds does it."""
+    with monkeypatch.context() as patch, LocalEngine(tmp_path / "state.db") as engine:
+        patch.setattr("firestate.local.engine._QUICKLY_WRITTEN", engine.store.size() - 1)
+        token = engine.store.commit([Create("things/a", {"text": MARKER})])
+        engine.store.commit([Remove("things/a", token)])
+        engine.close()
+    with LocalEngine(tmp_path / "state.db") as engine:
+        assert engine.store.erasures.count() == 1
+    assert files_with(tmp_path) == []
+
+
 def test_what_was_not_counted_is_not_erased_before(tmp_path: Path) -> None:
     """The past of what deriving changes must go with it."""
     with closing(LocalEngine(tmp_path / "state.db", fold_interval_seconds=0)) as engine:

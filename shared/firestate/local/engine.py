@@ -52,6 +52,7 @@ _LOOK_SECONDS = 0.5  # other processes may write to the same file: they cannot c
 _SWEEP_SECONDS = 900.0
 _FIRST_EXPIRY_SECONDS = 30.0
 _ERASE_SECONDS = 1.0
+_QUICKLY_WRITTEN = 64_000_000  # bytes that are written anew within a second or so
 _GRACE = timedelta(seconds=5)
 """For so long a read that has begun still finds the past of what is deleted meanwhile."""
 _SETTLE_SECONDS = 120.0
@@ -189,7 +190,8 @@ class LocalEngine:
         for thread in self._threads:
             thread.join()
         self._threads = []
-        if worked:
+        # A large file takes its time: a process that lives for longer has a thread for it.
+        if worked and self.store.size() <= _QUICKLY_WRITTEN:
             self._logged(self.erase, "what was deleted is erased when the file is opened again")
         self.store.close()
 

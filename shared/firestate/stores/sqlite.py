@@ -121,6 +121,13 @@ class SqliteStore:
                 totals[name] += number_in(each.data, name)
         return {name: int(total) for name, total in totals.items()}
 
+    def size(self) -> int:
+        """Return the bytes of the file, without its journal."""
+        ((pages, page),) = self._file.execute(
+            "SELECT page_count, page_size FROM pragma_page_count, pragma_page_size"
+        )
+        return int(pages * page)
+
     def last_commit(self) -> int:
         """Return a number that grows with each commit, by whichever process: unchanged, unread."""
         return self._file.last()
