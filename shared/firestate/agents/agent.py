@@ -162,7 +162,7 @@ class _Memory(NamedTuple):
 
 
 class Agent(ForkSafe):
-    """Made by `StateManager.start`, `resume` and `take_up`. Any thread may call it.
+    """Made by `StateManager.agent`, `start`, `resume` and `take_up`. Any thread may call it.
 
     Each call that changes something saves it: it is on the disk when the call returns, and goes out
     in the background. Where the call raises an error of Firestate, nothing has changed. A call may
