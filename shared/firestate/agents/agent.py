@@ -703,6 +703,8 @@ class Agent(ForkSafe):
 
     def renew(self, before: datetime) -> None:
         """Save that it is at work, where it is and nobody has said so since `before`."""
+        if self._memory.fields["status"] not in WORKING_STATUSES:
+            return  # where another process has it at work, that one renews it
         self._follow()
         fields = self._memory.fields
         active_at = time_in(fields["last_active"])
