@@ -46,7 +46,7 @@ def test_refused_again() -> None:
     """The count grows, it waits again, and the reason is the latest."""
     before = stored(deliveries=3, waiting=False)
     masked = Stored(before.path, {k: before.data[k] for k in ON_REFUSAL}, "token", NOW)
-    again = refused_again(masked, InvalidMessageError("late", [FieldProblem("x", "y")]), LATER)
+    again = refused_again(masked, {}, InvalidMessageError("late", [FieldProblem("x", "y")]), LATER)
     assert again.token == before.token
     assert again.data == {
         "deliveries": 4,
@@ -59,7 +59,7 @@ def test_refused_again() -> None:
 
 def test_a_dead_letter_that_is_known() -> None:
     """It raises the count, and leaves the reason that is there."""
-    again = refused_again(stored(), dead_letter({}), LATER)
+    again = refused_again(stored(), {}, dead_letter({}), LATER)
     assert again.data == {"deliveries": 2, "last_seen": LATER, "waiting": True}
 
 

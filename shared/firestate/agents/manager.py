@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from firestate.agents.agent import Agent, Former
     from firestate.agents.backends.document_watch import Change
     from firestate.agents.controls import WhenUnknown
+    from firestate.agents.refusals import Refused
     from firestate.agents.reading.answers import Find
     from firestate.agents.reading.experience import Experience
     from firestate.agents.state.changes import Changes
@@ -505,12 +506,24 @@ class StateManager:
         for link in self._runtime.links:
             link.on_change(lambda _: call(lambda: listener(self.connection)))
 
+    def on_refused(self, listener: Callable[[Refused], None]) -> None:
+        """Call `listener` with each message of this folder that was refused: once for each.
+
+        It waits in quarantine, and can never succeed as it is. What was refused after the folder's
+        last process has ended is told as well, and what this one has learned before this call.
+        """
+        self._runtime.refusals.on_refused(listener)
+
     def flush(self, timeout_seconds: float = 10.0) -> bool:
         """Wait until Pub/Sub has all that was saved; False if the time was up before."""
         return self._runtime.flush(timeout_seconds)
 
     def settle(self, timeout_seconds: float = 30.0) -> bool:
-        """Flush and, on the local engine, wait until all is counted: for tests."""
+        """Flush and, on the local engine, wait until all is counted: for tests.
+
+        False also while a message waits in quarantine that was refused since this manager was
+        opened, as far as is known; see `on_refused`.
+        """
         return self._runtime.settle(timeout_seconds)
 
     def close(self, timeout_seconds: float = 5.0) -> None:

@@ -15,6 +15,7 @@ from firestate.agents.callbacks import Callbacks
 from firestate.agents.controls import Controls, WhenUnknown
 from firestate.agents.reading.background_reads import BackgroundReads
 from firestate.agents.reading.store_reader import StoreReader
+from firestate.agents.refusals import Refusals
 from firestate.agents.registry import AgentRegistry
 from firestate.agents.submitter import Submitter, WhenFull
 from firestate.errors import ConfigurationError, OutboxError
@@ -104,9 +105,11 @@ class Runtime:
         )
         self.background_reads = BackgroundReads(self.backend, self.reader)
         self.registry = AgentRegistry(self.submitter, self.backend, self.background_reads)
+        self.refusals = Refusals(self.outbox, self.backend, self.callbacks)
         self._worker = Worker("firestate-runtime")
         _OPEN.add(self)
         self.sender.start()
+        self.refusals.begin()
 
     @property
     def links(self) -> tuple[Link, Link]:
@@ -118,19 +121,25 @@ class Runtime:
         depth = self.outbox.depth()
         since = None if depth.since is None else datetime.fromtimestamp(depth.since, UTC)
         publishing, reading = (link.state for link in self.links)
-        return Connection(publishing, reading, depth.messages, since)
+        self.refusals.begin()  # a child of a fork may not have yet
+        return Connection(publishing, reading, depth.messages, since, self.refusals.waiting)
 
     def flush(self, timeout_seconds: float) -> bool:
         """Wait until nothing waits in the outbox; False if the time was up before."""
         return self.sender.flush(timeout_seconds)
 
     def settle(self, timeout_seconds: float) -> bool:
-        """Flush and, on the local engine, wait until all is counted."""
+        """Flush and, on the local engine, wait until all is counted.
+
+        False also where a message waits in quarantine since this process has begun.
+        """
         flushed = self.flush(timeout_seconds)
-        if isinstance(self.backend, LocalBackend):
-            backend = self.backend
-            self._worker.run(lambda: backend.engine.settle(timeout_seconds))
-        return flushed
+        if not isinstance(self.backend, LocalBackend):
+            return flushed and not self.refusals.is_any_new()
+        backend = self.backend
+        self._worker.run(lambda: backend.engine.settle(timeout_seconds))
+        is_any_refused = self._worker.run(lambda: self.refusals.is_any_new(backend.store()))
+        return flushed and not is_any_refused
 
     def close(self, timeout_seconds: float) -> None:
         """Send what waits, as far as that goes in time, and end all threads; once.
@@ -157,6 +166,7 @@ class Runtime:
     def _close_parts(self) -> None:
         for part in (
             self.background_reads,
+            self.refusals,
             self.sender,
             self.controls,
             self.callbacks,

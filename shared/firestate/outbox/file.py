@@ -178,6 +178,15 @@ class Outbox:
         ((session,),) = self._rows(RESERVED, (agent, former))
         return str(session)
 
+    def told(self) -> set[tuple[str, int]]:
+        """Return which refused messages this folder was told of, and after how many replays."""
+        return set(self._rows("SELECT id, replays FROM told"))
+
+    def note_told(self, refusal: tuple[str, int]) -> None:
+        """Note that this folder was told of a refused message."""
+        with translated_outbox(self._name):
+            self._connections.change("INSERT OR IGNORE INTO told VALUES (?, ?)", refusal)
+
     def held_back(self) -> set[str]:
         """Return the sessions whose snapshots do not go out yet."""
         return {document for (document,) in self._rows("SELECT document FROM held_back")}

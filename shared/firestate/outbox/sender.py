@@ -44,8 +44,8 @@ _UNKNOWN = ""  # what an earlier sender, or that of another process, has noted
 class Destination(Protocol):
     """Where messages go: Pub/Sub, or the local engine."""
 
-    def send(self, topic: str, messages: Sequence[bytes]) -> None:
-        """Send messages of one topic, in this order; return when all are safe there.
+    def send(self, topic: str, messages: Sequence[bytes], writer: str) -> None:
+        """Send messages of one topic and writer, in this order; return when all are safe there.
 
         Raises a FirestateError where that is not known to be so: then all of them come again.
         """
@@ -176,7 +176,8 @@ class Sender(ForkSafe):
                 there = [each for each in listed if each in data]
                 if not there:
                     continue
-                self._destination.send(topic, [_keys_once(data[each]) for each in there])
+                messages = [_keys_once(data[each]) for each in there]
+                self._destination.send(topic, messages, self._outbox.writer)
                 sent += len(there)
                 now = time.monotonic()
                 self._sent_at |= {each.document: now for each in there if each.is_snapshot}

@@ -25,8 +25,11 @@ class Backend(Protocol):
     publishing: Link
     reading: Link
 
-    def send(self, topic: str, messages: Sequence[bytes]) -> None:
-        """Send messages in this order; raise a FirestateError where they may not have arrived."""
+    def send(self, topic: str, messages: Sequence[bytes], writer: str) -> None:
+        """Send messages of a writer in this order, each with the attribute `writer`.
+
+        Raises a FirestateError where they may not have arrived.
+        """
         ...
 
     def store(self) -> Store:

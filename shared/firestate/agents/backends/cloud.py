@@ -20,6 +20,7 @@ from firestate.errors import ConfigurationError, UnavailableError
 from firestate.forking import ForkSafe
 from firestate.google_errors import PUBSUB, fault_of_setup
 from firestate.outbox.connection import Link
+from firestate.schema.messages import WRITER
 from firestate.stores.firestore import FirestoreStore, translated
 from firestate.worker import Worker
 
@@ -71,8 +72,8 @@ class CloudBackend(ForkSafe):
         self.leak((self._publisher, self._store, self._stream))
         self._begin()
 
-    def send(self, topic: str, messages: Sequence[bytes]) -> None:
-        """Publish them in one request.
+    def send(self, topic: str, messages: Sequence[bytes], writer: str) -> None:
+        """Publish them in one request, each with the attribute `writer`.
 
         Raises UnavailableError where that failed for now, ConfigurationError where it will go on
         failing until somebody does something.
@@ -84,7 +85,9 @@ class CloudBackend(ForkSafe):
             size = sum(map(len, messages))
             # Plain protobuf: the client's own message types take fifty times as long to make, and
             # the agents' threads wait meanwhile.
-            bare = _Request(topic=path, messages=[_Message(data=data) for data in messages])
+            named = {WRITER: writer}
+            listed = [_Message(data=data, attributes=named) for data in messages]
+            bare = _Request(topic=path, messages=listed)
             self._publisher.publish(
                 PublishRequest.wrap(bare),
                 timeout=_SEND_SECONDS + size / _SLOWEST_BYTES_A_SECOND,

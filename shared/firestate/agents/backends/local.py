@@ -12,6 +12,7 @@ from firestate.errors import FirestateError
 from firestate.forking import ForkSafe
 from firestate.local.engine import LocalEngine
 from firestate.outbox.connection import Link
+from firestate.schema.messages import WRITER
 from firestate.worker import Thread, Wakeup, Worker
 
 if TYPE_CHECKING:
@@ -77,10 +78,10 @@ class LocalBackend(ForkSafe):
                     self._watcher.start()
             return self._opened
 
-    def send(self, topic: str, messages: Sequence[bytes]) -> None:
-        """Ingest them, one after the other."""
+    def send(self, topic: str, messages: Sequence[bytes], writer: str) -> None:
+        """Ingest them, one after the other, each with the attribute `writer`."""
         for data in messages:
-            self.engine.publish(Outgoing(topic, data))
+            self.engine.publish(Outgoing(topic, data, {WRITER: writer}))
 
     def store(self) -> Store:
         """Give the engine's store."""
