@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from firestate import FieldProblem, StateManager
-from firestate.agents.refusals import document_in
 from firestate.operations.quarantined_messages import drop_quarantined
-from firestate.operations.republish_quarantined import replay_quarantined
 from tests.agents.environments import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
 
     from firestate import Refused
     from tests.agents.environments import Environment
-    from tests.agents.folders import Folder
 
 
 def refused_event(manager: StateManager, number: int) -> str:
@@ -68,9 +63,7 @@ def test_a_refusal_is_told_and_logged_once_and_counted(
     assert refused.path.startswith("quarantine/")
     assert (refused.topic, refused.code) == ("agent-coordination", "too_late")
     assert refused.document.endswith("_old-1")
-    assert refused.problems == (
-        FieldProblem("event.timestamp", refused.problems[0].reason),
-    )
+    assert refused.problems == (FieldProblem("event.timestamp", refused.problems[0].reason),)
     assert manager.connection.refused == before + 1
     assert not manager.settle(30)
     assert manager.flush(30)
@@ -80,8 +73,10 @@ def test_a_refusal_is_told_and_logged_once_and_counted(
     late = Heard(manager)
     assert late.wait(1) == [refused]
     here.wait_quiet()
-    drop_quarantined(here.store if here.name != "memory" else manager._runtime.backend.store(),
-                     refused.path.rpartition("/")[2])
+    drop_quarantined(
+        here.store if here.name != "memory" else manager._runtime.backend.store(),
+        refused.path.rpartition("/")[2],
+    )
     eventually(lambda: manager.connection.refused == before)
     assert manager.settle(30)
     assert heard.all == [refused]

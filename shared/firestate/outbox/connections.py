@@ -127,8 +127,31 @@ class FileConnections(ForkSafe):
             self._turn.give(turn)
         return found[1]
 
+    def rows_if_free(self, statement: str) -> list[Row] | None:
+        """Run a statement that waits for nobody; return None where somebody is in its way.
+
+        It is for what would keep others from writing while it waits.
+        """
+        turn = self._turn.take()
+        try:
+            while (found := self._once(statement, (), reads=True, waits=False)) is None:
+                time.sleep(_LOOK_SECONDS)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            return None
+        finally:
+            self._turn.give(turn)
+        return found[0]
+
     def _once(
-        self, statement: str, values: Values, *, beyond_bound: bool = False, reads: bool = False
+        self,
+        statement: str,
+        values: Values,
+        *,
+        beyond_bound: bool = False,
+        reads: bool = False,
+        waits: bool = True,
     ) -> tuple[list[Row], int] | None:
         """Run a statement; return None where a fork comes in between, and nothing was done."""
         if self._forking not in (None, _thread.get_ident()):
@@ -140,14 +163,22 @@ class FileConnections(ForkSafe):
             connection = self._opened(beyond_bound=beyond_bound)
         try:
             self._set_bound(connection, beyond_bound=beyond_bound)
+            if not waits:
+                connection.execute("PRAGMA busy_timeout = 0").fetchall()
             cursor = connection.execute(statement, values)
             found = (cursor.fetchall() if reads else [], cursor.rowcount)
+            if not waits:
+                connection.close()  # it would not wait for others later either
+                return found
         except sqlite3.ProgrammingError:
             if forks == self._forks:
                 raise
             return None
         except sqlite3.Error:
-            self._give_back(connection, idle, forks)
+            if waits:
+                self._give_back(connection, idle, forks)
+            else:
+                connection.close()
             raise
         except BaseException:
             # A signal, whose traceback may keep a read open for as long as somebody keeps that.
