@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from datetime import timedelta
 from pathlib import Path
@@ -39,7 +38,7 @@ from firestate.agents.reading.state_queries import (
 from firestate.agents.reading.success_rates import SuccessRates, success_rates_of
 from firestate.agents.runtime import LOCAL, Runtime, named_project
 from firestate.agents.state.carry_over import PENDING, parent_in
-from firestate.agents.state.clock import now
+from firestate.agents.state.clock import now, now_in_microseconds
 from firestate.agents.state.generated_ids import new_id
 from firestate.agents.state.json_values import to_json_values
 from firestate.errors import (
@@ -684,7 +683,7 @@ class StateManager:
         read = Order(found["epoch"], found["revision"])
         # Above what was read, and below whoever takes the session up: they begin at their time. Two
         # that clean up at once differ in the revision, and are no conflict.
-        order = Order(read.epoch + 1, time.time_ns() // 1_000)
+        order = Order(read.epoch + 1, now_in_microseconds())
         expected = submitter.expected_entry(identity, read)
         if not submitter.put(expected, submitter.tombstone_entry(identity, order)):
             return False

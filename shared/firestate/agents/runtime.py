@@ -8,7 +8,7 @@ import os
 import weakref
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from firestate.agents.adoption import Adoption
 from firestate.agents.backends.local import LocalBackend
@@ -19,6 +19,8 @@ from firestate.agents.reading.background_reads import BackgroundReads
 from firestate.agents.reading.store_reader import StoreReader
 from firestate.agents.refusals import Refusals
 from firestate.agents.registry import AgentRegistry
+from firestate.agents.state.clock import CLOCK
+from firestate.agents.state.wrong_times import put_right
 from firestate.agents.submitter import Submitter, WhenFull
 from firestate.errors import ConfigurationError, OutboxError
 from firestate.outbox.connection import Connection, Link
@@ -105,6 +107,7 @@ class Runtime:
             self.backend,
             self.backend.publishing,
             interval_seconds=snapshot_interval_seconds,
+            put_right=self._put_right,
         )
         self.submitter = Submitter(
             self.outbox, self.sender, self.controls, self.callbacks, when_full=when_full
@@ -120,6 +123,11 @@ class Runtime:
         _OPEN.add(self)
         self.sender.start()
         self.refusals.begin()
+
+    def _put_right(self, message: dict[str, Any]) -> str | None:
+        """Put the times of a message right before it goes out."""
+        self.backend.learn_time()
+        return put_right(message, CLOCK)
 
     @property
     def links(self) -> tuple[Link, Link]:

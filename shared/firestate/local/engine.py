@@ -18,9 +18,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
+from firestate.clock import elapsed_seconds
 from firestate.errors import ConfigurationError, UnavailableError
 from firestate.limits import FOLD_INTERVAL_SECONDS
-from firestate.local.expiry import ClockWatch, decide_expiry, elapsed_seconds
+from firestate.local.expiry import ClockWatch, decide_expiry
 from firestate.local.indexes import INDEXES
 from firestate.local.triggers import DERIVE, DERIVE_EVENT, DERIVE_STATE, ROLL_UP, RULES
 from firestate.pipeline.deliveries import Delivery, StepReport, printable

@@ -270,6 +270,20 @@ class Outbox:
             _LOG.warning("%s cannot put a state together: %s", self._name, error)
         return composed
 
+    def correct(self, entry: PendingEntry, document: str, data: bytes) -> None:
+        """Have a message that waits say something else, before it goes out.
+
+        What is sent twice is to be the same both times. One that was replaced meanwhile stays.
+        """
+        with translated_outbox(self._name):
+            if entry.is_snapshot:
+                statement = "UPDATE snapshots SET data = ? WHERE document = ? AND seq = ?"
+                values: Values = (data, entry.document, entry.seq)
+            else:
+                statement = "UPDATE events SET document = ?, data = ? WHERE seq = ?"
+                values = (document, data, entry.seq)
+            self._connections.change(statement, values, beyond_bound=True)
+
     def confirm(self, sent: Iterable[PendingEntry]) -> None:
         """Note that messages have been sent. One that was replaced meanwhile waits on."""
         now = time.time()

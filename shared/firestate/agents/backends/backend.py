@@ -32,6 +32,13 @@ class Backend(Protocol):
         """
         ...
 
+    def learn_time(self) -> None:
+        """Have the clock know what time it is by the store, where that is not known yet.
+
+        It takes a moment, and stays unknown where the store cannot be asked.
+        """
+        ...
+
     def store(self) -> Store:
         """Return what to read from."""
         ...

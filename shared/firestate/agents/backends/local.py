@@ -7,7 +7,9 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
+from firestate.agents.state.clock import CLOCK, now
 from firestate.client.outgoing import Outgoing
+from firestate.clock import from_microseconds
 from firestate.errors import FirestateError
 from firestate.forking import ForkSafe
 from firestate.local.engine import LocalEngine
@@ -59,7 +61,7 @@ class LocalBackend(ForkSafe):
 
     def _open(self) -> None:
         engine = self.engine
-        engine.store.now()
+        CLOCK.learn(engine.store.now())
         if self._closing:
             engine.close()
 
@@ -73,7 +75,7 @@ class LocalBackend(ForkSafe):
         """The engine itself: to settle it in tests, to look into its store."""
         with self._lock:
             if self._opened is None:
-                self._opened = LocalEngine(self._path)
+                self._opened = LocalEngine(self._path, clock=now)
                 self._opened.start()
                 if self._watches:
                     self._watcher.start()
@@ -83,6 +85,9 @@ class LocalBackend(ForkSafe):
         """Ingest them, one after the other, each with the attribute `writer`."""
         for data in messages:
             self.engine.publish(Outgoing(topic, data, {WRITER: writer}))
+
+    def learn_time(self) -> None:
+        """Ask nobody: the time of the file is known since it was opened."""
 
     def store(self) -> Store:
         """Give the engine's store."""
@@ -116,6 +121,8 @@ class LocalBackend(ForkSafe):
         # Asked before: a commit in between is looked at twice, and never missed.
         last = self.engine.store.last_commit()
         if self._looked.get(key) != last:
+            if (time := from_microseconds(last)) > now():
+                CLOCK.learn(time)  # of another process of this file, which does not go back
             self._look(watch)
             self._looked[key] = last
 
