@@ -93,8 +93,10 @@ class Refusals(ForkSafe):
             return
         with suppress(OutboxError):  # closed: then nothing is saved either
             self._told_before = self._outbox.told()
-            self._watch = Watch(self._query(), self._changed)
-            self._backend.watch(self._watch)
+            watch = Watch(self._query(), self._changed)
+            self._backend.watch(watch)
+            # Afterwards: an interruption in between leaves two, which tell no more than one.
+            self._watch = watch
 
     def on_refused(self, listener: Callable[[Refused], None]) -> None:
         """Call `listener` with each, also with those that this process was told of before."""

@@ -149,6 +149,7 @@ class LocalEngine:
         """Work in the background until `close`: derive, roll up once a second at most, sweep."""
         if self._threads:
             return
+        self._clocks = ClockWatch(self._clock(), self._elapsed())
         # The roll-up waits for its turn: in a thread of its own, as it is a function of its own.
         jobs = (self._derive, self._fold, self._sweep_by_schedule, self._erase)
         self._threads = [threading.Thread(target=job, daemon=True) for job in jobs]

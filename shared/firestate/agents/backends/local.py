@@ -61,7 +61,6 @@ class LocalBackend(ForkSafe):
 
     def _open(self) -> None:
         engine = self.engine
-        CLOCK.learn(engine.store.now())
         if self._closing:
             engine.close()
 
@@ -75,8 +74,15 @@ class LocalBackend(ForkSafe):
         """The engine itself: to settle it in tests, to look into its store."""
         with self._lock:
             if self._opened is None:
-                self._opened = LocalEngine(self._path, clock=now)
-                self._opened.start()
+                opened = LocalEngine(self._path, clock=now)
+                try:
+                    # Where this machine's clock is behind what was written last, it is wrong.
+                    CLOCK.learn(opened.store.now())
+                except BaseException:
+                    opened.close()
+                    raise
+                opened.start()
+                self._opened = opened
                 if self._watches:
                     self._watcher.start()
             return self._opened
