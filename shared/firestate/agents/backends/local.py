@@ -7,11 +7,14 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
+from firestate.agents.state.clock import CLOCK, now
 from firestate.client.outgoing import Outgoing
+from firestate.clock import from_microseconds
 from firestate.errors import FirestateError
 from firestate.forking import ForkSafe
 from firestate.local.engine import LocalEngine
 from firestate.outbox.connection import Link
+from firestate.schema.messages import WRITER
 from firestate.worker import Thread, Wakeup, Worker
 
 if TYPE_CHECKING:
@@ -58,7 +61,6 @@ class LocalBackend(ForkSafe):
 
     def _open(self) -> None:
         engine = self.engine
-        engine.store.now()
         if self._closing:
             engine.close()
 
@@ -72,16 +74,26 @@ class LocalBackend(ForkSafe):
         """The engine itself: to settle it in tests, to look into its store."""
         with self._lock:
             if self._opened is None:
-                self._opened = LocalEngine(self._path)
-                self._opened.start()
+                opened = LocalEngine(self._path, clock=now)
+                try:
+                    # Where this machine's clock is behind what was written last, it is wrong.
+                    CLOCK.learn(opened.store.now())
+                except BaseException:
+                    opened.close()
+                    raise
+                opened.start()
+                self._opened = opened
                 if self._watches:
                     self._watcher.start()
             return self._opened
 
-    def send(self, topic: str, messages: Sequence[bytes]) -> None:
-        """Ingest them, one after the other."""
+    def send(self, topic: str, messages: Sequence[bytes], writer: str) -> None:
+        """Ingest them, one after the other, each with the attribute `writer`."""
         for data in messages:
-            self.engine.publish(Outgoing(topic, data))
+            self.engine.publish(Outgoing(topic, data, {WRITER: writer}))
+
+    def learn_time(self) -> None:
+        """Ask nobody: the time of the file is known since it was opened."""
 
     def store(self) -> Store:
         """Give the engine's store."""
@@ -117,6 +129,8 @@ class LocalBackend(ForkSafe):
         # Asked before: a commit in between is looked at twice, and never missed.
         last = self.engine.store.last_commit()
         if self._looked.get(key) != last:
+            if (time := from_microseconds(last)) > now():
+                CLOCK.learn(time)  # of another process of this file, which does not go back
             self._look(watch)
             self._looked[key] = last
 
