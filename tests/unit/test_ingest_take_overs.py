@@ -30,6 +30,8 @@ def engine() -> Iterator[LocalEngine]:
 
 
 def state(epoch: int, revision: int, *tasks: int, **context: Any) -> dict[str, Any]:
+    if "taken_along" in context:
+        context.setdefault("taken_by", f"w{epoch}")
     fields = {
         "task_history": [task(number) for number in tasks],
         "status": context.pop("status", "idle"),
@@ -97,6 +99,16 @@ def test_the_same_again_changes_nothing(engine: LocalEngine) -> None:
     assert (stored(engine), late(engine, FORMER)) == before
     put(engine, MERGED)
     assert put(engine, AFTER) == "superseded"
+
+
+def test_notes_that_an_earlier_release_has_copied_say_nothing_of_it(engine: LocalEngine) -> None:
+    """It has taken all along that was stored, and cannot say so."""
+    for message in (BEFORE, TAKEN, MERGED):
+        put(engine, message)
+    copied = state(THIRD, 1, 1, 2, taken_along=along(e1=3), taken_by="w100")
+    assert put(engine, copied) == "stored"
+    assert "late" not in stored(engine)
+    assert late(engine, HOLDER) is None
 
 
 def test_what_was_taken_along_is_superseded(engine: LocalEngine) -> None:

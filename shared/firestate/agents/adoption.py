@@ -9,6 +9,7 @@ takes the session, and those of others change nothing. Only then does this folde
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,7 @@ class Adoption:
         epoch = self._submitter.new_epoch(identity, max(stored["epoch"], document["epoch"]))
         order = Order(epoch, 1)
         fields = state.model_dump(mode="json")
-        context = with_base(fields, seen)
+        context = with_base(fields, seen, self._submitter.writer)
         context[ADOPTS] = f"{stored['epoch']}.{stored['revision']}"
         time_now = time_text(now())
         fields |= {"last_active": time_now, "last_updated": time_now}
@@ -86,11 +87,13 @@ class Adoption:
             return None
         agent = Agent(self._submitter, self._registry, taken, order=order)
         agent.is_above = True
-        return self._registry.take_adopted(agent, self._registry.seen(identity), document)
+        return self._registry.take_adopted(agent, seen, document)
 
     def _claims(self, identity: Identity, stored: Document, lease_seconds: float) -> bool:
         """Whether this process is the one of its folder that tries to have the session."""
-        own = f"{time.time_ns()}-{id(self)}-{self._submitter.writer}"
+        # Of this process: one that has failed may try again at once. Of its threads one gets it all
+        # the same, by what the store says.
+        own = f"{os.getpid()}-{id(self)}-{self._submitter.writer}"
         what = f"{stored['epoch']}.{stored['revision']}"
         claimed = self._submitter.outbox.claim(identity.state_path, what, own, lease_seconds)
         return claimed == own

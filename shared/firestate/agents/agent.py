@@ -238,6 +238,11 @@ class Agent(ForkSafe):
         return self._fenced or self.goes_on_as is not None
 
     @property
+    def is_deleted(self) -> bool:
+        """Whether the session was deleted, as far as this handle knows."""
+        return self._deleted
+
+    @property
     def goes_on_as(self) -> str | None:
         """The session in which the agent has been resumed, as far as this handle knows."""
         session_id = self._memory.fields[CONTEXT].get(RESUMED_AS)
@@ -742,15 +747,29 @@ class Agent(ForkSafe):
                 # A former process was killed before it could say that this is done.
                 self.merge(stored, order)
                 break
-            draft = Draft(memory.fields, self.identity.session_id)
-            draft.room = Room.END
-            merge_below(draft, stored, order)
-            fields = draft.finished()
+            fields = self._above(memory.fields, stored, order)
             new = Order(self._submitter.new_epoch(self.identity, order.epoch), 1)
             expected = self._submitter.expected_entry(self.identity, memory.order)
             if self._put(new, fields, expected, self._whole(fields, new)):
                 break
             self._catch_up(memory)
+
+    def _above(self, own: EncodedState, stored: Mapping[str, Any], order: Order) -> EncodedState:
+        """Return a state on top of a stored one, with its memory as far as there is room."""
+        for memory in (True, False):
+            draft = Draft(own, self.identity.session_id)
+            draft.room = Room.END
+            try:
+                merge_below(draft, stored, order, self._submitter.writer, memory=memory)
+                return draft.finished()
+            except InvalidMessageError as error:
+                if error.code != "size" or not memory:
+                    raise
+                _LOG.error(
+                    "%s has no room for what was remembered before it could be read: that is left",
+                    self.identity.state_path,
+                )
+        raise AssertionError  # not reached: the last try returns or raises
 
     def merge(self, late: Mapping[str, Any], order: Order) -> None:
         """Merge what a former holder has saved, as `order`, after it was taken over; once.
@@ -760,7 +779,7 @@ class Agent(ForkSafe):
         for memory in (True, False):
             edit = partial(merge_late, late=late, order=order, memory=memory)
             try:
-                self._save(edit, Room.END, active=False)
+                self._save(edit, Room.END, active=False, when_resumed=True)
             except InvalidMessageError as error:
                 if error.code != "size" or not memory:
                     raise
@@ -1154,8 +1173,8 @@ def _revive(draft: Draft) -> None:
     if draft["status"] == AgentStatus.TERMINATED:
         draft.set({"status": AgentStatus.ACTIVE.value})
     context = draft[CONTEXT]
-    if RESUMED_AS in context:
-        rest = {key: value for key, value in context.items() if key != RESUMED_AS}
+    if RESUMED_AS in context or ADOPTS in context:
+        rest = {key: value for key, value in context.items() if key not in (RESUMED_AS, ADOPTS)}
         draft.set({CONTEXT: rest})
 
 

@@ -104,6 +104,7 @@ class Leases(ForkSafe):
         turns = 0
         while not self._ending.wait(self.lease_seconds / _RENEWED_IN_A_LEASE):
             self.renew()
+            self._registry.go_on_with_unread()
             turns += 1
             if self._listeners and turns % (_RENEWED_IN_A_LEASE // _LOOKS_IN_A_LEASE) == 0:
                 self.look()

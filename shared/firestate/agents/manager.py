@@ -44,6 +44,7 @@ from firestate.agents.state.json_values import to_json_values
 from firestate.errors import (
     DamagedDocumentError,
     FieldProblem,
+    FirestateError,
     InvalidMessageError,
     SessionExistsError,
     UnavailableError,
@@ -451,12 +452,17 @@ class StateManager:
         def make(found: list[Document], fresh: bool) -> list[Agent]:  # noqa: FBT001 - a ReadRequest's
             if not fresh:
                 raise UnavailableError("stale agents cannot be looked for now: try again later")
-            adopted = []
+            adopted: list[Agent] = []
             for document in found:
                 for state in read_as(AgentState, [document]):
-                    agent = self._runtime.adoption.adopt(
-                        state, document, lease_seconds=lease, timeout_seconds=timeout_seconds
-                    )
+                    try:
+                        agent = self._runtime.adoption.adopt(
+                            state, document, lease_seconds=lease, timeout_seconds=timeout_seconds
+                        )
+                    except FirestateError:
+                        if not adopted:
+                            raise
+                        return adopted  # the others: with the next call
                     adopted += [] if agent is None else [agent]
             return adopted
 

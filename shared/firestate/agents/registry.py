@@ -20,7 +20,12 @@ from firestate.agents.state.generated_ids import new_id
 from firestate.agents.state.json_values import to_json_values
 from firestate.agents.state.late_work import merge_late, with_base
 from firestate.agents.state.message_encoding import checked_state
-from firestate.errors import ConflictError, FirestateError, InvalidMessageError
+from firestate.errors import (
+    ConflictError,
+    DamagedDocumentError,
+    FirestateError,
+    InvalidMessageError,
+)
 from firestate.forking import ForkSafe
 from firestate.queries import FENCED, WITH_LATE
 from firestate.schema.ids import LATE, Identity
@@ -69,6 +74,8 @@ class AgentRegistry(ForkSafe):
     def after_fork(self) -> None:
         """Hold none: they are the parent's."""
         self._held: dict[Identity, Agent] = {}
+        self._unread: set[Identity] = set()
+        """Those that are to be read before they go out."""
         # Found is what was taken from this folder, or came late, since: watching costs next to
         # nothing. What was taken before is found where it is read.
         writer = self._submitter.writer
@@ -129,14 +136,22 @@ class AgentRegistry(ForkSafe):
             self._read_at_last(Identity(*(fields[name] for name in Identity._fields)))
 
     def _read_at_last(self, identity: Identity) -> None:
-        self._background_reads.add_stored(identity, lambda found: self._read_now(identity, found))
+        if identity not in self._unread:
+            self._unread.add(identity)
+            self._background_reads.add_stored(
+                identity, lambda found: self._read_now(identity, found)
+            )
 
     def _read_now(self, identity: Identity, stored: Document | None) -> None:
         """Let a session that has begun unread go out, on top of what is stored of it."""
+        self._unread.discard(identity)
         outbox = self._submitter.outbox
         if identity.state_path not in outbox.held_back():
             return  # another process of the folder has done so
-        if stored is not None and not self.is_own(stored):
+        # Its own of former days as well: the outbox forgets what was sent. What has begun unread is
+        # of a later epoch, and has not gone out yet.
+        is_earlier = stored is not None and stored["epoch"] < self.seen(identity).epoch
+        if stored is not None and (is_earlier or not self.is_own(stored)):
             self._put_above(identity, stored)
         outbox.let_go(identity.state_path)
         if (agent := self._held.get(identity)) is not None:
@@ -146,6 +161,10 @@ class AgentRegistry(ForkSafe):
         order = Order(stored["epoch"], stored["revision"])
         agent = self._held.get(identity) or self._kept(identity)
         (state,) = read_as(AgentState, [] if stored.get("deleted") else [stored]) or (None,)
+        if state is None and not stored.get("deleted"):
+            # Such as one of a later release: it is not to be written over.
+            message = f"{identity.state_path} is stored in a form that cannot be read"
+            raise DamagedDocumentError(message)
         if agent is None:  # it was deleted here
             seen = self.seen(identity)
             above = Order(self._submitter.new_epoch(identity, order.epoch), 1)
@@ -223,8 +242,11 @@ class AgentRegistry(ForkSafe):
         """
         check_times("state", to_document(stored), now())
         identity = Identity(stored.agent_type, stored.agent_id, stored.session_id)
+        if identity.state_path in self._submitter.outbox.held_back():
+            self._read_at_last(identity)  # whoever has begun it may have died
         agent = self._held.get(identity)
-        if agent is not None and not agent.fenced:
+        is_ours = self.is_own(document) or (agent is not None and document["epoch"] <= agent.epoch)
+        if agent is not None and is_ours and not agent.fenced and not agent.is_deleted:
             agent.live()
         elif self.is_own(document):
             order = Order(document["epoch"], document["revision"])
@@ -241,6 +263,10 @@ class AgentRegistry(ForkSafe):
         short = False
         while True:
             state, seen = self._with_own(stored, document, short=short)
+            if self.seen(identity) > seen and (own := self._kept(identity)) is not None:
+                own.is_above = True
+                own.live()  # another process of this folder was first
+                return own
             order = Order(self._submitter.new_epoch(identity, document["epoch"]), 0)
             agent = Agent(self._submitter, self, state, order=order)
             agent.is_above, agent.seen = True, seen
@@ -264,7 +290,8 @@ class AgentRegistry(ForkSafe):
         if self.is_own(document):
             return stored, order
         fields = stored.model_dump(mode="json")
-        fields["collaboration_context"] = with_base(fields, order, short=short)
+        writer = self._submitter.writer
+        fields["collaboration_context"] = with_base(fields, order, writer, short=short)
         state = checked_state(fields)
         identity = Identity(stored.agent_type, stored.agent_id, stored.session_id)
         kept = self._submitter.outbox.state(identity.state_path)
@@ -272,8 +299,10 @@ class AgentRegistry(ForkSafe):
             return state, NOTHING
         seen = Order(kept.epoch, kept.revision)
         own = None if kept.message is None else from_json(kept.message).get("state")
-        if own is None or seen.epoch >= order.epoch:
+        if own is None or seen == order:
             return state, seen
+        if seen.epoch >= order.epoch:
+            return state, order  # it has moved in this folder since it was read
         for memory in (True, False):
             draft = Draft(EncodedState.of(state), identity.session_id)
             draft.room = Room.END
@@ -421,8 +450,13 @@ class AgentRegistry(ForkSafe):
     def reserve(self, agent_type: str, agent_id: str, former: str) -> Identity:
         """Return the session that follows `former`: the same for all who ask in this folder."""
         agent = f"{agent_type}_{agent_id}"
-        session_id = self._submitter.outbox.reserve(agent, former, new_id())
-        return Identity(agent_type, agent_id, session_id)
+        outbox = self._submitter.outbox
+        identity = Identity(agent_type, agent_id, outbox.reserve(agent, former, new_id()))
+        kept = outbox.state(identity.state_path)
+        if kept is not None and kept.message is not None and "deleted" in from_json(kept.message):
+            own = outbox.reserve_anew(agent, former, identity.session_id, new_id())
+            return identity._replace(session_id=own)
+        return identity
 
     def seen(self, identity: Identity) -> Order:
         """Return the order of what this folder has of a session, before it is read."""
@@ -454,7 +488,7 @@ class AgentRegistry(ForkSafe):
         """
         held = self._held.setdefault(agent.identity, agent)
         if held is not agent:
-            if not held.fenced:
+            if not held.fenced and not held.is_deleted:
                 return
             self._held[agent.identity] = agent
         agent.is_held = True
@@ -472,8 +506,16 @@ class AgentRegistry(ForkSafe):
     def _changed(self, change: Change) -> None:
         if change.data is None or (identity := identity_in(change.data)) is None:
             return
+        stored = dict(change.data)
         if (agent := self._held.get(identity)) is not None:
-            self._compare(agent, dict(change.data))
+            self._compare(agent, stored)
+        elif stored["writer"] == stored.get("late_writer") == self._submitter.writer:
+            # Nobody of this folder may hold it any more, and nobody else is told.
+            for state in read_as(AgentState, [stored]):
+                order = Order(stored["epoch"], stored["revision"])
+                agent = Agent(self._submitter, self, state, order=order)
+                agent.is_above = True
+                self._read_late(agent, stored)
 
     def _compare(self, agent: Agent, stored: Document | None) -> None:
         """Hold an agent against what is stored of its session, as soon as that can be read.
@@ -513,10 +555,14 @@ class AgentRegistry(ForkSafe):
     def _merge_late(agent: Agent, found: list[Document]) -> None:
         for document, state in zip(found, read_as(AgentState, found), strict=False):
             order = Order(document["epoch"], document["revision"])
+            was_held = agent.is_held
             agent.merge(state.model_dump(mode="json"), order)
+            if not was_held:
+                agent.release()
             _LOG.info("%s has merged what came late of its former holder", agent.identity)
 
     def _check_all(self) -> None:
+        self.go_on_with_unread()
         # Of two that took it up one after the other while nothing could be read, the first is
         # the one that `fenced_writer` names now.
         for agent in list(self._held.values()):

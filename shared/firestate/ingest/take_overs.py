@@ -23,7 +23,14 @@ from firestate.schema.ids import LATE, Identity
 from firestate.schema.messages import Order, StateMessage
 from firestate.schema.models import AgentState
 from firestate.schema.serialization import from_document, to_document
-from firestate.schema.take_over import ADOPTS, RESUMED_AS, TAKEN_ALONG, may_be_late, taken_along
+from firestate.schema.take_over import (
+    ADOPTS,
+    RESUMED_AS,
+    TAKEN_ALONG,
+    TAKEN_BY,
+    may_be_late,
+    taken_along,
+)
 from firestate.schema.upgrades import document_version
 
 if TYPE_CHECKING:
@@ -58,7 +65,7 @@ def is_late(head: Stored, message: StateMessage | TombstoneMessage) -> bool:
     epoch, revision = message.order
     if ADOPTS in message.state.collaboration_context:
         return False  # another one was first: this one has not worked on it
-    if epoch not in along and TAKEN_ALONG not in message.state.collaboration_context:
+    if epoch not in along and not _along(message):
         return False  # no take-over that the holder has missed
     if head.data.get("late", {}).get(str(epoch), -1) >= revision:
         return False
@@ -79,7 +86,7 @@ def leaves_late(head: Stored, message: StateMessage | TombstoneMessage) -> bool:
         return False
     if "deleted" in head.data["digests"]:
         return False  # there is no state to be kept
-    along = taken_along(message.state.collaboration_context)
+    along = _along(message)
     return may_be_late(head.data["epoch"], head.data["revision"], along)
 
 
@@ -120,7 +127,7 @@ def ended_late(head: Stored, message: StateMessage) -> StateMessage:
 def end_of_stored(stored: Stored, message: StateMessage) -> StateMessage:
     """Return what a resume makes of a state that is later than what it has taken along."""
     data = stored.data
-    along = taken_along(message.state.collaboration_context) | {data["epoch"]: data["revision"]}
+    along = _along(message) | {data["epoch"]: data["revision"]}
     state = from_document(AgentState, data)
     return _ended(
         message.model_copy(update={"state": state}),
@@ -143,7 +150,8 @@ def _ended(
     context = {
         **message.state.collaboration_context,
         RESUMED_AS: goes_on_as,
-        TAKEN_ALONG: {str(epoch): {"revision": revision} for epoch, revision in along.items()},
+        TAKEN_ALONG: _noted(message, along),
+        TAKEN_BY: writer,
     }
     changes = {"status": "terminated", "collaboration_context": context}
     fields = message.state.model_dump(mode="json") | changes
@@ -158,6 +166,16 @@ def is_of_ended(head: Stored, message: StateMessage) -> bool:
     """Whether a late message is of the very one whose session was resumed as another one."""
     along = _revisions(head.data.get("taken_along"))
     return head.data.get("goes_on_as") is not None and message.epoch == max(along)
+
+
+def _noted(message: StateMessage, along: Mapping[int, int]) -> dict[str, Any]:
+    """Return notes of what was taken along, with what the state knows of each besides."""
+    known = message.state.collaboration_context.get(TAKEN_ALONG)
+    bases = known if isinstance(known, dict) else {}
+    return {
+        str(epoch): {**(bases.get(str(epoch)) or {}), "revision": revision}
+        for epoch, revision in along.items()
+    }
 
 
 def goes_on_as(message: StateMessage | TombstoneMessage) -> str | None:
@@ -178,7 +196,7 @@ def kept_fields(
     if not isinstance(message, StateMessage):
         return {}
     kept: dict[str, Any] = {}
-    along = taken_along(message.state.collaboration_context)
+    along = _along(message)
     waiting = {} if head is None else _revisions(head.data.get("late"))
     if not along and head is not None and head.data["epoch"] == message.epoch:
         along = _revisions(head.data.get("taken_along"))  # a program has set the context anew
@@ -199,6 +217,12 @@ def told_of(head: Stored, late: Late, epoch: int) -> dict[str, Any]:
     """Return the fields by which the holder of a stored state is told of what is late."""
     waiting = {**head.data.get("late", {}), str(epoch): late.revision}
     return {"late": waiting, "late_writer": head.data["writer"]}
+
+
+def _along(message: StateMessage) -> dict[int, int]:
+    """Return what its writer has taken along; nothing of what it has copied from another one."""
+    context = message.state.collaboration_context
+    return taken_along(context) if context.get(TAKEN_BY) == message.writer else {}
 
 
 def _revisions(kept: Mapping[str, int] | None) -> dict[int, int]:

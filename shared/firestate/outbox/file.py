@@ -44,6 +44,7 @@ from firestate.outbox.sql import (
     PAGE_BYTES,
     PUT,
     PUT_ONE,
+    RESERVE_ANEW,
     RESERVED,
     SNAPSHOTS,
     SNAPSHOTS_THAT_WAIT,
@@ -194,6 +195,13 @@ class Outbox:
         """Note that this folder was told of a refused message."""
         with translated_outbox(self._name):
             self._connections.change("INSERT OR IGNORE INTO told VALUES (?, ?)", refusal)
+
+    def reserve_anew(self, agent: str, former: str, gone: str, session_id: str) -> str:
+        """Return what takes the place of a reserved session that was deleted; likewise."""
+        values = (session_id, time.time(), agent, former, gone)
+        with translated_outbox(self._name):
+            self._connections.change(RESERVE_ANEW, values)
+        return self.reserve(agent, former, session_id)
 
     def claim(self, document: str, what: str, own: str, most_seconds: float) -> str:
         """Return who does something with a session, of all who ask in this folder: one.

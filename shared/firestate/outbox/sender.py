@@ -175,8 +175,9 @@ class Sender(ForkSafe):
             return _LOOK_SECONDS
         # What cannot go out yet is to stay small all the same.
         self._outbox.fold(older_than_seconds=_FOLD_AFTER_SECONDS)
-        waiting = self._outbox.waiting(_FIRST_AGAIN if self._pause else _MOST_WAITING)
         held_back = self._outbox.held_back()
+        most = _FIRST_AGAIN if self._pause else _MOST_WAITING
+        waiting = self._outbox.waiting(most + len(held_back))
         choice = next_batch(
             [each for each in waiting if each.document not in held_back],
             self._sent_at,

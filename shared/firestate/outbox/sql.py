@@ -245,6 +245,9 @@ UPDATE snapshots SET data = x'' WHERE sent_at IS NOT NULL AND length(data) > 0
 AND NOT EXISTS (SELECT 1 FROM changes WHERE {_LATER})
 """
 FORGET_SENT = ("DELETE FROM events WHERE sent_at IS NOT NULL", FORGET_SNAPSHOTS)
+RESERVE_ANEW = """
+UPDATE begun SET session = ?, at = ? WHERE agent = ? AND former = ? AND session = ?
+"""
 RESERVED = "SELECT session FROM begun WHERE agent = ? AND former = ?"
 EVENTS = "SELECT document, data FROM events ORDER BY seq DESC LIMIT ?"
 EVENTS_THAT_WAIT = (

@@ -20,11 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TAKEN_ALONG = "taken_along"
+TAKEN_BY = "taken_by"
+"""The writer that has noted that: one of an earlier release copies the notes of another."""
 RESUMED_AS = "resumed_as"
 """Of an ended session: the session in which the agent goes on."""
 ADOPTS = "adopts"
 """Of a message that takes a session on condition that it is stored as `<epoch>.<revision>`."""
-OF_FIRESTATE = frozenset({TAKEN_ALONG, RESUMED_AS, ADOPTS, "resumed_from", "resume_pending"})
+OF_FIRESTATE = frozenset(
+    {TAKEN_ALONG, TAKEN_BY, RESUMED_AS, ADOPTS, "resumed_from", "resume_pending"}
+)
 """The keys of the collaboration context that are Firestate's own."""
 MOST_FORMERS = 8
 """Former holders that a state remembers: an older one has long since told all that it had."""

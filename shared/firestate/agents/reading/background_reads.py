@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from firestate.agents.reading.answers import ReadRequest
+from firestate.errors import OutboxError, UnavailableError
 from firestate.forking import ForkSafe
 from firestate.worker import Thread, Wakeup
 
@@ -101,6 +102,9 @@ class BackgroundReads(ForkSafe):
         if fresh:
             try:
                 done(found)
+            except (OutboxError, UnavailableError):
+                _LOG.exception("what was read in the background is taken later")
+                return False
             except Exception:  # noqa: BLE001 - it is done, whatever it has led to; others wait
                 _LOG.exception("what was read in the background could not be taken")
         return fresh

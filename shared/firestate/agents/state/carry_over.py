@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from firestate.agents.state.late_work import with_revisions_alone
+from firestate.agents.state.late_work import with_short_bases
 from firestate.limits import MAX_CHILDREN, MAX_HISTORY, MAX_NAMES
 from firestate.schema.ids import Identity
-from firestate.schema.take_over import OF_FIRESTATE, RESUMED_AS
+from firestate.schema.take_over import ADOPTS, OF_FIRESTATE, RESUMED_AS
 from firestate.schema.values import time_text
 
 if TYPE_CHECKING:
@@ -99,12 +99,13 @@ def merge_carried(taken: Mapping[str, Any], own: Draft | Mapping[str, Any]) -> d
 def ended_as(former: AgentState, session_id: str, at: datetime) -> dict[str, Any]:
     """Give the fields of a former session that goes on as another one."""
     fields = former.model_dump(mode="json")
+    fields["collaboration_context"].pop(ADOPTS, None)
     return {
         **fields,
         "status": "terminated",
         "last_updated": time_text(at),
         "collaboration_context": {
-            **with_revisions_alone(fields["collaboration_context"]),
+            **with_short_bases(fields["collaboration_context"]),
             RESUMED_AS: session_id,
         },
     }

@@ -28,10 +28,12 @@ from firestate.counters.task_history import ENDED, ended_tasks
 from firestate.limits import MAX_CHILDREN, MAX_COUNT, MAX_NAMES
 from firestate.schema.ids import Identity
 from firestate.schema.take_over import (
+    ADOPTS,
     MOST_FORMERS,
     OF_FIRESTATE,
     RESUMED_AS,
     TAKEN_ALONG,
+    TAKEN_BY,
     taken_along,
 )
 from firestate.schema.values import time_text
@@ -50,31 +52,33 @@ _MOST_DIGESTS = 1_000
 """Entries that a base tells apart, in 11 kB of a state; of a larger memory the others are taken."""
 
 
-def with_base(fields: Fields, order: Order, *, short: bool = False) -> dict[str, Any]:
+def with_base(fields: Fields, order: Order, writer: str, *, short: bool = False) -> dict[str, Any]:
     """Return the collaboration context of a state that is taken over, with its base.
 
     Args:
         fields: The state, plain, as it is taken along.
         order: Where it stands.
+        writer: Who takes it over.
         short: Leave the digests of all bases out: for a state that has no room for them.
     """
-    context = fields["collaboration_context"]
+    context = {k: v for k, v in fields["collaboration_context"].items() if k != ADOPTS}
     bases = _bases(context, order, fields)
-    if short:
-        bases = {
-            epoch: {name: base[name] for name in base.keys() & {"revision", "totals"}}
-            for epoch, base in bases.items()
-        }
-    return {**context, TAKEN_ALONG: bases}
+    return {**context, TAKEN_BY: writer, TAKEN_ALONG: _short(bases) if short else bases}
 
 
-def with_revisions_alone(context: Fields) -> dict[str, Any]:
-    """Return the collaboration context of a session that ends: nobody merges into it."""
-    along = taken_along(context)
-    rest = {key: value for key, value in context.items() if key != TAKEN_ALONG}
-    if not along:
-        return rest
-    return {**rest, TAKEN_ALONG: {str(epoch): {"revision": n} for epoch, n in along.items()}}
+def with_short_bases(context: Fields) -> dict[str, Any]:
+    """Return the collaboration context of a session that ends, without the digests of its bases."""
+    if not isinstance(context.get(TAKEN_ALONG), dict):
+        return dict(context)
+    known = {epoch: context[TAKEN_ALONG][str(epoch)] for epoch in taken_along(context)}
+    return {**context, TAKEN_ALONG: _short({str(epoch): base for epoch, base in known.items()})}
+
+
+def _short(bases: Mapping[str, Fields]) -> dict[str, Any]:
+    return {
+        epoch: {name: value for name, value in base.items() if name in {"revision", "totals"}}
+        for epoch, base in bases.items()
+    }
 
 
 def keep_own_keys(context: Fields, former: Fields) -> dict[str, Any]:
@@ -121,13 +125,18 @@ def merge_late(draft: Draft, late: Fields, order: Order, *, memory: bool = True)
     draft.set(changes, whole=True)
 
 
-def merge_below(draft: Draft, stored: Fields, order: Order) -> None:
+def merge_below(
+    draft: Draft, stored: Fields, order: Order, writer: str, *, memory: bool = True
+) -> None:
     """Put a stored state below one that has begun before that could be read.
 
     Args:
         draft: What has been saved since it began.
         stored: The stored state, plain.
         order: Where the stored state stands.
+        writer: Who has begun the session.
+        memory: Whether to keep the memory of both; else that of the stored state, where there is no
+            room for more.
 
     Raises:
         InvalidMessageError: Both together are too large.
@@ -141,12 +150,14 @@ def merge_below(draft: Draft, stored: Fields, order: Order) -> None:
         name: {**stored[name], **draft[name]}
         for name in ("memory_context", "performance_metrics", "agent_config")
     }
+    if not memory:
+        changes["memory_context"] = stored["memory_context"]
     for name, most in (("tools_enabled", MAX_NAMES), ("child_agent_ids", MAX_CHILDREN)):
         changes[name] = list(dict.fromkeys([*stored[name], *draft[name]]))[-most:]
     if draft["parent_agent_id"] is None:
         changes |= {f"parent_{name}": stored.get(f"parent_{name}") for name in Identity._fields}
     own_context = draft["collaboration_context"]
-    context = with_base(stored, order)
+    context = with_base(stored, order, writer, short=not memory)
     context.pop(RESUMED_AS, None)
     changes["collaboration_context"] = {**own_context, **context, **_given(own_context)}
     draft.set({**changes, "created_at": stored["created_at"]}, whole=True)
@@ -174,7 +185,13 @@ def _bases(context: Fields, order: Order, fields: Fields) -> dict[str, Any]:
         "memory": _joined(_digest(*entry) for entry in fields["memory_context"].items()),
         "tasks": _joined(_digest(*_key(entry)) for entry in _ended(fields)),
     }
-    return {each: base if each == str(order.epoch) else known[each] for each in newest}
+    # Of the newest former alone the digests of its memory, 11 kB: a full state must have room.
+    older = {
+        epoch: {name: value for name, value in known[epoch].items() if name != "memory"}
+        for epoch in newest
+        if epoch in known
+    }
+    return {each: base if each == str(order.epoch) else older[each] for each in newest}
 
 
 def _its_own_base(late: Fields) -> Fields:
@@ -218,6 +235,12 @@ def _merge_tasks(draft: Draft, late: Fields, base: Fields) -> None:
     history = list(draft.history)
     before = set(str(base.get("tasks", "")).split())
     ended = [entry for entry in _ended(late) if _digest(*_key(entry)) not in before]
+    # In the totals each task stands once by its kind: so many have ended since. A base that tells
+    # no tasks apart leaves those that the holder has let go: of them the newest are taken.
+    number = sum(one.tries + one.cancelled for one in since["kinds"].values())
+    if len(ended) > number:
+        unknown = [entry for entry in ended if _key(entry) not in own]
+        ended = sorted(unknown, key=_ended_at)[-number:] if number else []
     taken = []
     for entry in ended:
         place = own.get(_key(entry))
@@ -243,6 +266,10 @@ def _merge_tasks(draft: Draft, late: Fields, base: Fields) -> None:
 def _key(entry: Fields) -> tuple[str, str]:
     task_id = entry.get("task_id", entry.get("id"))
     return str(task_id), str(entry.get("started_at"))
+
+
+def _ended_at(entry: Fields) -> str:
+    return str(entry.get("ended_at") or entry.get("completed_at") or entry.get("timestamp") or "")
 
 
 def _counts(group: Fields) -> dict[str, TaskCounts]:
