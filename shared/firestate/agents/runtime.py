@@ -104,6 +104,7 @@ class Runtime:
         )
         self.background_reads = BackgroundReads(self.backend, self.reader)
         self.registry = AgentRegistry(self.submitter, self.backend, self.background_reads)
+        self.outbox.on_conflict(self.registry.merge_apart)
         self._worker = Worker("firestate-runtime")
         _OPEN.add(self)
         self.sender.start()

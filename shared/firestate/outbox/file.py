@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 from firestate.errors import OutboxError, OutboxFullError
 from firestate.limits import INT64_MAX
 from firestate.outbox.changes import apply_changes
-from firestate.outbox.connections import FileConnections, MemoryConnections
+from firestate.outbox.connections import FileConnections, MemoryConnections, is_locked
 from firestate.outbox.entries import KeptState, NewEntry, OutboxDepth, PendingEntry
 from firestate.outbox.former_keys import move_former_keys
+from firestate.outbox.spill import Spill
 from firestate.outbox.sql import (
     DEPTH,
     EVENTS,
@@ -59,8 +60,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from firestate.outbox.connections import Values
+    from firestate.outbox.spill import OnConflict
 
 _LOG = logging.getLogger("firestate.outbox")
+_STUCK_SECONDS, _LOCKED_LATELY_SECONDS = 0.02, 0.5
 _KEPT_SENT_SECONDS = 600
 _KEPT_SENT = 1_000
 _KEPT_ORDER_SECONDS = 86_400
@@ -79,6 +82,9 @@ class Outbox:
         self.path = path
         self._name = f"the outbox {path or 'in memory'}"
         self._last = 0
+        self._reserved: dict[tuple[str, str], str] = {}
+        self._locked = (0, 0.0)
+        """When the file was last written as it was found locked, and when that was."""
         self.writer = new_writer_name()
         """Who writes: the folder of the file. Of an outbox in memory it is this process alone."""
         most_pages = max(most_bytes // PAGE_BYTES, 16)
@@ -99,6 +105,10 @@ class Outbox:
                     lambda: _brought_up_to_date(opened, path, with_room)
                 )
             self._connections = made(opened, most_pages=most_pages)
+            self._spill: Spill | None = None
+            if path is not None:
+                self._spill = Spill(path, self._connections, self._kept, most_bytes=most_bytes)
+                self._spill.adopt()
 
     @property
     def is_closed(self) -> bool:
@@ -107,7 +117,29 @@ class Outbox:
 
     def close(self) -> None:
         """Close the file."""
+        if self._spill is not None:
+            self._spill.close()
         self._connections.close()
+
+    @property
+    def has_spilled(self) -> bool:
+        """Whether something waits in a spill file, since the outbox is locked, or was just now."""
+        return self._spill is not None and not self._spill.is_empty
+
+    def on_conflict(self, merge: OnConflict) -> None:
+        """Have `merge` called where a state that was spilled was saved by others meanwhile.
+
+        Its arguments: the document, what was there before, and what was spilled last.
+        """
+        if self._spill is not None:
+            self._spill.on_conflict = merge
+            self._spill.start()
+
+    def adopt(self) -> None:
+        """Take over what processes that have ended have left beside the file, and put it there."""
+        if self._spill is not None:
+            self._spill.adopt()
+            self._spill.start()
 
     def put(self, *entries: NewEntry) -> bool:
         """Keep entries, all or none of them.
@@ -120,15 +152,28 @@ class Outbox:
             OutboxFullError: The bound is reached or the disk is full; nothing is kept.
             OutboxError: The file cannot be used; nothing is kept.
         """
-        values = [value for entry in entries for value in self._values(entry)]
-        statement = PUT if len(entries) == 1 else ", ".join([PUT, *[PUT_ONE] * (len(entries) - 1)])
+        rows = [self._values(entry) for entry in entries]
+        while True:
+            if self._connections.is_diverted:
+                done = self._spilled(rows, begin=False)
+            else:
+                done = self._put(rows)
+            if done is not None:
+                return done
+
+    def _put(self, rows: list[tuple[Any, ...]]) -> bool | None:
+        """Put rows to the file itself; None where puts are spilled by now, or it is to be tried."""
+        values = [value for row in rows for value in row]
+        statement = PUT if len(rows) == 1 else ", ".join([PUT, *[PUT_ONE] * (len(rows) - 1)])
         try:
             try:
-                self._connections.change(statement, values)
+                changed = self._connections.put(statement, values)
             except sqlite3.OperationalError as error:
+                if is_locked(error) and self.path is not None:
+                    return self._spilled(rows, begin=True) if self._is_stuck(self.path) else None
                 if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._forget_sent():
                     raise
-                self._connections.change(statement, values)
+                changed = self._connections.put(statement, values)
         except sqlite3.IntegrityError as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_TRIGGER or _is_taken(error):
                 return False
@@ -137,7 +182,26 @@ class Outbox:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
                 raise OutboxFullError(str(self.path or "in memory")) from error
             raise OutboxError(f"{self._name} cannot be used: {error}") from error
-        return True
+        return None if changed is None else True
+
+    def _spilled(self, rows: list[tuple[Any, ...]], *, begin: bool) -> bool | None:
+        return None if self._spill is None else self._spill.put(rows, begin=begin)
+
+    def _is_stuck(self, path: Path) -> bool:
+        """Whether nobody has committed between the last two times that the file was locked.
+
+        Else those that write are many, as processes of a folder may be, and each has its turn.
+        """
+        try:
+            committed = path.with_name(f"{path.name}-wal").stat().st_mtime_ns
+        except OSError:
+            committed = 0
+        now = time.monotonic()
+        before, at = self._locked
+        is_same = before == committed and at > now - _LOCKED_LATELY_SECONDS
+        if not is_same:
+            self._locked = committed, now
+        return is_same and at < now - _STUCK_SECONDS
 
     def _values(self, entry: NewEntry) -> tuple[Any, ...]:
         # In the order of the calls also where the clock is set back. Taken after the order of a
@@ -151,16 +215,29 @@ class Outbox:
 
     def head(self, document: str) -> tuple[int, int] | None:
         """Return the (epoch, revision) of the newest of a session; None where nothing is known."""
+        spilled = None if self._spill is None else self._spill.order(document)
+        head = self._head(document)
+        return spilled if head is None else max(head, spilled or head)
+
+    def _head(self, document: str) -> tuple[int, int] | None:
         head = self._rows(HEAD, {"document": document})
         return (head[0][0], head[0][1]) if head else None
 
     def state(self, document: str) -> KeptState | None:
         """Return the newest that is kept of a session; None where not even its order is."""
+        spilled = None if self._spill is None else self._spill.state(document)
+        kept = self._kept(document)
+        if spilled is None or (kept is not None and kept[:2] > spilled[:2]):
+            return kept
+        return spilled
+
+    def _kept(self, document: str) -> KeptState | None:
+        """Return the newest of a session in the file itself."""
         while True:
             if rows := self._with_changes(document):
                 _, epoch, revision, *_ = rows[-1]
                 return KeptState(epoch, revision, _composed(rows))
-            head = self.head(document)
+            head = self._head(document)
             if head is None:
                 return None
             # Of one moment: another thread may have put it anew between the two.
@@ -173,19 +250,27 @@ class Outbox:
         All processes and threads that ask get the same: the `session_id` of whoever asks first.
         """
         values = (agent, former, session_id, time.time())
+        statement = "INSERT OR IGNORE INTO begun VALUES (?, ?, ?, ?)"
         with translated_outbox(self._name):
-            self._connections.change("INSERT OR IGNORE INTO begun VALUES (?, ?, ?, ?)", values)
-        ((session,),) = self._rows(RESERVED, (agent, former))
-        return str(session)
+            try:
+                self._connections.change(statement, values, patience_seconds=0.0)
+            except sqlite3.OperationalError as error:
+                if not is_locked(error):
+                    raise
+                # For this process alone: others wait for the lock as well, or ask later.
+                session_id = self._reserved.setdefault((agent, former), session_id)
+        found = self._rows(RESERVED, (agent, former))
+        return str(found[0][0]) if found else session_id
 
     def held_back(self) -> set[str]:
         """Return the sessions whose snapshots do not go out yet."""
-        return {document for (document,) in self._rows("SELECT document FROM held_back")}
+        spilled = {} if self._spill is None else self._spill.held_back
+        kept = {document for (document,) in self._rows("SELECT document FROM held_back")}
+        return {each for each in kept | spilled.keys() if spilled.get(each, True)}
 
     def let_go(self, document: str) -> None:
         """Let the snapshots of a session go out from now on."""
-        with translated_outbox(self._name):
-            self._connections.change("DELETE FROM held_back WHERE document = ?", (document,))
+        self.put(NewEntry(document, agent="", topic="", data=b"", is_let_go=True))
 
     def waiting(self, limit: int) -> list[PendingEntry]:
         """Return what waits, the oldest first."""
@@ -267,7 +352,8 @@ class Outbox:
     def newest(self, *, snapshots: bool) -> dict[str, bytes]:
         """Return snapshots, or the newest 2,000 events, that wait or were sent of late."""
         if not snapshots:
-            return dict(self._rows(EVENTS, (_SHOWN,)))
+            spilled = {} if self._spill is None else self._spill.events.copy()
+            return {**dict(self._rows(EVENTS, (_SHOWN,))), **spilled}
         found: dict[str, bytes] = {}
         parts: list[tuple[Any, ...]] = []
         for row in [*self._rows(SNAPSHOTS), (None, b"", None, 0)]:
@@ -277,17 +363,27 @@ class Outbox:
                 found[document] = apply_changes(data, changes, parts[-1][3]) if changes else data
                 parts = []
             parts.append(row)
+        for document in [] if self._spill is None else self._spill.documents:
+            if (data := self.snapshot(document)) is not None:
+                found[document] = data
         return found
 
     def snapshot(self, document: str) -> bytes | None:
         """Return the snapshot of a session that waits, or was sent of late."""
+        if self._spill is not None and self._spill.order(document) is not None:
+            kept = self.state(document)
+            return kept and kept.message
         rows = self._with_changes(document)
         return _composed(rows) if rows else None
 
     def depth(self) -> OutboxDepth:
         """Return how much waits."""
         ((count, since),) = self._rows(DEPTH)
-        return OutboxDepth(count, since and since / 1e9, self.size())
+        since = since and since / 1e9
+        if self._spill is not None and not self._spill.is_empty:
+            count += len(self._spill.documents) + len(self._spill.events)
+            since = since or self._spill.since
+        return OutboxDepth(count, since, self.size())
 
     def size(self) -> int:
         """Return the bytes in use, as the bound counts them."""
@@ -340,7 +436,9 @@ def _brought_up_to_date(
     try:
         connection.execute(with_room).fetchall()
         move_former_keys(connection)
-        if lost := connection.execute(FORGET_ORPHANS).rowcount:
+        # Looked for first: to delete needs the file, which another program may have locked.
+        orphans = connection.execute(FORGET_ORPHANS.replace("DELETE", "SELECT 1", 1)).fetchone()
+        if orphans and (lost := connection.execute(FORGET_ORPHANS).rowcount):
             _LOG.error("%d changes are lost: an earlier release has forgotten their states", lost)
         return writer_name(connection, path)
     finally:

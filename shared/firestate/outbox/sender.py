@@ -107,7 +107,7 @@ class Sender(ForkSafe):
     def flush(self, timeout_seconds: float) -> bool:
         """Wait until nothing waits any more; False if the time was up before, or it was closed."""
         deadline = time.monotonic() + timeout_seconds
-        while self._outbox.waiting(1):
+        while self._outbox.waiting(1) or self._outbox.has_spilled:
             if self._closing or time.monotonic() >= deadline:
                 return False
             self.wake()
@@ -197,6 +197,7 @@ class Sender(ForkSafe):
     def _tidy(self) -> None:
         now = time.monotonic()
         if now - self._tidied_at > _TIDY_EVERY_SECONDS:
+            self._outbox.adopt()
             self._outbox.tidy()
             self._tidied_at = now
 

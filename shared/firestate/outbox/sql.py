@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGE_BYTES = 4096
-_BUSY_SECONDS = 10.0
+_MEMORY_SECONDS = 10.0
+_BUSY_SECONDS = 0.04
+"""Others of ours write for some ms; whoever has more patience tries again (outbox/connections)."""
 
 CHANGES = """
 CREATE TABLE IF NOT EXISTS changes (
@@ -114,6 +116,17 @@ END;
 -- It is kept, and does not go out before somebody says so.
 CREATE TEMP TRIGGER put_held_back INSTEAD OF INSERT ON puts WHEN NEW.kind = 'held back' BEGIN
     INSERT OR IGNORE INTO held_back VALUES (NEW.document);
+END;
+
+CREATE TEMP TRIGGER put_let_go INSTEAD OF INSERT ON puts WHEN NEW.kind = 'let go' BEGIN
+    DELETE FROM held_back WHERE document = NEW.document;
+END;
+
+-- What a spill file holds up to there has come in by the same statement: a crash repeats nothing.
+-- It is noted among the sessions that have begun, under no agent: a table of its own takes a page.
+CREATE TEMP TRIGGER put_replayed INSTEAD OF INSERT ON puts WHEN NEW.kind = 'replayed' BEGIN
+    INSERT INTO begun VALUES ('', NEW.document, NEW.seq, CAST(strftime('%s', 'now') AS REAL))
+    ON CONFLICT (agent, former) DO UPDATE SET session = NEW.seq;
 END;
 
 -- A change follows the very one before it, over a snapshot of the same writer that is there still.
@@ -225,6 +238,8 @@ AND NOT EXISTS (SELECT 1 FROM changes WHERE {_LATER})
 """
 FORGET_SENT = ("DELETE FROM events WHERE sent_at IS NOT NULL", FORGET_SNAPSHOTS)
 RESERVED = "SELECT session FROM begun WHERE agent = ? AND former = ?"
+REPLAYED = "SELECT session FROM begun WHERE agent = '' AND former = ?"
+FORGET_REPLAYED = "DELETE FROM begun WHERE agent = '' AND former = ?"
 EVENTS = "SELECT document, data FROM events ORDER BY seq DESC LIMIT ?"
 # `at` stays: since when nothing has gone out, whatever else has gone wrong since.
 NOTE = "INSERT INTO sender VALUES (1, ?, ?) ON CONFLICT (id) DO UPDATE SET reason = excluded.reason"
@@ -238,7 +253,7 @@ def connect(
         path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(
         f"file:{memory}?mode=memory&cache=shared" if path is None else path,
-        timeout=_BUSY_SECONDS,
+        timeout=_MEMORY_SECONDS if path is None else _BUSY_SECONDS,
         isolation_level=None,
         check_same_thread=False,
         factory=kind,
