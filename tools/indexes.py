@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from firestate.queries import SHAPES
-from firestate.schema.ids import EVENTS, LATE, LEGACY, STATES, SYSTEM
+from firestate.schema.ids import EXPIRING, LATE, SYSTEM
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from firestate.queries import Shape
 
 FILE = Path(__file__).resolve().parent.parent / "firestore.indexes.json"
-EXPIRING = (STATES, EVENTS, LEGACY, LATE)
-"""Their documents are removed some time after their `expire_at`."""
 
 UP, DOWN = "ASCENDING", "DESCENDING"
 

@@ -7,7 +7,8 @@
     ├── UnexpectedError        nobody thought of it: the log says its type and where it was raised
     ├── ConfigurationError     something that must be there is missing, or a setting is wrong: a
     │   │                      database, a project, a permission, credentials; it says what to do
-    │   └── MissingExtraError      a package of an extra; also an ImportError
+    │   ├── MissingExtraError      a package of an extra; also an ImportError
+    │   └── StateFileError         the local engine's file is damaged, foreign or read-only
     ├── FencedError            this session was taken up elsewhere, or resumed as another
     ├── SessionExistsError     a session that is to begin is there already: go on with it
     ├── TerminatedError        an agent that has ended is to begin something: resume it
@@ -124,6 +125,21 @@ class MissingExtraError(ConfigurationError, ImportError):
             f'folder of Firestate, run `pip install "./shared[{extra}]"`'
         )
         self.extra = extra
+
+
+class StateFileError(ConfigurationError):
+    """The local engine's file cannot be used: it is damaged, of another program, or read-only.
+
+    `path` names it; `readable` says whether it can be looked at all the same.
+    """
+
+    def __init__(
+        self, path: object, reason: str, what_to_do: str, *, readable: bool = False
+    ) -> None:
+        """Say what is wrong with the file, and what to do."""
+        super().__init__(f"{path} {reason}: {what_to_do}")
+        self.path = str(path)
+        self.readable = readable
 
 
 class FencedError(FirestateError):

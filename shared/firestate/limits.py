@@ -107,8 +107,8 @@ document, so 8 shards carry about 8 counted changes a second for long, and burst
 FOLD_INTERVAL_SECONDS = 1.0
 """`global_config` is written at most once in this time."""
 
-STALE_AFTER = timedelta(minutes=30)
-"""An agent that is neither terminated nor heard from for so long counts as stale."""
+LEASE_SECONDS = 120.0
+"""An agent at work that was not renewed for so long is stale: its process has died."""
 
 QUARANTINE_PART_BYTES = 900_000
 """Bytes of a refused message in one document of its parts."""

@@ -23,6 +23,8 @@ EVERY_STATUS = [each.value for each in AgentStatus]
 EVERY_EVENT_TYPE = [each.value for each in CoordinationEventType]
 ENDED_STATUSES = [AgentStatus.TERMINATED.value]
 CURRENT_STATUSES = [each.value for each in AgentStatus if each not in ENDED_STATUSES]
+WORKING_STATUSES = [AgentStatus.ACTIVE.value, AgentStatus.BUSY.value]
+"""Of agents that a process runs: it renews them."""
 WAITING_OR_NOT = [True, False]
 
 
@@ -158,6 +160,7 @@ SHAPES = {name: each for name, each in list(globals().items()) if isinstance(eac
 # else was asked for is filtered out of what it finds. So any filters can be combined, and where
 # they are, no more is read than the documents of one parent, session, agent, or pair of types.
 LOOK_UP_AGENTS = (OF_AGENT, BY_PARENT, IN_SESSION_BY_STATUS, IN_SESSION, BY_TYPE, BY_STATUS)
+LOOK_UP_STALE = (STALE,)
 LOOK_UP_LONG = (IN_STATUS_SINCE,)
 LOOK_UP_LONG_TASKS = (IN_TASK_SINCE,)
 LOOK_UP_EVENTS = (BY_SOURCE, BETWEEN_TYPES, BY_SUCCESS, BY_EVENT_TYPE)

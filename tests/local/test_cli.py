@@ -135,7 +135,7 @@ def test_files_that_cannot_be_used(run: Run) -> None:
     connection.close()
     code, _, err = run("system", "--file", "other.db")
     assert code == 2
-    assert "other.db holds the tables of another program" in err
+    assert "other.db is no file of Firestate's (it holds the tables of another program)" in err
 
 
 def test_nothing_of_google_is_loaded_for_a_file(run: Run, replayed: str) -> None:

@@ -135,6 +135,22 @@ def test_the_order_of_agents(run: Run, path: Path) -> None:
     assert born == sorted(born)
 
 
+@pytest.mark.parametrize("kind", [None, "QA"])
+def test_stale_agents(run: Run, path: Path, kind: str | None) -> None:
+    """Those at work that nobody has renewed for a lease, and no others."""
+    of_kind = [] if kind is None else ["--type", kind]
+    asked = ["agents", "--stale", *of_kind, "--file", str(path)]
+    found = json.loads(run(*asked, "--json")[1])
+    assert len(found) == 16 // (1 if kind is None else 2)
+    assert {each["status"] for each in found} == {"busy"}
+    assert "Stale agents, by session" in run(*asked)[1]
+    age = datetime.now(UTC) - NEW_YEAR
+    assert json.loads(run(*asked, "--lease", str(age.total_seconds() + 60), "--json")[1]) == []
+    code, _, told = run(*asked, "--status", "busy")
+    assert code != 0
+    assert "not both" in told
+
+
 def test_memories(run: Run, path: Path) -> None:
     """Of one type, and those with most memories first."""
     told = run("memory", "--type", "QA", "--file", str(path), "--json")[1]

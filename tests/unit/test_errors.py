@@ -74,6 +74,10 @@ SAMPLES: dict[type[BaseException], tuple[Callable[[], BaseException], ...]] = {
         lambda: errors.MissingExtraError("firestate.adapters.adk", "adk", "no module"),
         lambda: errors.MissingExtraError("firestate.adapters.adk", "roles", "no module"),
     ),
+    errors.StateFileError: (
+        lambda: errors.StateFileError("a.db", "is damaged", "restore it"),
+        lambda: errors.StateFileError("a.db", "is damaged", "restore it", readable=True),  # as well
+    ),
     MapProblemsError: (
         lambda: MapProblemsError([FieldProblem(str(n), "x") for n in range(4)]),
         lambda: MapProblemsError([FieldProblem(str(n), "x") for n in range(5)]),  # the same text

@@ -62,7 +62,7 @@ ROOMS: dict[str, set[str]] = {
         "pipeline",
         "client",
     },
-    "local": {"schema", "ingest", "stores", "pipeline", "client"},
+    "local": {"schema", "ingest", "queries", "stores", "stores.protocol", "pipeline", "client"},
     "outbox": {"schema"},
     "agents.state": {"schema", "counters"},
     "agents.backends": {

@@ -50,18 +50,20 @@ from firestate.errors import (
 )
 from firestate.forking import ForkSafe
 from firestate.limits import EARLIEST_ARRIVAL, MAX_CHILDREN, MAX_ID_BYTES
+from firestate.queries import WORKING_STATUSES
 from firestate.schema.enums import AgentStatus, CoordinationEventType, TaskStatus
 from firestate.schema.ids import Identity, checked_ids
 from firestate.schema.messages import Order
 from firestate.schema.models import AgentState
 from firestate.schema.serialization import from_document
-from firestate.schema.take_over import RESUMED_AS, taken_along
+from firestate.schema.take_over import ADOPTS, RESUMED_AS, taken_along
 from firestate.schema.times import time_in
 from firestate.schema.values import time_text
 from firestate.worker import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     from firestate.agents.state.changes import Changes
     from firestate.agents.submitter import Submitter
@@ -193,6 +195,8 @@ class Agent(ForkSafe):
         self._on_nearly_full: list[Callable[[Agent], None]] = []
         self._is_nearly_full = False
         self._living: set[Identity] = set()
+        self._begun: set[tuple[str, str]] = set()
+        """The tasks that this process has begun and not ended, by their id and start."""
         self._ended: set[Identity] = set()
         """Of the children that this process has spawned, those that live, and those that ended
         and may still be listed."""
@@ -355,6 +359,7 @@ class Agent(ForkSafe):
                 }
             )
 
+        self._begun.add((task_id, started_at))
         self._save(begin, Room.BEGIN)
         return self
 
@@ -679,6 +684,53 @@ class Agent(ForkSafe):
         self._registry.hold(self)
         self._warn_of_size(fields)
         return True
+
+    def take_again(self, seen: Order) -> bool:
+        """Save a session that was adopted, above what was sent; False where it moved on here."""
+        order, former = self._memory
+        draft = Draft(former, self.identity.session_id)
+        draft.room = Room.END
+        rest = {key: value for key, value in draft[CONTEXT].items() if key != ADOPTS}
+        draft.set({CONTEXT: rest})
+        fields, new = draft.finished(), Order(order.epoch, order.revision + 1)
+        expected = self._submitter.expected_entry(self.identity, seen)
+        if not self._put(new, fields, expected, self._whole(fields, new)):
+            return False
+        self._registry.hold(self)
+        return True
+
+    def merge_unsaved(self, late: Mapping[str, Any], order: Order) -> None:
+        """Merge what was saved meanwhile, before it is saved for the first time."""
+        former = self._memory
+        draft = Draft(former.fields, self.identity.session_id)
+        draft.room = Room.END
+        merge_late(draft, late, order)
+        self._saved[former.order] = draft.finished()
+
+    def renew(self, before: datetime) -> None:
+        """Save that it is at work, where it is and nobody has said so since `before`."""
+        self._follow()
+        fields = self._memory.fields
+        active_at = time_in(fields["last_active"])
+        if fields["status"] in WORKING_STATUSES and (active_at is None or active_at < before):
+            self.save()
+
+    def rest(self) -> None:
+        """Leave it idle, unless it has ended or a task of another process is under way."""
+        self._follow()
+        if self._memory.fields["status"] not in WORKING_STATUSES or self.fenced:
+            return
+
+        def idle(draft: Draft) -> None:
+            own = self.identity.session_id
+            for entry in (part.plain for part in draft.history):
+                runs = entry.get("status") == TaskStatus.IN_PROGRESS and is_open(entry, own)
+                if runs and (entry.get("task_id"), entry.get("started_at")) not in self._begun:
+                    return
+            if draft["status"] in WORKING_STATUSES:
+                draft.set({"status": AgentStatus.IDLE.value})
+
+        self._save(idle, Room.END)
 
     def merge_stored(self, stored: Mapping[str, Any], order: Order) -> None:
         """Go on from a state that was stored, as `order`, when this session began unread; once.
@@ -1036,6 +1088,7 @@ class Agent(ForkSafe):
             found = (n for n in places if self._runs(history[n].plain, task_id, started_at))
             place = next(found, None)
             if place is not None:
+                self._begun.discard((task_id, history[place].plain.get("started_at")))
                 history[place] = Part.of(_not_ahead({**history[place].plain, **end}))
             elif not only_running:
                 history.append(Part.of(end))

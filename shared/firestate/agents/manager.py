@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from firestate.agents.backends.document_watch import StateChanges, Watch
 from firestate.agents.clean_up import CleanUp
+from firestate.agents.leases import stale_states
 from firestate.agents.reading.answers import (
     Answer,
     Document,
@@ -46,9 +47,10 @@ from firestate.errors import (
     FieldProblem,
     InvalidMessageError,
     SessionExistsError,
+    UnavailableError,
     UnknownSessionError,
 )
-from firestate.limits import MAX_OUTBOX_BYTES, SNAPSHOT_INTERVAL_SECONDS
+from firestate.limits import LEASE_SECONDS, MAX_OUTBOX_BYTES, SNAPSHOT_INTERVAL_SECONDS
 from firestate.lookup import Parent
 from firestate.queries import BY_PARENT, ENDED_STATUSES, MEMORIES_OF_TYPE, STALE
 from firestate.schema.ages import age_problem
@@ -96,6 +98,7 @@ class StateManager:
         outbox_bytes: int = MAX_OUTBOX_BYTES,
         when_full: WhenFull = "refuse",
         when_unknown: WhenUnknown = "open",
+        lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         """Open the outbox, and begin to work in the background; nothing is waited for.
 
@@ -103,8 +106,10 @@ class StateManager:
         interval. A read that takes longer than the patience is answered by what is known. Past its
         bytes the outbox refuses, or a call waits (`when_full="wait"`), but nothing is dropped.
         Where nobody knows whether the emergency stop is set, agents go on, or are stopped
-        (`when_unknown="closed"`; see `Controls`). Raises ConfigurationError where the local
-        engine's file cannot be used.
+        (`when_unknown="closed"`; see `Controls`). An agent at work whose process has not said for
+        the time of a lease that it lives is stale: all processes of a fleet have one lease.
+
+        Raises ConfigurationError where the local engine's file cannot be used.
         """
         self._runtime = Runtime(
             named_project(project),
@@ -114,6 +119,7 @@ class StateManager:
             outbox_bytes=outbox_bytes,
             when_full=when_full,
             when_unknown=when_unknown,
+            lease_seconds=lease_seconds,
         )
         self._reader = self._runtime.reader
         self._registry = self._runtime.registry
@@ -401,6 +407,60 @@ class StateManager:
             return read_request(find, lambda found: read_as(AgentState, found))
         parent = _parent(parent_agent_id, parent_agent_type, parent_session_id)
         return self._children_of(parent, wanted, limit, current=True)
+
+    @read_method
+    def stale(
+        self, *, agent_type: str | None = None, limit: int = 100
+    ) -> ReadRequest[Answer[list[AgentState]]]:
+        """List the states of agents whose process has died: at work, and not renewed for a lease.
+
+        An agent at work is active or busy. A process that ends in order leaves its agents idle.
+        """
+        wanted = _given(agent_type=agent_type)
+        find = stale_states(self._runtime.leases.lease_seconds, wanted, limit=limit)
+        return read_request(find, lambda found: read_as(AgentState, found))
+
+    def on_stale(self, listener: Callable[[AgentState], None]) -> None:
+        """Call `listener`, on a thread of ours, with each agent that becomes stale.
+
+        It is looked for twice in a lease, as long as this process runs.
+        """
+        self._runtime.leases.on_stale(listener)
+
+    @read_method
+    def adopt(
+        self,
+        agent_type: str | None = None,
+        agent_id: str | None = None,
+        session_id: str | None = None,
+        *,
+        limit: int = 100,
+        timeout_seconds: float = 10.0,
+    ) -> ReadRequest[list[Agent]]:
+        """Go on with agents whose process has died: all, or of a type, an agent, a session.
+
+        Each is adopted by exactly one of those who try, on whatever machine; returned are those
+        that this process has got. A task that was in progress is in their history, as it was.
+        Raises UnavailableError where the store cannot be asked, or does not say in time who has an
+        agent.
+        """
+        ids = _given(agent_type=agent_type, agent_id=agent_id, session_id=session_id)
+        lease = self._runtime.leases.lease_seconds
+        find = stale_states(lease, ids, limit=limit)
+
+        def make(found: list[Document], fresh: bool) -> list[Agent]:  # noqa: FBT001 - a ReadRequest's
+            if not fresh:
+                raise UnavailableError("stale agents cannot be looked for now: try again later")
+            adopted = []
+            for document in found:
+                for state in read_as(AgentState, [document]):
+                    agent = self._runtime.adoption.adopt(
+                        state, document, lease_seconds=lease, timeout_seconds=timeout_seconds
+                    )
+                    adopted += [] if agent is None else [agent]
+            return adopted
+
+        return ReadRequest(find, make)
 
     @read_method
     def children(

@@ -20,7 +20,7 @@ from firestate.agents.state.generated_ids import new_id
 from firestate.agents.state.json_values import to_json_values
 from firestate.agents.state.late_work import merge_late, with_base
 from firestate.agents.state.message_encoding import checked_state
-from firestate.errors import ConflictError, InvalidMessageError
+from firestate.errors import ConflictError, FirestateError, InvalidMessageError
 from firestate.forking import ForkSafe
 from firestate.queries import FENCED, WITH_LATE
 from firestate.schema.ids import LATE, Identity
@@ -62,6 +62,7 @@ class AgentRegistry(ForkSafe):
         self._submitter = submitter
         self._backend = backend
         self._background_reads = background_reads
+        self._on_first_held: Callable[[], None] = lambda: None
         backend.reading.on_change(lambda state: self._check_all() if state.open else None)
         self.after_fork()
 
@@ -390,6 +391,38 @@ class AgentRegistry(ForkSafe):
         self._check(agent)
         return agent
 
+    def on_first_held(self, listener: Callable[[], None]) -> None:
+        """Call `listener` when the first agent is held, and perhaps again."""
+        self._on_first_held = listener
+
+    def held(self) -> list[Agent]:
+        """Return the agents that this process holds."""
+        return list(self._held.copy().values())
+
+    def rest(self) -> None:
+        """Leave the agents that this process holds idle, as far as that can be saved."""
+        for agent in self.held():
+            try:
+                agent.rest()
+            except FirestateError as error:
+                _LOG.warning("%s stays as it is: %s", agent.identity.state_path, error)
+
+    @staticmethod
+    def identity_of(state: AgentState) -> Identity:
+        """Return whose state it is."""
+        return Identity(state.agent_type, state.agent_id, state.session_id)
+
+    def take_adopted(self, agent: Agent, seen: Order, document: Document) -> Agent:
+        """Save to a session that was adopted, with what this folder has saved of it since."""
+        while not agent.take_again(seen):
+            kept = self._submitter.outbox.state(agent.identity.state_path)
+            if kept is not None and kept.message is not None:
+                message = from_json(kept.message)
+                if kept.epoch == document["epoch"] and "state" in message:
+                    agent.merge_unsaved(message["state"], Order(kept.epoch, kept.revision))
+            seen = self.seen(agent.identity)
+        return agent
+
     def find(self, identity: Identity) -> Agent | None:
         """Return the agent that this process holds of a session, if it does."""
         return self._held.get(identity)
@@ -448,6 +481,7 @@ class AgentRegistry(ForkSafe):
             self._held[agent.identity] = agent
         agent.is_held = True
         if not self._is_watching:
+            self._on_first_held()
             for watch in self._watches:
                 self._backend.watch(watch)  # once more does no harm
             self._is_watching = True

@@ -10,9 +10,11 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, get_args
 
+from firestate.agents.adoption import Adoption
 from firestate.agents.backends.local import LocalBackend
 from firestate.agents.callbacks import Callbacks
 from firestate.agents.controls import Controls, WhenUnknown
+from firestate.agents.leases import Leases
 from firestate.agents.reading.background_reads import BackgroundReads
 from firestate.agents.reading.store_reader import StoreReader
 from firestate.agents.registry import AgentRegistry
@@ -74,11 +76,15 @@ class Runtime:
         outbox_bytes: int,
         when_full: WhenFull,
         when_unknown: WhenUnknown,
+        lease_seconds: float,
     ) -> None:
         """Open everything, and begin to send; nothing is waited for.
 
-        Raises ConfigurationError where `when_unknown` is no such word.
+        Raises ConfigurationError where `when_unknown` is no such word, or the lease is none.
         """
+        if not lease_seconds > 0:
+            message = f"lease_seconds must be more than 0, not {lease_seconds!r}"
+            raise ConfigurationError(message)
         if when_unknown not in get_args(WhenUnknown):
             message = f"when_unknown must be 'open' or 'closed', not {when_unknown!r}"
             raise ConfigurationError(message)
@@ -106,6 +112,10 @@ class Runtime:
         self.registry = AgentRegistry(self.submitter, self.backend, self.background_reads)
         self.outbox.on_conflict(self.registry.merge_apart)
         self._worker = Worker("firestate-runtime")
+        self.leases = Leases(
+            self.registry, self.reader, self.callbacks, lease_seconds=lease_seconds
+        )
+        self.adoption = Adoption(self.submitter, self.registry, self.backend, self._worker)
         _OPEN.add(self)
         self.sender.start()
 
@@ -141,6 +151,7 @@ class Runtime:
         if self.outbox.is_closed:
             return
         try:
+            self.registry.rest()
             self.flush(timeout_seconds)
         except OutboxError:
             if not self.outbox.is_closed:  # by a signal handler, in the middle of this
@@ -157,6 +168,7 @@ class Runtime:
 
     def _close_parts(self) -> None:
         for part in (
+            self.leases,
             self.background_reads,
             self.sender,
             self.controls,

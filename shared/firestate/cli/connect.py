@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from firestate.errors import ConfigurationError, UnavailableError
+from firestate.errors import ConfigurationError, StateFileError, UnavailableError
 
 if TYPE_CHECKING:
     from firestate.client.outgoing import Outgoing
@@ -61,15 +61,20 @@ def open_store(project: str | None, file: Path | None = None) -> Store:
     if not local.exists():
         message = f"there is no file {local}: `firestate demo --file {local}` would fill one"
         raise ConfigurationError(message)
-    return _engine(local).store
+    try:
+        return _engine(local).store
+    except StateFileError as error:
+        if not error.readable:
+            raise
+        return _engine(local, read_only=True).store
 
 
 def writable_store(project: str | None, file: Path | None) -> Store:
     """Open what is stored to change it; a local engine works until the command ends."""
-    store = open_store(project, file)
-    if local := local_file(project, file):
+    local = local_file(project, file)
+    if local is not None and local.exists():
         _engine(local).start()
-    return store
+    return open_store(project, file)
 
 
 def fillable_store(project: str | None, file: Path | None) -> Store:
@@ -127,11 +132,11 @@ def close_engines() -> None:
             engine.close()
 
 
-def _engine(path: Path) -> LocalEngine:
+def _engine(path: Path, *, read_only: bool = False) -> LocalEngine:
     from firestate.local.engine import LocalEngine
 
     if path not in _ENGINES:
-        _ENGINES[path] = LocalEngine(path)
+        _ENGINES[path] = LocalEngine(path, read_only=read_only)
     return _ENGINES[path]
 
 

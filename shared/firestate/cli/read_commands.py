@@ -13,6 +13,7 @@ from firestate.cli.connect import FileOption, ProjectOption, open_store
 from firestate.cli.output import JsonOption, console, counts_text, fail, print_json, table, title
 from firestate.cli.read_documents import read_document, read_documents
 from firestate.errors import ConfigurationError
+from firestate.limits import LEASE_SECONDS
 from firestate.lookup import Parent, children_among, look_up
 from firestate.queries import (
     EVERY_EVENT_TYPE,
@@ -23,6 +24,8 @@ from firestate.queries import (
     LOOK_UP_LONG,
     LOOK_UP_LONG_TASKS,
     LOOK_UP_MEMORIES,
+    LOOK_UP_STALE,
+    WORKING_STATUSES,
 )
 from firestate.schema.enums import (  # typer reads them at run time
     AgentStatus,  # noqa: TC001 - see above
@@ -80,6 +83,18 @@ def agents(
             help="Only those whose task is in progress for so many minutes, the longest first.",
         ),
     ] = None,
+    stale: Annotated[
+        bool, typer.Option("--stale", help="Only those at work whose process has died.")
+    ] = False,
+    lease: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=1,
+            max=10_000_000,
+            help="With --stale: the lease of the fleet, in which a living process renews an agent.",
+        ),
+    ] = LEASE_SECONDS,
     limit: LimitOption = 50,
     as_json: JsonOption = False,
 ) -> None:
@@ -92,6 +107,11 @@ def agents(
     }
     store = open_store(project, file)
     shapes, before = _shapes_for(status, since, task_since)
+    if stale:
+        if status or before is not None:
+            raise ConfigurationError("name --stale, or --status or --task-since, not both")
+        shapes, before = LOOK_UP_STALE, datetime.now(UTC) - timedelta(seconds=lease)
+        wanted["status"] = WORKING_STATUSES
     if (parent_type or parent_session) and parent is None:
         raise ConfigurationError("--parent-type and --parent-session need --parent: whose id?")
     if before is not None:
@@ -111,7 +131,8 @@ def agents(
         for s in states
     ]
     columns = ["type", "agent", "session", "status", "task", "last active"]
-    console().print(table(title("Agents, by session", rows, limit), columns, rows))
+    what = "Stale agents, by session" if stale else "Agents, by session"
+    console().print(table(title(what, rows, limit), columns, rows))
 
 
 def _shapes_for(

@@ -27,6 +27,7 @@ from firestate.errors import FieldProblem, InvalidMessageError
 from firestate.ingest.outcomes import Outcome
 from firestate.ingest.take_overs import (
     KEPT,
+    comes_too_late_to_adopt,
     end_of_stored,
     ended_late,
     goes_on_as,
@@ -162,6 +163,8 @@ def _later(
     content: Stored | None,
 ) -> StateDecision:
     """Decide on a message that is later than what is stored."""
+    if comes_too_late_to_adopt(head, message):
+        return StateDecision(Outcome.SUPERSEDED)
     late = None
     if isinstance(message, StateMessage) and leaves_late(head, message):
         if content is None:

@@ -8,6 +8,7 @@ taken up                 it, then the holder's      moved to late/{epoch}, the h
 resumed as another one   in either order            it is the state, ended as the resume says
                          of an earlier holder       kept at late/{epoch}, for who takes it up again
 deleted                  in either order            superseded
+adopted                  in either order            superseded: the first who adopts it has it
 
 The holder is told by `late_writer`, for which it watches: it reads what is late, merges it into its
 own state, and says so there.
@@ -22,7 +23,7 @@ from firestate.schema.ids import LATE, Identity
 from firestate.schema.messages import Order, StateMessage
 from firestate.schema.models import AgentState
 from firestate.schema.serialization import from_document, to_document
-from firestate.schema.take_over import RESUMED_AS, TAKEN_ALONG, may_be_late, taken_along
+from firestate.schema.take_over import ADOPTS, RESUMED_AS, TAKEN_ALONG, may_be_late, taken_along
 from firestate.schema.upgrades import document_version
 
 if TYPE_CHECKING:
@@ -55,11 +56,21 @@ def is_late(head: Stored, message: StateMessage | TombstoneMessage) -> bool:
         return False
     along = _revisions(head.data.get("taken_along"))
     epoch, revision = message.order
+    if ADOPTS in message.state.collaboration_context:
+        return False  # another one was first: this one has not worked on it
     if epoch not in along and TAKEN_ALONG not in message.state.collaboration_context:
         return False  # no take-over that the holder has missed
     if head.data.get("late", {}).get(str(epoch), -1) >= revision:
         return False
     return epoch != head.data["epoch"] and may_be_late(epoch, revision, along)
+
+
+def comes_too_late_to_adopt(head: Stored, message: StateMessage | TombstoneMessage) -> bool:
+    """Whether a message takes a session on condition of what is not stored any more."""
+    if not isinstance(message, StateMessage) or message.epoch == head.data["epoch"]:
+        return False
+    wanted = message.state.collaboration_context.get(ADOPTS)
+    return wanted is not None and wanted != f"{head.data['epoch']}.{head.data['revision']}"
 
 
 def leaves_late(head: Stored, message: StateMessage | TombstoneMessage) -> bool:

@@ -206,6 +206,23 @@ class FileConnections(ForkSafe):
             time.sleep(_LOOK_SECONDS)
         return found
 
+    def rows_if_free(self, statement: str) -> list[Row] | None:
+        """Run a statement that waits for nobody; return None where somebody is in its way.
+
+        It is for what would keep others from writing while it waits.
+        """
+        turn = self._turn.take()
+        try:
+            while (found := self._once(statement, (), reads=True, waits=False)) is None:
+                time.sleep(_LOOK_SECONDS)
+        except sqlite3.OperationalError as error:
+            if not is_locked(error):
+                raise
+            return None
+        finally:
+            self._turn.give(turn)
+        return found[0]
+
     def _once(
         self,
         statement: str,
@@ -214,6 +231,7 @@ class FileConnections(ForkSafe):
         beyond_bound: bool = False,
         reads: bool = False,
         is_put: bool = False,
+        waits: bool = True,
     ) -> tuple[list[Row], int] | None:
         """Run a statement; return None where a fork comes in between, and nothing was done.
 
@@ -231,6 +249,8 @@ class FileConnections(ForkSafe):
             if is_put and self.is_diverted:
                 self._give_back(connection, idle, forks)
                 return None
+            if not waits:
+                connection.execute("PRAGMA busy_timeout = 0").fetchall()
             cursor = connection.execute(statement, values)
             found = (cursor.fetchall() if reads else [], cursor.rowcount)
         except sqlite3.ProgrammingError:
@@ -238,22 +258,28 @@ class FileConnections(ForkSafe):
                 raise
             return None
         except sqlite3.Error:
-            self._give_back(connection, idle, forks)
+            self._give_back(connection, idle, forks, keep=waits)
             raise
         except BaseException:
             # A signal, whose traceback may keep a read open for as long as somebody keeps that.
             connection.close()
             raise
-        self._give_back(connection, idle, forks)
+        self._give_back(connection, idle, forks, keep=waits)
         return found
 
     def _set_bound(self, connection: sqlite3.Connection, *, beyond_bound: bool) -> None:
         """Have a connection know its bound, where it does not since it was opened."""
 
     def _give_back(
-        self, connection: sqlite3.Connection, idle: deque[sqlite3.Connection], forks: int
+        self,
+        connection: sqlite3.Connection,
+        idle: deque[sqlite3.Connection],
+        forks: int,
+        *,
+        keep: bool = True,
     ) -> None:
-        if len(idle) >= self._most_idle:
+        # One that waits for nobody would not do so later either.
+        if not keep or len(idle) >= self._most_idle:
             connection.close()
         elif forks == self._forks:
             idle.append(connection)

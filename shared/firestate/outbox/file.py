@@ -29,6 +29,7 @@ from firestate.outbox.spill import Spill
 from firestate.outbox.sql import (
     DEPTH,
     EVENTS,
+    EVENTS_THAT_WAIT,
     FOLD,
     FOLDED,
     FORGET_CHANGES,
@@ -40,16 +41,19 @@ from firestate.outbox.sql import (
     HEAD,
     KEEP_FOR_CHANGES,
     NOTE,
+    NOTE_ERASURE,
     PAGE_BYTES,
     PUT,
     PUT_ONE,
     RESERVED,
     SNAPSHOTS,
+    SNAPSHOTS_THAT_WAIT,
     TO_FOLD,
     WAITING,
     WITH_CHANGES,
     connect,
     prepare,
+    prepare_erasures,
     translated_outbox,
 )
 from firestate.outbox.writer import new_writer_name, writer_name
@@ -68,6 +72,7 @@ _KEPT_SENT_SECONDS = 600
 _KEPT_SENT = 1_000
 _KEPT_ORDER_SECONDS = 86_400
 _SHOWN = 2_000
+_ERASE_PAUSES = 100
 _MOST_REASON = 1_000  # characters: with them the note stays within its page, also in a full file
 
 
@@ -87,6 +92,8 @@ class Outbox:
         """When the file was last written as it was found locked, and when that was."""
         self.writer = new_writer_name()
         """Who writes: the folder of the file. Of an outbox in memory it is this process alone."""
+        self._written_anew = 0  # up to which deletion
+        self._erase_at = 0.0
         most_pages = max(most_bytes // PAGE_BYTES, 16)
 
         name = f"firestate-{secrets.token_hex(8)}"
@@ -262,6 +269,17 @@ class Outbox:
         found = self._rows(RESERVED, (agent, former))
         return str(found[0][0]) if found else session_id
 
+    def claim(self, document: str, what: str, own: str, most_seconds: float) -> str:
+        """Return who does something with a session, of all who ask in this folder: one.
+
+        A claim counts for so many seconds: who has made it may have died.
+        """
+        key, now = f"claim {document}", time.time()
+        with translated_outbox(self._name):
+            gone = "DELETE FROM begun WHERE agent = ? AND at < ?"
+            self._connections.change(gone, (key, now - most_seconds))
+        return self.reserve(key, what, own)
+
     def held_back(self) -> set[str]:
         """Return the sessions whose snapshots do not go out yet."""
         spilled = {} if self._spill is None else self._spill.held_back
@@ -349,14 +367,19 @@ class Outbox:
                 statement = f"UPDATE events SET sent_at = ? WHERE seq IN ({marks})"  # noqa: S608 - of question marks
                 self._connections.change(statement, (now, *events), beyond_bound=True)
 
-    def newest(self, *, snapshots: bool) -> dict[str, bytes]:
-        """Return snapshots, or the newest 2,000 events, that wait or were sent of late."""
+    def newest(self, *, snapshots: bool, waiting: bool = False) -> dict[str, bytes]:
+        """Return snapshots, or the newest 2,000 events, that wait or were sent of late.
+
+        With `waiting` those that wait alone.
+        """
         if not snapshots:
             spilled = {} if self._spill is None else self._spill.events.copy()
-            return {**dict(self._rows(EVENTS, (_SHOWN,))), **spilled}
+            statement = EVENTS_THAT_WAIT if waiting else EVENTS
+            return {**dict(self._rows(statement, (_SHOWN,))), **spilled}
         found: dict[str, bytes] = {}
         parts: list[tuple[Any, ...]] = []
-        for row in [*self._rows(SNAPSHOTS), (None, b"", None, 0)]:
+        rows = self._rows(SNAPSHOTS_THAT_WAIT if waiting else SNAPSHOTS)
+        for row in [*rows, (None, b"", None, 0)]:
             if row[1] is not None and parts:
                 document, data, _, _ = parts[0]
                 changes = [change for _, _, change, _ in parts[1:]]
@@ -419,6 +442,64 @@ class Outbox:
         if self.path is not None:
             self._rows("PRAGMA wal_checkpoint(PASSIVE)")
 
+    def change_mark(self, quiet_seconds: float) -> tuple[int, ...] | None:
+        """Return what is another after any process has written.
+
+        None where somebody has within the last `quiet_seconds`: then the next may come unseen, in
+        the same tick of the file system's clock. None as well for memory.
+        """
+        if self.path is None:
+            return None
+        found: list[int] = []
+        for path in (self.path, self.path.with_name(f"{self.path.name}-wal")):
+            try:
+                stat = path.stat()
+            except OSError:
+                found.append(0)
+                continue
+            if not stat.st_mtime <= time.time() - quiet_seconds:
+                return None
+            found += (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        return tuple(found)
+
+    def note_deletion(self) -> None:
+        """Note that a session is deleted: `erase` is to leave no byte of it."""
+        if self.path is not None:
+            with translated_outbox(self._name):
+                self._connections.change(NOTE_ERASURE, beyond_bound=True)
+
+    def erase(self) -> bool:
+        """Leave no byte of what was deleted, in the file or its journal; return whether it is done.
+
+        It waits for nobody: call it again where others read or write. The file is written anew for
+        one percent of the time at most, since appends wait meanwhile.
+        """
+        if self.path is None:
+            return True
+        ((last,),) = self._rows("SELECT max(id) FROM erasures")
+        if last is None:
+            return True
+        with translated_outbox(self._name):
+            if last > self._written_anew:
+                began = time.monotonic()
+                if began < self._erase_at:
+                    return False
+                # `secure_delete` misses what SQLite has moved from page to page before.
+                written = self._connections.rows_if_free("VACUUM") is not None
+                self._erase_at = began + _ERASE_PAUSES * (time.monotonic() - began)
+                if not written:
+                    return False
+                self._written_anew = last
+            if not self._truncate_journal():
+                return False
+            self._connections.change("DELETE FROM erasures WHERE id <= ?", (last,))
+            self._written_anew = 0
+            return self._truncate_journal()
+
+    def _truncate_journal(self) -> bool:
+        rows = self._connections.rows_if_free("PRAGMA wal_checkpoint(TRUNCATE)")
+        return rows is not None and not rows[0][0]
+
     def _with_changes(self, document: str, seq: int = INT64_MAX) -> list[tuple[Any, ...]]:
         """Return the row of a snapshot, and those of its changes up to `seq`."""
         return self._rows(WITH_CHANGES, {"document": document, "seq": seq})
@@ -435,6 +516,7 @@ def _brought_up_to_date(
     connection = opened(sqlite3.Connection)
     try:
         connection.execute(with_room).fetchall()
+        prepare_erasures(connection)
         move_former_keys(connection)
         # Looked for first: to delete needs the file, which another program may have locked.
         orphans = connection.execute(FORGET_ORPHANS.replace("DELETE", "SELECT 1", 1)).fetchone()

@@ -36,6 +36,8 @@ _GATHER_SECONDS = 0.01
 _LEAST_PAUSE, _MOST_PAUSE = 0.1, 2.0
 _TIDY_EVERY_SECONDS = 1.0
 _FOLD_AFTER_SECONDS = 2.0
+_QUIET_SECONDS = 3.0  # more than a change waits until it is folded, or a file system's clock ticks
+_REST_SECONDS = 30.0
 _CLOSE_SECONDS = 60.0
 _MOST_SESSIONS = 10_000
 _UNKNOWN = ""  # what an earlier sender, or that of another process, has noted
@@ -79,7 +81,10 @@ class Sender(ForkSafe):
         self._thread = Thread("firestate-sender", self._run)
         self._sent_at: dict[str, float] = {}
         self._pause = 0.0
-        self._tidied_at = 0.0
+        self._tidied_at = self._adopted_at = 0.0
+        self._erased = False
+        self._at_rest: object = None  # how the file was when nothing waited in it
+        self._looked_at = 0.0
         self._noted: str | None = _UNKNOWN
 
     def after_fork(self) -> None:
@@ -128,6 +133,7 @@ class Sender(ForkSafe):
                 # thread: the agents' own threads want the processor as well.
                 self._appended.wait(pause)
                 self._ending.wait(min(pause, _GATHER_SECONDS))
+        self._erase()
 
     def _failed(self, reason: str) -> float:
         self._link.lost(reason)
@@ -140,11 +146,23 @@ class Sender(ForkSafe):
 
     def _turn(self) -> float:
         """Send what is due; give the seconds after which to look again."""
-        if not self._lock.acquire():
+        now = time.monotonic()
+        if now - self._adopted_at > _TIDY_EVERY_SECONDS:
+            self._outbox.adopt()
+            self._adopted_at = now
+        mark = self._outbox.change_mark(_QUIET_SECONDS)
+        owns = self._lock.acquire()
+        is_same = mark is not None and (owns, mark) == self._at_rest
+        if is_same and now - self._looked_at < _REST_SECONDS:
+            # To look through 5,000 sessions four times a second takes 5 percent of a core.
+            return _LOOK_SECONDS
+        self._at_rest, self._looked_at = None, now
+        if not owns:
             self._link.unknown()
             self._noted = _UNKNOWN
             # An earlier release, which knows no changes, may be the one that sends.
             self._outbox.fold(older_than_seconds=_FOLD_AFTER_SECONDS)
+            self._at_rest = (owns, mark)
             return _LOOK_SECONDS
         # What cannot go out yet is to stay small all the same.
         self._outbox.fold(older_than_seconds=_FOLD_AFTER_SECONDS)
@@ -164,7 +182,11 @@ class Sender(ForkSafe):
             self._link.back()
             self._note(None)
             return 0.0 if sent else _GATHER_SECONDS
-        return _LOOK_SECONDS if choice.again_in is None else min(choice.again_in, _LOOK_SECONDS)
+        if choice.again_in is not None:
+            return min(choice.again_in, _LOOK_SECONDS)
+        if self._erased:
+            self._at_rest = (owns, mark)
+        return _LOOK_SECONDS
 
     def _send(self, chosen: list[PendingEntry]) -> int:
         """Send what was chosen, as far as it is there still; return how many that were."""
@@ -178,6 +200,9 @@ class Sender(ForkSafe):
                     continue
                 self._destination.send(topic, [_keys_once(data[each]) for each in there])
                 sent += len(there)
+                # Before it is confirmed: a crash in between brings it again.
+                if any(each.is_snapshot and _is_deletion(data[each]) for each in there):
+                    self._outbox.note_deletion()
                 now = time.monotonic()
                 self._sent_at |= {each.document: now for each in there if each.is_snapshot}
                 for first in range(0, len(there), _CONFIRMED_AT_ONCE):
@@ -197,9 +222,21 @@ class Sender(ForkSafe):
     def _tidy(self) -> None:
         now = time.monotonic()
         if now - self._tidied_at > _TIDY_EVERY_SECONDS:
-            self._outbox.adopt()
             self._outbox.tidy()
+            self._erase()
             self._tidied_at = now
+
+    def _erase(self) -> None:
+        # What cannot be erased now, such as on a full disk, must not keep messages from going out.
+        self._erased = False
+        try:
+            self._erased = self._outbox.erase()
+        except FirestateError as error:
+            _LOG.warning("what was deleted is not erased yet: %s", error)
+
+
+def _is_deletion(data: bytes) -> bool:
+    return b'"deleted"' in data and "deleted" in from_json(data)
 
 
 def _keys_once(data: bytes) -> bytes:

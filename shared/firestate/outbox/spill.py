@@ -308,13 +308,7 @@ class Spill(ForkSafe):
 
     def _is_free(self) -> bool:
         """Whether the outbox can be written now: asked here, where no put waits for it."""
-        try:
-            self._connections.change("DELETE FROM held_back WHERE 0", patience_seconds=0.0)
-        except sqlite3.OperationalError as error:
-            if is_locked(error):
-                return False
-            raise
-        return True
+        return self._connections.rows_if_free("DELETE FROM held_back WHERE 0") is not None
 
     def _replay(self) -> None:
         """Replay the next records: on the thread of the puts, which wait for no more than these."""

@@ -74,6 +74,14 @@ CREATE TABLE IF NOT EXISTS begun (
 CREATE TABLE IF NOT EXISTS held_back (document TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 )
+# A row for each deletion of which bytes may be left: then the file is to be written anew. A file of
+# an earlier release, which has deleted without that, has one from the start.
+ERASURES = "CREATE TABLE erasures (id INTEGER PRIMARY KEY)"
+_WAS_USED = """
+SELECT 1 WHERE EXISTS (SELECT 1 FROM snapshots) OR EXISTS (SELECT 1 FROM events)
+OR (SELECT freelist_count FROM pragma_freelist_count) > 0
+"""
+NOTE_ERASURE = "INSERT INTO erasures DEFAULT VALUES"
 
 # A row put into `puts` goes to the table of its kind, on conditions that are part of the same
 # statement: several rows are all kept, or none. The view and its triggers are the connection's own,
@@ -197,6 +205,14 @@ UNION ALL SELECT changes.document, NULL, changes.data, changes.revision
 FROM snapshots JOIN changes ON {_LATER} WHERE length(snapshots.data) > 0
 ORDER BY 1, 4
 """
+# Of those what is still to go out, whole or in part.
+_WAITS = f"(sent_at IS NULL OR EXISTS (SELECT 1 FROM changes WHERE {_LATER}))"
+SNAPSHOTS_THAT_WAIT = f"""
+SELECT document, data, NULL, revision FROM snapshots WHERE length(data) > 0 AND {_WAITS}
+UNION ALL SELECT changes.document, NULL, changes.data, changes.revision
+FROM snapshots JOIN changes ON {_LATER} WHERE length(snapshots.data) > 0
+ORDER BY 1, 4
+"""
 # On condition that nobody has put or folded in between. What is folded is removed afterwards: until
 # then it is below the snapshot, and means nothing.
 FOLD = """
@@ -241,6 +257,9 @@ RESERVED = "SELECT session FROM begun WHERE agent = ? AND former = ?"
 REPLAYED = "SELECT session FROM begun WHERE agent = '' AND former = ?"
 FORGET_REPLAYED = "DELETE FROM begun WHERE agent = '' AND former = ?"
 EVENTS = "SELECT document, data FROM events ORDER BY seq DESC LIMIT ?"
+EVENTS_THAT_WAIT = (
+    "SELECT document, data FROM events WHERE sent_at IS NULL ORDER BY seq DESC LIMIT ?"
+)
 # `at` stays: since when nothing has gone out, whatever else has gone wrong since.
 NOTE = "INSERT INTO sender VALUES (1, ?, ?) ON CONFLICT (id) DO UPDATE SET reason = excluded.reason"
 
@@ -263,6 +282,7 @@ def connect(
         # A read holds no lock against a put: what interrupts it may put, and could not wait for it.
         connection.execute("PRAGMA read_uncommitted = 1")
         return connection
+    connection.execute("PRAGMA secure_delete = ON").fetchall()
     connection.execute("PRAGMA journal_mode = WAL").fetchall()
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
@@ -274,6 +294,23 @@ def prepare(connection: sqlite3.Connection) -> sqlite3.Connection:
     connection.executescript(SCHEMA)
     connection.executescript(PUTS)
     return connection
+
+
+def prepare_erasures(connection: sqlite3.Connection) -> None:
+    """Make the table of deletions where it is not there."""
+    there = "SELECT 1 FROM sqlite_schema WHERE name = 'erasures'"
+    if connection.execute(there).fetchall():
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if not connection.execute(there).fetchall():
+            connection.execute(ERASURES)
+            if connection.execute(_WAS_USED).fetchall():
+                connection.execute(NOTE_ERASURE)
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
 
 
 @contextmanager

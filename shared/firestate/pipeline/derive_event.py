@@ -19,6 +19,7 @@ from firestate.errors import ConflictError
 from firestate.ingest.outcomes import Outcome
 from firestate.pipeline.deliveries import StepReport
 from firestate.pipeline.fold_memory import until_counted
+from firestate.pipeline.foreign import keep_foreign_event
 from firestate.pipeline.shard_overflow import shard_with_room
 from firestate.schema.ids import memory_path, shard_path
 from firestate.stores.protocol import Add, Stored, Update, replacing
@@ -44,7 +45,12 @@ FIELDS = (
 
 
 def derive_event(store: Store, event: Stored) -> StepReport:
-    """Count `event`, read or brought by its trigger as it was created, unless it is counted."""
+    """Count `event`, read or brought by its trigger as it was created, unless it is counted.
+
+    A document that is no event goes into quarantine.
+    """
+    if foreign := keep_foreign_event(store, event):
+        return foreign
     source = (event.data["source_agent_type"], event.data["source_agent_id"])
     path = memory_path(*source)
 

@@ -14,6 +14,7 @@ from firestate.derive.memory_rows import RowsPart, fold_rows, replace_row
 from firestate.ingest.outcomes import Outcome
 from firestate.pipeline.deliveries import StepReport
 from firestate.pipeline.fold_memory import next_change, until_counted
+from firestate.pipeline.foreign import keep_foreign_state
 from firestate.pipeline.shard_overflow import shard_with_room
 from firestate.queries import ROWS_OF_AGENT
 from firestate.schema.ids import Identity, shard_path
@@ -30,7 +31,12 @@ FIELDS = (*Identity._fields, "counted_version", "counted_at", "contribution")
 
 
 def derive_state(store: Store, state: Stored) -> StepReport:
-    """Count the contribution that `state` brings, unless its row has it, or a later one."""
+    """Count the contribution that `state` brings, unless its row has it, or a later one.
+
+    A document that is no state goes into quarantine.
+    """
+    if foreign := keep_foreign_state(store, state):
+        return foreign
     identity = Identity(*(state.data[name] for name in Identity._fields))
     version = tuple(state.data["counted_version"])
 

@@ -8,15 +8,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from firestate.counters.shard_totals import ended_sessions
 from firestate.errors import ConflictError, StoreError
 from firestate.ingest.outcomes import Outcome
-from firestate.limits import STALE_AFTER
+from firestate.limits import LEASE_SECONDS
 from firestate.pipeline.deliveries import StepReport
 from firestate.pipeline.shard_audit import cheap_audit
-from firestate.queries import CURRENT_STATUSES, KEPT, STALE
+from firestate.queries import KEPT, STALE, WORKING_STATUSES
 from firestate.stores.protocol import Remove
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def sweep(store: Store, roll_up: RollUp, now: datetime) -> StepReport:
 
 def swept_figures(store: Store, at: datetime) -> dict[str, int]:
     """Give the system metrics that only a query knows, as they were at the store's time `at`."""
-    stale = STALE.query({"status": CURRENT_STATUSES}, high=at - STALE_AFTER)
+    until = at - timedelta(seconds=LEASE_SECONDS)
+    stale = STALE.query({"status": WORKING_STATUSES}, high=until)
     waiting = KEPT.query({"waiting": True})
     return {
         "stale_agent_count": store.total(stale, at=at)["count"],

@@ -35,6 +35,8 @@ QUARANTINE = "quarantine"
 PARTS = "parts"
 LEGACY = "legacy"
 LATE = "late"
+EXPIRING = (STATES, EVENTS, LEGACY, LATE)
+"""Their documents are removed some time after their `expire_at`."""
 
 GLOBAL_CONFIG = f"{SYSTEM}/global_config"
 CONTROLS = f"{SYSTEM}/controls"

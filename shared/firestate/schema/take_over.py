@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 TAKEN_ALONG = "taken_along"
 RESUMED_AS = "resumed_as"
 """Of an ended session: the session in which the agent goes on."""
-OF_FIRESTATE = frozenset({TAKEN_ALONG, RESUMED_AS, "resumed_from", "resume_pending"})
+ADOPTS = "adopts"
+"""Of a message that takes a session on condition that it is stored as `<epoch>.<revision>`."""
+OF_FIRESTATE = frozenset({TAKEN_ALONG, RESUMED_AS, ADOPTS, "resumed_from", "resume_pending"})
 """The keys of the collaboration context that are Firestate's own."""
 MOST_FORMERS = 8
 """Former holders that a state remembers: an older one has long since told all that it had."""

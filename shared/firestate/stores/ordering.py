@@ -47,7 +47,7 @@ def number_in(data: Mapping[str, Any], dotted: str) -> int | float:
 def sort_key(data: Mapping[str, Any], dotted: str) -> tuple[int, Any] | None:
     """Return what a document is ordered by; None where the field is not there."""
     value = field_of(data, dotted)
-    return None if value is _NOTHING else (_rank(value), _comparable(value))
+    return None if value is _NOTHING else (type_rank(value), _comparable(value))
 
 
 def _meets(value: Any, condition: Where) -> bool:  # noqa: ANN401 - anything stored
@@ -62,11 +62,12 @@ def _meets(value: Any, condition: Where) -> bool:  # noqa: ANN401 - anything sto
 
 
 def _same_kind(one: Any, other: Any) -> bool:  # noqa: ANN401 - anything stored
-    return _rank(one) == _rank(other)
+    return type_rank(one) == type_rank(other)
 
 
 # https://firebase.google.com/docs/firestore/manage-data/data-types#value_type_ordering
-def _rank(value: Any) -> int:  # noqa: ANN401 - anything stored
+def type_rank(value: Any) -> int:  # noqa: ANN401 - anything stored
+    """Return where a value's type comes among the types."""
     match value:
         case None:
             return 0

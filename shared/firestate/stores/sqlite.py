@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import heapq
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from firestate.errors import DamagedDocumentError
-from firestate.stores.ordering import matches, number_in, sort_key
+from firestate.stores.ordering import number_in
 from firestate.stores.protocol import Create, Query, Snapshot, Stored, Update, Write
+from firestate.stores.sqlite_erasure import Erasures
+from firestate.stores.sqlite_expiry import ExpiredDocuments
 from firestate.stores.sqlite_file import SqliteFile
+from firestate.stores.sqlite_queries import found_by, stored_in
 from firestate.stores.sqlite_triggers import Rule, TriggerQueue
 from firestate.stores.sqlite_values import (
     check,
     check_document_size,
-    decode,
     encode,
     microseconds,
     time_from_microseconds,
@@ -22,23 +21,18 @@ from firestate.stores.sqlite_values import (
 from firestate.stores.sqlite_writes import applied
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
-_PAGE = 200
-_AFTER_SLASH = "0"  # the character after "/": the end of all paths below a collection
+    from firestate.stores.sqlite_lookups import Index
+
+TOMBSTONE = "deleted"
+"""A field of a state that was deleted, and holds nothing else any more."""
 
 _ONE = "SELECT path, updated_at, data FROM documents WHERE path = ?"
 _MANY = "SELECT path, updated_at, data FROM documents WHERE path IN ({})"
 _MOST_PARAMETERS = 10_000  # SQLite takes 32,766 in one statement
-_AT = """
-SELECT path, updated_at, data FROM documents
-    WHERE kind = :kind AND path > :after AND path < :end AND updated_at <= :at
-UNION ALL SELECT path, since, data FROM past
-    WHERE kind = :kind AND path > :after AND path < :end AND since <= :at AND until > :at
-ORDER BY path LIMIT :page
-"""
 _ONE_AT = """
 SELECT path, updated_at, data FROM documents WHERE path = :path AND updated_at <= :at
 UNION ALL SELECT path, since, data FROM past
@@ -53,16 +47,23 @@ class SqliteStore:
         self,
         path: Path | None = None,
         rules: Sequence[Rule] = (),
+        indexes: Sequence[Index] = (),
         *,
         clock: Callable[[], datetime] | None = None,
+        read_only: bool = False,
     ) -> None:
         """Open the file `path`, or memory; `clock` is to be replaced by tests alone.
 
-        Who writes to an engine's file gives its `rules`, or sets nothing off. Raises
-        ConfigurationError where the file cannot be used.
+        Who writes to an engine's file gives its `rules`, or sets nothing off. The file has the
+        `indexes` from then on. A file that is `read_only` is looked at, and stays as it is. Raises
+        StateFileError where the file cannot be used.
         """
-        self._file = SqliteFile(path, clock)
+        self._file = SqliteFile(
+            path, clock, [each.creation for each in indexes], read_only=read_only
+        )
         self.triggers = TriggerQueue(self._file, rules)
+        self.erasures = Erasures(self._file)
+        self.expired = ExpiredDocuments(self._file, self.commit)
 
     def close(self) -> None:
         """Close the file; what is in memory is gone."""
@@ -78,7 +79,7 @@ class SqliteStore:
             values = {"path": path, "kind": _kind(path), "at": microseconds(at)}
             rows = self._file.execute(_ONE_AT, values, path)
             self._file.check_readable(microseconds(at))
-        return _stored(rows[0], fields) if rows else None
+        return stored_in(rows[0], fields) if rows else None
 
     def read_many(
         self, paths: Sequence[str], fields: Sequence[str] | None = None
@@ -91,7 +92,7 @@ class SqliteStore:
             some = list(paths[start : start + _MOST_PARAMETERS])
             places = ", ".join("?" * len(some))
             found += self._file.execute(_MANY.format(places), some, some[0])
-        return {each.path: each for each in (_stored(row, fields) for row in found)}
+        return {each.path: each for each in (stored_in(row, fields) for row in found)}
 
     def commit(self, writes: Sequence[Write]) -> datetime:
         """Do all of `writes` or none; return the time of the commit."""
@@ -103,12 +104,7 @@ class SqliteStore:
     def query(self, query: Query, *, at: datetime | None = None) -> Iterator[Stored]:
         """Give the documents found one by one, in bounded memory, all as of one time."""
         moment = self._file.last() if at is None else microseconds(at)
-        every = self._all(query, moment)
-        found: Iterable[Stored] = (one for one in every if matches(one.data, query.where))
-        if query.order_by:
-            found = _ordered(found, query)
-        for each in islice(found, query.limit):
-            yield _masked(each, query.fields)
+        return found_by(self._file, query, moment)
 
     def snapshot(self, query: Query) -> Snapshot:
         """Give the documents found and the time as of which they were so."""
@@ -125,24 +121,23 @@ class SqliteStore:
                 totals[name] += number_in(each.data, name)
         return {name: int(total) for name, total in totals.items()}
 
+    def size(self) -> int:
+        """Return the bytes of the file, without its journal."""
+        ((pages, page),) = self._file.execute(
+            "SELECT page_count, page_size FROM pragma_page_count, pragma_page_size"
+        )
+        return int(pages * page)
+
+    def last_commit(self) -> int:
+        """Return a number that grows with each commit, by whichever process: unchanged, unread."""
+        return self._file.last()
+
     def now(self) -> datetime:
         """Give the store's own present; every later commit has a later time."""
+        if self._file.read_only:
+            return time_from_microseconds(self._file.last())
         with self._file.transaction("the clock") as at:
             return time_from_microseconds(at)
-
-    def _all(self, query: Query, at: int) -> Iterator[Stored]:
-        kind = query.collection.rpartition("/")[2]
-        after, end = ("", "\U0010ffff") if query.group else _below(query.collection)
-        while True:
-            values = {"kind": kind, "after": after, "end": end, "at": at, "page": _PAGE}
-            rows = self._file.execute(_AT, values, query.collection)
-            # Asked afterwards: what was forgotten by now may be missing in what was read.
-            self._file.check_readable(at)
-            for row in rows:
-                yield _stored(row)
-            if len(rows) < _PAGE:
-                return
-            after = rows[-1][0]
 
     def _write(self, write: Write, at: int) -> None:
         if isinstance(write, Create | Update):
@@ -151,11 +146,12 @@ class SqliteStore:
             self._put(write.path, write.data, at, None)
             return
         rows = self._file.execute(_ONE, (write.path,))
-        known = _stored(rows[0]) if rows else None
+        known = stored_in(rows[0]) if rows else None
         after = applied(write, known, time_from_microseconds(at))
         if after is None:
             self._keep_past(write.path, at, rows[0][2])
             self._file.execute("DELETE FROM documents WHERE path = ?", (write.path,))
+            self.erasures.note(write.path, at)
         else:
             self._put(write.path, after, at, rows[0][2] if rows else None)
 
@@ -176,6 +172,10 @@ class SqliteStore:
                 "UPDATE documents SET updated_at = ?, data = ? WHERE path = ?", (at, text, path)
             )
         self.triggers.note(path, data, at, created=before is None)
+        if data.get(TOMBSTONE) is True:
+            # A later version counts in place of the earlier ones: these may go uncounted.
+            self.triggers.forget(path, at)
+            self.erasures.note(path, at)
 
     def _keep_past(self, path: str, at: int, before: str) -> None:
         self._file.remembered += len(before)
@@ -188,39 +188,3 @@ class SqliteStore:
 
 def _kind(path: str) -> str:
     return path.rpartition("/")[0].rpartition("/")[2]
-
-
-def _below(collection: str) -> tuple[str, str]:
-    return f"{collection}/", f"{collection}{_AFTER_SLASH}"
-
-
-def _stored(row: tuple[Any, ...], fields: Sequence[str] | None = None) -> Stored:
-    path, updated_at, text = row
-    try:
-        data = decode(text)
-    except ValueError as error:
-        message = f"{path} is damaged: {error}"
-        raise DamagedDocumentError(message) from error
-    time = time_from_microseconds(updated_at)
-    return _masked(Stored(path, data, time, time), fields)
-
-
-def _masked(stored: Stored, fields: Sequence[str] | None) -> Stored:
-    if fields is None:
-        return stored
-    data = {name: stored.data[name] for name in fields if name in stored.data}
-    return Stored(stored.path, data, stored.token, stored.updated_at)
-
-
-def _ordered(found: Iterable[Stored], query: Query) -> list[Stored]:
-    keyed = (
-        ((*keys, each.path), each)
-        for each in found
-        if None not in (keys := [sort_key(each.data, name) for name in query.order_by])
-    )
-    if query.limit is None:
-        ranked = sorted(keyed, key=lambda one: one[0], reverse=query.descending)
-    else:
-        pick = heapq.nlargest if query.descending else heapq.nsmallest
-        ranked = pick(query.limit, keyed, key=lambda one: one[0])
-    return [each for _, each in ranked]

@@ -8,9 +8,15 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from firestate.errors import ConfigurationError, UnavailableError
+from firestate.errors import StateFileError, UnavailableError
 from firestate.fork_safe_sqlite import ForkSafeSqlite
-from firestate.stores.sqlite_schema import prepare, translated_sqlite
+from firestate.stores.sqlite_faults import (
+    address_to_look_at,
+    fault_of_file,
+    is_writable,
+    read_only_file,
+)
+from firestate.stores.sqlite_schema import look_at, prepare, translated_sqlite
 from firestate.stores.sqlite_values import microseconds
 
 if TYPE_CHECKING:
@@ -27,50 +33,78 @@ _FORGET_AFTER = 16_000_000
 class SqliteFile(ForkSafeSqlite):
     """One connection, used by one thread at a time."""
 
-    def __init__(self, path: Path | None, clock: Callable[[], datetime] | None = None) -> None:
-        """Open `path`, or make it; None keeps all in memory.
+    def __init__(
+        self,
+        path: Path | None,
+        clock: Callable[[], datetime] | None = None,
+        indexes: Sequence[str] = (),
+        *,
+        read_only: bool = False,
+    ) -> None:
+        """Open `path`, or make it; None keeps all in memory. `indexes` are statements.
 
-        Raises ConfigurationError for a file that is none of Firestate's, or cannot be opened.
+        With `read_only` it must be there, and nothing in its folder is changed. Raises
+        StateFileError for a file that is none of Firestate's, or cannot be used so.
         """
         super().__init__(path)
         self._clock = clock or (lambda: datetime.now(UTC))
+        self.read_only = read_only
         self.remembered = 0  # characters that went into the past since some of it was forgotten
         self._commits = 0
         try:
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            connection = self._connection
-        except (OSError, sqlite3.Error) as error:
-            message = f"{path} cannot be opened: {error}"
-            raise ConfigurationError(message) from error
-        try:
-            prepare(connection)
-            # A process that does not live long comes to no other moment for it.
-            if self._past_to_forget(microseconds(self._clock())):
-                with self.transaction("the local engine's file") as now:
-                    self.forget_past(now)
-        except BaseException as error:
+            self.indexes = self._look() if read_only else self._prepare(indexes)
+        except BaseException:
             self.close()
-            if isinstance(error, ConfigurationError):
-                message = f"{path} {error}"
-                raise ConfigurationError(message) from error
             raise
+
+    def _look(self) -> frozenset[str]:
+        if self.path is None or not self.path.is_file():
+            raise StateFileError(self.path, "is not there", "name a file that is")
+        with translated_sqlite("the local engine's file", self.path):
+            return look_at(self._connection, self.path)
+
+    def _prepare(self, indexes: Sequence[str]) -> frozenset[str]:
+        if self.path is not None:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StateFileError(
+                    self.path, f"cannot be made ({error})", "name another place for it"
+                ) from error
+            if self.path.is_file() and not is_writable(self.path):
+                raise read_only_file(self.path, "this user may not")
+        try:
+            connection = self._connection
+        except sqlite3.Error as error:
+            raise fault_of_file(error, self.path) or StateFileError(
+                self.path, f"cannot be opened ({error})", "name another place for it"
+            ) from error
+        found = prepare(connection, self.path, indexes)
+        # A process that does not live long comes to no other moment for it.
+        if self._past_to_forget(microseconds(self._clock())):
+            with self.transaction("the local engine's file") as now:
+                self.forget_past(now)
+        return found
 
     def _new_locks(self) -> None:
         self._lock = threading.RLock()
 
     def _open(self) -> sqlite3.Connection:
-        return sqlite3.connect(
-            ":memory:" if self.path is None else self.path,
+        looked_at = self.path if self.read_only else None
+        connection = sqlite3.connect(
+            address_to_look_at(looked_at) if looked_at else self.path or ":memory:",
             timeout=_BUSY_SECONDS,
             isolation_level=None,  # transactions are begun where they are meant
             check_same_thread=False,
+            uri=looked_at is not None,
         )
+        connection.execute("PRAGMA secure_delete = ON").fetchall()
+        return connection
 
     @contextmanager
     def transaction(self, what: str) -> Iterator[int]:
         """Do what is inside in one transaction; give its time, later than any before."""
-        with self._lock, translated_sqlite(what):
+        with self._lock, translated_sqlite(what, self.path):
             try:
                 # Writers of other processes are kept out from here on, so that what is read
                 # inside is still so when it is written.
@@ -99,7 +133,7 @@ class SqliteFile(ForkSafeSqlite):
         `what` names in an error what was read or written. Raises ExistsError for a document that
         is there already, UnavailableError where trying again may help.
         """
-        with self._lock, translated_sqlite(what):
+        with self._lock, translated_sqlite(what, self.path):
             return self._connection.execute(statement, values).fetchall()
 
     def last(self) -> int:
@@ -123,6 +157,49 @@ class SqliteFile(ForkSafeSqlite):
         if oldest := self._past_to_forget(now):
             self.execute("DELETE FROM past WHERE until <= ?", (oldest,))
             self.execute("UPDATE clock SET whole_since = max(whole_since, ?)", (oldest,))
+
+    def forget_all_past(self, now: int) -> None:
+        """Keep nothing of the past; called within a transaction, at the time `now`."""
+        self.remembered = 0
+        self.execute("DELETE FROM past")
+        self.execute("UPDATE clock SET whole_since = ?", (now,))
+
+    def truncate_journal(self) -> bool:
+        """Write the journal back into the file and cut it to nothing; return whether that is done.
+
+        Not where another process still reads what is in it.
+        """
+        with (
+            translated_sqlite("the local engine's file", self.path),
+            self._waiting_for_nobody() as connection,
+        ):
+            ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return not busy
+
+    def write_anew(self) -> bool:
+        """Write the file anew, without what it holds no more; return False where others write."""
+        with (
+            translated_sqlite("the local engine's file", self.path),
+            self._waiting_for_nobody() as connection,
+        ):
+            try:
+                connection.execute("VACUUM")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+                return False
+        return True
+
+    @contextmanager
+    def _waiting_for_nobody(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection, for what would have others wait while it waits itself."""
+        with self._lock, translated_sqlite("the local engine's file", self.path):
+            connection = self._connection
+            connection.execute("PRAGMA busy_timeout = 0")
+            try:
+                yield connection
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
 
     def _past_to_forget(self, now: int) -> int | None:
         """Give the time up to which the past is too old, or too much; None where it is neither."""

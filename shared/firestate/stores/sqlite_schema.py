@@ -5,6 +5,10 @@ past        what documents were before, for reads at an earlier time: an hour of
             has it, or 64 MB
 triggers    what the commits have set off, and nobody has handled yet
 clock       the time of the last commit, and since when the past is whole
+expiry      when a sweep has last looked for what has expired
+erasures    deletions that have left something, and how far it is erased
+
+What a later release adds is made where it is not there: an earlier one goes on with the same file.
 """
 
 from __future__ import annotations
@@ -14,10 +18,13 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from firestate.errors import ConfigurationError, ExistsError, StoreError, UnavailableError
+from firestate.errors import ExistsError, FirestateError, StoreError, UnavailableError
+from firestate.stores import sqlite_lookups
+from firestate.stores.sqlite_faults import fault_of_file, foreign_file, other_release
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 _VERSION = 1
 _APPLICATION = 0x46495245  # "FIRE": what `file` shows of it, and how a foreign file is told
@@ -39,48 +46,97 @@ CREATE TABLE clock (last INTEGER NOT NULL, whole_since INTEGER NOT NULL);
 INSERT INTO clock VALUES (0, 0);
 """
 
+EXPIRY_INDEX = "documents_by_expiry"
+EXPIRES_AT = 'CASE WHEN json_valid(data) THEN json_extract(data, \'$."expire_at"."__time__"\') END'
+_ADDED = [
+    *sqlite_lookups.PREPARE,
+    (
+        f"CREATE INDEX IF NOT EXISTS {EXPIRY_INDEX} ON documents ({EXPIRES_AT}, path)"
+        f" WHERE {EXPIRES_AT} IS NOT NULL"
+    ),
+    "CREATE TABLE IF NOT EXISTS expiry (id INTEGER PRIMARY KEY CHECK (id = 1), swept_at INTEGER)",
+    (
+        "CREATE TABLE IF NOT EXISTS erasures"
+        " (id INTEGER PRIMARY KEY, path TEXT NOT NULL, at INTEGER NOT NULL, step INTEGER NOT NULL)"
+    ),
+]
+# An earlier release has deleted without erasing: the file is written anew once.
+_UPGRADED = "INSERT INTO erasures (path, at, step) VALUES ('', 0, 1)"
 
-def prepare(connection: sqlite3.Connection) -> None:
+
+def prepare(
+    connection: sqlite3.Connection, path: Path | None = None, indexes: Sequence[str] = ()
+) -> frozenset[str]:
     """Check whose file it is before anything in it is changed; make the tables of a new one.
 
-    Raises ConfigurationError for a file that is none of ours or cannot be written, and
+    Makes what is not there of a later release, and returns the names of all that is.
+
+    Raises StateFileError for a file that is none of ours or cannot be written, and
     UnavailableError where others keep it locked for long.
     """
     try:
         # What is looked at is of one moment: another process may be making the same file.
         connection.execute("BEGIN")
-        new = _is_new(connection)
+        new = _is_new(connection, path)
         connection.execute("COMMIT")
         if new:
             connection.execute("BEGIN IMMEDIATE")
-            if _is_new(connection):
+            if _is_new(connection, path):
                 for statement in _SCHEMA.strip().split(";\n"):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id = {_APPLICATION}")
                 connection.execute(f"PRAGMA user_version = {_VERSION}")
             connection.execute("COMMIT")
         _log_ahead(connection)
-    except sqlite3.OperationalError as error:
-        if "readonly" in str(error):
-            message = f"cannot be written: {error}"
-            raise ConfigurationError(message) from error
-        message = f"the local engine's file cannot be opened for now: {error}"
-        raise UnavailableError(message) from error
-    except sqlite3.DatabaseError as error:
-        message = f"is no file of Firestate's: {error}"
-        raise ConfigurationError(message) from error
+        wanted = [*_ADDED, *indexes]
+        there = _names(connection)
+        if missing := [each for each in wanted if _name(each) not in there]:
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in missing:
+                connection.execute(statement)
+            if not new and "erasures" not in there:
+                connection.execute(_UPGRADED)
+            connection.execute("COMMIT")
+        return _names(connection)
+    except sqlite3.Error as error:
+        raise _fault_at_opening(error, path) from error
 
 
-def _is_new(connection: sqlite3.Connection) -> bool:
+def look_at(connection: sqlite3.Connection, path: Path) -> frozenset[str]:
+    """Check whose file it is, and change nothing; return the names of what is in it.
+
+    Raises StateFileError for a file that is none of ours, and UnavailableError as above.
+    """
+    try:
+        if _is_new(connection, path):
+            raise foreign_file(path, "it is empty")
+        return _names(connection)
+    except sqlite3.Error as error:
+        raise _fault_at_opening(error, path) from error
+
+
+def _fault_at_opening(error: sqlite3.Error, path: Path | None) -> FirestateError:
+    message = f"{path} cannot be opened for now: {error}"
+    return fault_of_file(error, path) or UnavailableError(message)
+
+
+def _names(connection: sqlite3.Connection) -> frozenset[str]:
+    found = connection.execute("SELECT name FROM sqlite_schema").fetchall()
+    return frozenset(name for (name,) in found)
+
+
+def _name(creation: str) -> str:
+    return creation.split()[5]  # CREATE INDEX IF NOT EXISTS name
+
+
+def _is_new(connection: sqlite3.Connection, path: Path | None) -> bool:
     ((application,),) = connection.execute("PRAGMA application_id").fetchall()
     ((version,),) = connection.execute("PRAGMA user_version").fetchall()
     ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
     if application == _APPLICATION and version != _VERSION:
-        message = f"was written by another release (version {version}, this one {_VERSION})"
-        raise ConfigurationError(message)
+        raise other_release(path, version, _VERSION)
     if tables and application != _APPLICATION:
-        message = "holds the tables of another program"
-        raise ConfigurationError(message)
+        raise foreign_file(path, "it holds the tables of another program")
     return not tables
 
 
@@ -103,16 +159,18 @@ def _log_ahead(connection: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def translated_sqlite(what: str) -> Iterator[None]:
-    """Turn SQLite's errors into ours, naming what was read or written."""
+def translated_sqlite(what: str, path: Path | None = None) -> Iterator[None]:
+    """Turn SQLite's errors into ours, naming what was read or written, or the file."""
     try:
         yield
     except sqlite3.IntegrityError as error:
         message = f"{what}: is there already"
         raise ExistsError(message) from error
-    except sqlite3.OperationalError as error:
+    except sqlite3.Error as error:
+        if fault := fault_of_file(error, path):
+            raise fault from error
+        if not isinstance(error, sqlite3.OperationalError):
+            message = f"{what}: {error}"
+            raise StoreError(message) from error
         message = f"{what}: the file cannot be used for now: {error}"
         raise UnavailableError(message) from error
-    except sqlite3.Error as error:
-        message = f"{what}: {error}"
-        raise StoreError(message) from error

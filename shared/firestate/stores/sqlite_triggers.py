@@ -68,6 +68,18 @@ class TriggerQueue:
                     (rule.function, path, at, encode(masked)),
                 )
 
+    def forget(self, path: str, before: int) -> None:
+        """Forget what the writes of a document before that time have set off.
+
+        Called within the transaction of a later one, which has set off the same again.
+        """
+        for rule in self._rules:
+            if rule.covers(path) and not rule.created_only:
+                self._file.execute(
+                    "DELETE FROM triggers WHERE path = ? AND function = ? AND updated_at < ?",
+                    (path, rule.function, before),
+                )
+
     def due(self, now: datetime, limit: int, functions: Iterable[str] = ()) -> list[Trigger]:
         """Give the next triggers, of some `functions` alone or of all."""
         wanted = list(functions) or [rule.function for rule in self._rules]

@@ -52,6 +52,7 @@ class LocalBackend(ForkSafe):
         self._lock = threading.RLock()
         self._opened: LocalEngine | None = None
         self._closing = False
+        self._looked: dict[int, int] = {}  # at which commit each watch was looked at last
         self._added = Wakeup()
         self._watcher = Thread("firestate-watcher", self._run)
 
@@ -101,13 +102,21 @@ class LocalBackend(ForkSafe):
             for key, watch in list(self._watches.items()):
                 if watch.is_over:
                     self._watches.pop(key, None)
+                    self._looked.pop(key, None)
                     continue
                 try:
-                    self._look(watch)
+                    self._look_if_changed(key, watch)
                 except FirestateError as error:
                     if not self._closing:
                         self.broken(str(error))
             self._added.wait(_LOOK_SECONDS)
+
+    def _look_if_changed(self, key: int, watch: Watch) -> None:
+        # Asked before: a commit in between is looked at twice, and never missed.
+        last = self.engine.store.last_commit()
+        if self._looked.get(key) != last:
+            self._look(watch)
+            self._looked[key] = last
 
     def _look(self, watch: Watch) -> None:
         watch.begin()

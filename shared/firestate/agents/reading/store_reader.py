@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from firestate.agents.backends.backend import NEAR_SECONDS
 from firestate.agents.reading.answers import Document, Known, Lookup, ReadRequest
@@ -41,6 +41,13 @@ _THREADS = 4
 _LEAST_LOOK_SECONDS, _LOOK_SECONDS = 0.001, 0.05
 _DOCUMENTS_IN_A_PATIENCE, _MANY = 500, 1_000
 _MOST_KNOWN = 500
+
+
+class _Answer(NamedTuple):
+    """What the store has told, and what lay over it; None where that is still to be looked at."""
+
+    found: Found
+    own: Found | None
 
 
 class StoreReader(ForkSafe):
@@ -92,7 +99,7 @@ class StoreReader(ForkSafe):
         """Ask nothing more."""
         self._worker.close(0.0)
 
-    def _asked(self, find: Find) -> Result[Found | None] | None:
+    def _asked(self, find: Find) -> Result[_Answer | None] | None:
         if not self._engine.is_near and self._engine.reading.is_lost:
             return None
         # On a thread of ours, near or far: a store holds locks.
@@ -113,8 +120,13 @@ class StoreReader(ForkSafe):
             return True
         return not self._engine.is_near and self._engine.reading.is_lost
 
-    def _read(self, find: Find) -> Found | None:
+    def _read(self, find: Find) -> _Answer | None:
+        own: Found | None = None
         try:
+            if self._engine.is_near and isinstance(find, Lookup):
+                # What was sent is stored: only what waits lies over it. Looked at before the store
+                # is: what is sent in between is found in both, and never in neither.
+                own = self._own(find, waiting=True)
             store = self._engine.store()
             if isinstance(find, Identity):
                 state = read_state(store, find).state
@@ -124,9 +136,9 @@ class StoreReader(ForkSafe):
                 found = {} if one is None else {find: one.data}
             else:
                 found = self._looked_up(store, find, find.limit)
-                own = self._own(find.shapes[0].collection)
-                if find.limit is not None and may_miss_documents(found, own, find):
-                    found = self._looked_up(store, find, find.limit + len(own))
+                over = self._own(find) if own is None else own
+                if find.limit is not None and may_miss_documents(found, over, find):
+                    found = self._looked_up(store, find, find.limit + len(over))
         except (UnavailableError, ConfigurationError) as error:
             # Away for now, or until somebody does what the error says.
             self._engine.broken(str(error))
@@ -142,7 +154,7 @@ class StoreReader(ForkSafe):
             _LOG.exception("a read has failed")
             return None
         self._remember(found)
-        return found
+        return _Answer(found, own)
 
     def _looked_up(self, store: Store, find: Lookup, limit: int | None) -> Found:
         documents = list(
@@ -171,15 +183,16 @@ class StoreReader(ForkSafe):
             for path in list(self._known)[: max(0, len(self._known) - _MOST_KNOWN)]:
                 del self._known[path]
 
-    def _answer(self, question: ReadRequest[T], asked: Result[Found | None] | None) -> T:
-        found = asked.result() if asked is not None and asked.is_done else None
+    def _answer(self, question: ReadRequest[T], asked: Result[_Answer | None] | None) -> T:
+        answer = asked.result() if asked is not None and asked.is_done else None
+        found, own = (None, None) if answer is None else answer
         find = question.find
         if not isinstance(find, Lookup):
             documents = self._one(find, found, stored=question.stored)
         else:
             base = self._known_of(find) if found is None else found
-            collection = find.shapes[0].collection
-            documents = list(with_own_writes(base, self._own(collection), find).values())
+            over = self._own(find) if own is None else own
+            documents = list(with_own_writes(base, over, find).values())
         return question.make(documents, found is not None)
 
     def _one(self, find: str | Identity, found: Found | None, *, stored: bool) -> list[Document]:
@@ -191,12 +204,13 @@ class StoreReader(ForkSafe):
                 return [own]
         return [known] if known is not None else []
 
-    def _own(self, collection: str) -> Found:
+    def _own(self, find: Lookup, *, waiting: bool = False) -> Found:
+        collection = find.shapes[0].collection
         if collection == STATES:
-            written = self._outbox.newest(snapshots=True)
+            written = self._outbox.newest(snapshots=True, waiting=waiting)
             return {path: state_document(data) for path, data in written.items()}
         if collection == EVENTS:
-            written = self._outbox.newest(snapshots=False)
+            written = self._outbox.newest(snapshots=False, waiting=waiting)
             return {path: event_document(data) for path, data in written.items()}
         return {}
 
