@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PAGE_BYTES = 4096
 _MEMORY_SECONDS = 10.0
-_BUSY_SECONDS = 0.04
+_BUSY_SECONDS = 0.03
 """Others of ours write for some ms; whoever has more patience tries again (outbox/connections)."""
 
 CHANGES = """
