@@ -156,6 +156,14 @@ class AgentRegistry(ForkSafe):
         else:
             agent.merge_stored(state.model_dump(mode="json"), order)
 
+    def put_again(self) -> None:
+        """Put the states of the agents that are held: the outbox has lost them."""
+        for agent in self.held():
+            try:
+                agent.rise_above(agent.epoch)
+            except FirestateError as error:
+                _LOG.error("%s cannot be put again: %s", agent.identity, error)
+
     def merge_apart(self, _: str, base: KeptState | None, newest: KeptState) -> None:
         """Merge what was saved beside the outbox while that was locked, and others wrote to it.
 

@@ -111,6 +111,10 @@ class Runtime:
         self.background_reads = BackgroundReads(self.backend, self.reader)
         self.registry = AgentRegistry(self.submitter, self.backend, self.background_reads)
         self.outbox.on_conflict(self.registry.merge_apart)
+        self.outbox.on_loss(self.registry.put_again)
+        self._losses = 0
+        if isinstance(self.backend, LocalBackend):
+            self.backend.on_replaced(lambda: self._worker.submit(self._send_again))
         self._worker = Worker("firestate-runtime")
         self.leases = Leases(
             self.registry, self.reader, self.callbacks, lease_seconds=lease_seconds
@@ -131,13 +135,27 @@ class Runtime:
         publishing, reading = (link.state for link in self.links)
         return Connection(publishing, reading, depth.messages, since)
 
+    def _send_again(self) -> None:
+        """Have the local engine, whose file is another one, be told again what it was told."""
+        try:
+            self.outbox.send_again()
+        except OutboxError:
+            _LOG.exception("what was sent to the local engine of late is not sent again")
+        self.registry.put_again()
+        self.sender.wake()
+
     def flush(self, timeout_seconds: float) -> bool:
         """Wait until nothing waits in the outbox; False if the time was up before."""
         return self.sender.flush(timeout_seconds)
 
     def settle(self, timeout_seconds: float) -> bool:
-        """Flush and, on the local engine, wait until all is counted."""
+        """Flush and, on the local engine, wait until all is counted.
+
+        Returns False as well where messages were lost with the outbox's file, since the last time.
+        """
         flushed = self.flush(timeout_seconds)
+        losses, self._losses = self._losses, self.outbox.losses
+        flushed = flushed and losses == self._losses
         if isinstance(self.backend, LocalBackend):
             backend = self.backend
             self._worker.run(lambda: backend.engine.settle(timeout_seconds))

@@ -167,6 +167,19 @@ class FileConnections(ForkSafe):
         while self._puts_under_way(waiting) and time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)
 
+    def retire(self) -> sqlite3.Connection | None:
+        """Use none of the connections any more that are open now: their file is not the one.
+
+        Return one of them, by which it can still be read, if there is any.
+        """
+        self._forks += 1
+        former = [each for idle in self._idle.values() for each in idle]
+        self._idle = {False: deque(), True: deque()}
+        found = former or self._all_open()
+        for each in former[1:]:
+            each.close()
+        return found[0] if found else None
+
     def _puts_under_way(self, waiting: CodeType) -> bool:
         under_way, code, who_waits = False, FileConnections._once.__code__, set()
         for ident, frame in _all_frames():

@@ -12,15 +12,19 @@ come through to Firestore, it is what reads are told of it.
 
 from __future__ import annotations
 
+import _thread
 import logging
 import os
 import secrets
 import sqlite3
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from firestate.errors import OutboxError, OutboxFullError
 from firestate.limits import INT64_MAX
+from firestate.outbox.aside import is_damaged, put_aside
+from firestate.outbox.carrying import carry_over
 from firestate.outbox.changes import apply_changes
 from firestate.outbox.connections import FileConnections, MemoryConnections, is_locked
 from firestate.outbox.entries import KeptState, NewEntry, OutboxDepth, PendingEntry
@@ -46,6 +50,7 @@ from firestate.outbox.sql import (
     PUT,
     PUT_ONE,
     RESERVED,
+    SEND_AGAIN,
     SNAPSHOTS,
     SNAPSHOTS_THAT_WAIT,
     TO_FOLD,
@@ -56,7 +61,7 @@ from firestate.outbox.sql import (
     prepare_erasures,
     translated_outbox,
 )
-from firestate.outbox.writer import new_writer_name, writer_name
+from firestate.outbox.writer import leave_place, new_writer_name, place_of, writer_name
 from firestate.worker import Worker
 
 if TYPE_CHECKING:
@@ -67,6 +72,7 @@ if TYPE_CHECKING:
     from firestate.outbox.spill import OnConflict
 
 _LOG = logging.getLogger("firestate.outbox")
+_LOOK_SECONDS = 0.5
 _STUCK_SECONDS, _LOCKED_LATELY_SECONDS = 0.02, 0.5
 _KEPT_SENT_SECONDS = 600
 _KEPT_SENT = 1_000
@@ -87,6 +93,14 @@ class Outbox:
         self.path = path
         self._name = f"the outbox {path or 'in memory'}"
         self._last = 0
+        self._place: str | None = None
+        self._look_at = 0.0
+        self._waited = 0  # messages, as far as is known: what the disk may take with it
+        self._loss: str | None = None
+        self._telling: int | None = None
+        self._on_loss: Callable[[], None] = lambda: None
+        self.losses = 0
+        """How often the file was gone, with what it held."""
         self._reserved: dict[tuple[str, str], str] = {}
         self._locked = (0, 0.0)
         """When the file was last written as it was found locked, and when that was."""
@@ -104,6 +118,7 @@ class Outbox:
 
         made = MemoryConnections if path is None else FileConnections
         with translated_outbox(self._name):
+            self._most_pages, self._opened = most_pages, opened
             if path is not None:
                 # On a thread of ours, by a connection of its own: it is a transaction, which keeps
                 # others from writing, such as a signal handler in the middle of it.
@@ -114,6 +129,7 @@ class Outbox:
             self._connections = made(opened, most_pages=most_pages)
             self._spill: Spill | None = None
             if path is not None:
+                self._place = place_of(path)
                 self._spill = Spill(path, self._connections, self._kept, most_bytes=most_bytes)
                 self._spill.adopt()
 
@@ -132,6 +148,75 @@ class Outbox:
     def has_spilled(self) -> bool:
         """Whether something waits in a spill file, since the outbox is locked, or was just now."""
         return self._spill is not None and not self._spill.is_empty
+
+    def on_loss(self, put_again: Callable[[], None]) -> None:
+        """Have `put_again` called where the file was gone with what it held."""
+        self._on_loss = put_again
+
+    def look(self) -> None:
+        """Open the file anew where it has vanished or was replaced: looked for twice a second.
+
+        What it held is carried into the new one, as long as a connection can still read it. Raises
+        OutboxError where there can be no file: nothing is kept then.
+        """
+        now = time.monotonic()
+        if now < self._look_at or self.path is None or self._spill is None:
+            return
+        if place_of(self.path) != self._place and not self.is_closed:
+            with translated_outbox(self._name):
+                path = self.path
+                self._spill.undisturbed(lambda: self._open_anew(path))
+        self._look_at = now + _LOOK_SECONDS
+
+    def _open_anew(self, path: Path) -> None:
+        if place_of(path) == self._place:
+            return  # another call was first
+        new = self._opened_or_put_aside(path)
+        try:
+            new.execute(f"PRAGMA max_page_count = {2 * self._most_pages}").fetchall()
+            prepare_erasures(new)
+            old = self._connections.retire()
+            try:
+                if old is None:
+                    self._lost("no connection was open")
+                    self.writer = writer_name(new, path)
+                else:
+                    self.writer = carry_over(old, new, path, self.writer)
+                    _LOG.warning("%s had vanished or was replaced: it goes on", self._name)
+            except sqlite3.Error as error:
+                self._lost(str(error))
+                self.writer = writer_name(new, path)
+            if old is not None:
+                with suppress(sqlite3.Error):  # then it is gone
+                    leave_place(old)
+                old.close()
+            self._place = place_of(path)
+        finally:
+            new.close()
+        if self._loss is not None:
+            self._telling = _thread.get_ident()
+            try:
+                self._on_loss()
+            finally:
+                self._telling = None
+
+    def _opened_or_put_aside(self, path: Path) -> sqlite3.Connection:
+        try:
+            return self._opened(sqlite3.Connection)
+        except sqlite3.DatabaseError as error:
+            if not is_damaged(error):
+                raise
+            _LOG.error("%s was replaced (%s); it lies in %s now", path, error, put_aside(path))
+            return self._opened(sqlite3.Connection)
+
+    def _lost(self, why: str) -> None:
+        self.losses += 1
+        self._loss = (
+            f"{self._name} has vanished, and what waited there is lost ({why}): up to "
+            f"{self._waited} messages, as far as is known. A new file was made: the states of the "
+            "agents that this process holds are put there again, events are not"
+        )
+        _LOG.error("%s", self._loss)
 
     def on_conflict(self, merge: OnConflict) -> None:
         """Have `merge` called where a state that was spilled was saved by others meanwhile.
@@ -159,7 +244,12 @@ class Outbox:
             OutboxFullError: The bound is reached or the disk is full; nothing is kept.
             OutboxError: The file cannot be used; nothing is kept.
         """
+        self.look()
+        if self._loss is not None and self._telling != _thread.get_ident():
+            loss, self._loss = self._loss, None
+            raise OutboxError(loss)
         rows = [self._values(entry) for entry in entries]
+        self._waited += len(rows)
         while True:
             if self._connections.is_diverted:
                 done = self._spilled(rows, begin=False)
@@ -292,10 +382,13 @@ class Outbox:
 
     def waiting(self, limit: int) -> list[PendingEntry]:
         """Return what waits, the oldest first."""
-        return [
+        found = [
             PendingEntry(seq, document, bool(snapshot), *rest)
             for seq, document, snapshot, *rest in self._rows(WAITING, {"limit": limit})
         ]
+        if len(found) < limit:
+            self._waited = len(found)
+        return found
 
     def data(self, wanted: Iterable[PendingEntry]) -> dict[PendingEntry, bytes]:
         """Return the bytes of messages; those that were replaced meanwhile are left out.
@@ -366,6 +459,12 @@ class Outbox:
                 marks = ", ".join("?" * len(events))
                 statement = f"UPDATE events SET sent_at = ? WHERE seq IN ({marks})"  # noqa: S608 - of question marks
                 self._connections.change(statement, (now, *events), beyond_bound=True)
+
+    def send_again(self) -> None:
+        """Have all that was sent of late, and is still here, be sent once more: it was lost."""
+        with translated_outbox(self._name):
+            for statement in SEND_AGAIN:
+                self._connections.change(statement, beyond_bound=True)
 
     def newest(self, *, snapshots: bool, waiting: bool = False) -> dict[str, bytes]:
         """Return snapshots, or the newest 2,000 events, that wait or were sent of late.

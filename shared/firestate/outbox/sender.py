@@ -146,6 +146,7 @@ class Sender(ForkSafe):
 
     def _turn(self) -> float:
         """Send what is due; give the seconds after which to look again."""
+        self._outbox.look()
         now = time.monotonic()
         if now - self._adopted_at > _TIDY_EVERY_SECONDS:
             self._outbox.adopt()

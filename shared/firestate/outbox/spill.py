@@ -19,7 +19,7 @@ import logging
 import sqlite3
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from firestate.errors import OutboxError, OutboxFullError
 from firestate.forking import ForkSafe
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from firestate.outbox.spill_file import Record, Row
 
     OnConflict = Callable[[str, KeptState | None, KeptState], None]
+
+T = TypeVar("T")
 
 _LOG = logging.getLogger("firestate.outbox")
 _LOOK_SECONDS, _FAILED_SECONDS = 0.05, 1.0
@@ -138,7 +140,23 @@ class Spill(ForkSafe):
         Returns:
             None where puts are not spilled, and do not `begin` to be.
         """
-        return self._worker.run(lambda: self._put(rows, begin=begin))
+        return self._wait(lambda: self._put(rows, begin=begin))
+
+    def undisturbed(self, job: Callable[[], None]) -> None:
+        """Run a job while nothing is put to the outbox: what is put meanwhile waits for it."""
+
+        def run() -> None:
+            self._connections.divert(_WAITING)
+            try:
+                job()
+            finally:
+                self._go_on()
+
+        self._wait(run)
+
+    def _wait(self, job: Callable[[], T]) -> T:
+        """Run a job on the thread of all that is done here: `divert` knows who waits by this."""
+        return self._worker.run(job)
 
     def adopt(self) -> None:
         """Take over the spill files of processes that have ended; `start` replays them."""
@@ -173,7 +191,7 @@ class Spill(ForkSafe):
         if not self._connections.is_diverted:
             if not begin:
                 return None
-            self._connections.divert(Spill.put.__code__)
+            self._connections.divert(_WAITING)
             _LOG.warning("%s is locked by another program: saves go to a file beside it", self)
         try:
             return self._added(rows)
@@ -273,7 +291,7 @@ class Spill(ForkSafe):
                 self._done(file)
                 continue
             _LOG.warning("%s: %s was left by a process that has ended", self, path.name)
-            self._connections.divert(Spill.put.__code__)
+            self._connections.divert(_WAITING)
             self._files.insert(0, file)
             for record in file.records:
                 self._show(record.rows)
@@ -378,6 +396,9 @@ class Spill(ForkSafe):
         except sqlite3.IntegrityError:
             return False
         return True
+
+
+_WAITING = Spill._wait.__code__  # noqa: SLF001 - of this module
 
 
 def _after(there: _Session, row: Row) -> _Session | None:

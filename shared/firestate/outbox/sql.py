@@ -253,6 +253,10 @@ UPDATE snapshots SET data = x'' WHERE sent_at IS NOT NULL AND length(data) > 0
 AND NOT EXISTS (SELECT 1 FROM changes WHERE {_LATER})
 """
 FORGET_SENT = ("DELETE FROM events WHERE sent_at IS NOT NULL", FORGET_SNAPSHOTS)
+SEND_AGAIN = (
+    "UPDATE events SET sent_at = NULL WHERE sent_at IS NOT NULL",
+    "UPDATE snapshots SET sent_at = NULL WHERE sent_at IS NOT NULL AND length(data) > 0",
+)
 RESERVED = "SELECT session FROM begun WHERE agent = ? AND former = ?"
 REPLAYED = "SELECT session FROM begun WHERE agent = '' AND former = ?"
 FORGET_REPLAYED = "DELETE FROM begun WHERE agent = '' AND former = ?"

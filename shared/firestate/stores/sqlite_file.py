@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -177,6 +178,26 @@ class SqliteFile(ForkSafeSqlite):
                 if found is not None:
                     return found
                 time.sleep(_LOOK_SECONDS)
+
+    def copy_to(self, path: Path) -> bool:
+        """Copy all to a new file, also where its own was removed; False where there is one by now.
+
+        Under another name first: nobody finds a part of it.
+        """
+        part = path.with_name(f"{path.name}.copy-{secrets.token_hex(8)}")
+        try:
+            with (
+                self._lock,
+                translated_sqlite("the local engine's file", self.path),
+                closing(sqlite3.connect(part)) as copy,
+            ):
+                self._connection.backup(copy)
+            path.hardlink_to(part)
+        except FileExistsError:
+            return False
+        finally:
+            part.unlink(missing_ok=True)
+        return True
 
     def last(self) -> int:
         """Give the time of the last transaction, in microseconds since 1970."""
