@@ -116,15 +116,18 @@ class Outbox:
             # After a fork another memory: the parent's is not the child's.
             return prepare(connect(path, kind, memory=f"{name}-{os.getpid()}"))
 
+        def opened_patiently() -> sqlite3.Connection:
+            return prepare(connect(path, patient=True))
+
         made = MemoryConnections if path is None else FileConnections
         with translated_outbox(self._name):
-            self._most_pages, self._opened = most_pages, opened
+            self._most_pages, self._opened = most_pages, opened_patiently
             if path is not None:
                 # On a thread of ours, by a connection of its own: it is a transaction, which keeps
                 # others from writing, such as a signal handler in the middle of it.
                 with_room = f"PRAGMA max_page_count = {2 * most_pages}"
                 self.writer = Worker("firestate-outbox").run_last(
-                    lambda: _brought_up_to_date(opened, path, with_room)
+                    lambda: _brought_up_to_date(opened_patiently, path, with_room)
                 )
             self._connections = made(opened, most_pages=most_pages)
             self._spill: Spill | None = None
@@ -202,12 +205,12 @@ class Outbox:
 
     def _opened_or_put_aside(self, path: Path) -> sqlite3.Connection:
         try:
-            return self._opened(sqlite3.Connection)
+            return self._opened()
         except sqlite3.DatabaseError as error:
             if not is_damaged(error):
                 raise
             _LOG.error("%s was replaced (%s); it lies in %s now", path, error, put_aside(path))
-            return self._opened(sqlite3.Connection)
+            return self._opened()
 
     def _lost(self, why: str) -> None:
         self.losses += 1
@@ -609,10 +612,10 @@ class Outbox:
 
 
 def _brought_up_to_date(
-    opened: Callable[[type[sqlite3.Connection]], sqlite3.Connection], path: Path, with_room: str
+    opened: Callable[[], sqlite3.Connection], path: Path, with_room: str
 ) -> str:
     """Prepare the file for this release; return the name of its writer."""
-    connection = opened(sqlite3.Connection)
+    connection = opened()
     try:
         connection.execute(with_room).fetchall()
         prepare_erasures(connection)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGE_BYTES = 4096
-_MEMORY_SECONDS = 10.0
+_PATIENT_SECONDS = 10.0
 _BUSY_SECONDS = 0.03
 """Others of ours write for some ms; whoever has more patience tries again (outbox/connections)."""
 
@@ -269,14 +269,21 @@ NOTE = "INSERT INTO sender VALUES (1, ?, ?) ON CONFLICT (id) DO UPDATE SET reaso
 
 
 def connect(
-    path: Path | None, kind: type[sqlite3.Connection] = sqlite3.Connection, *, memory: str = ""
+    path: Path | None,
+    kind: type[sqlite3.Connection] = sqlite3.Connection,
+    *,
+    memory: str = "",
+    patient: bool = False,
 ) -> sqlite3.Connection:
-    """Open the file, or the `memory` of that name; `Outbox.tidy` writes a file back."""
+    """Open the file, or the `memory` of that name; `Outbox.tidy` writes a file back.
+
+    One that is `patient` waits long for others.
+    """
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(
         f"file:{memory}?mode=memory&cache=shared" if path is None else path,
-        timeout=_MEMORY_SECONDS if path is None else _BUSY_SECONDS,
+        timeout=_PATIENT_SECONDS if patient or path is None else _BUSY_SECONDS,
         isolation_level=None,
         check_same_thread=False,
         factory=kind,
