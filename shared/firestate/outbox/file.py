@@ -60,6 +60,7 @@ from firestate.outbox.sql import (
     prepare,
     prepare_erasures,
     translated_outbox,
+    unusable,
 )
 from firestate.outbox.writer import leave_place, new_writer_name, place_of, writer_name
 from firestate.worker import Worker
@@ -277,11 +278,11 @@ class Outbox:
         except sqlite3.IntegrityError as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_TRIGGER or _is_taken(error):
                 return False
-            raise OutboxError(f"{self._name} cannot be used: {error}") from error
+            raise unusable(self._name, error) from error
         except (OSError, sqlite3.Error) as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
                 raise OutboxFullError(str(self.path or "in memory")) from error
-            raise OutboxError(f"{self._name} cannot be used: {error}") from error
+            raise unusable(self._name, error) from error
         return None if changed is None else True
 
     def _spilled(self, rows: list[tuple[Any, ...]], *, begin: bool) -> bool | None:

@@ -330,5 +330,18 @@ def translated_outbox(what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.Error) as error:
-        message = f"{what} cannot be used: {error}"
-        raise OutboxError(message) from error
+        raise unusable(what, error) from error
+
+
+def unusable(what: str, error: OSError | sqlite3.Error) -> OutboxError:
+    """Return the error for an outbox that cannot be used, with what to do where that is known."""
+    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    is_closed_to_us = code in {
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PERM,
+    }
+    advice = ""
+    if is_closed_to_us or isinstance(error, OSError):
+        advice = "; let this process write to the file and to its folder"
+    return OutboxError(f"{what} cannot be used: {error}{advice}")
