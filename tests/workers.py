@@ -28,6 +28,8 @@ TOGETHER = {
         "tests/chaos/test_killed_agents.py",
         "tests/chaos/test_killed_migrations.py",
         "tests/chaos/test_runner_batches.py",
+        "tests/chaos/test_take_overs.py",
+        "tests/chaos/test_adoptions.py",
     ),
     "suite": ("tests/end_to_end/",),
 }

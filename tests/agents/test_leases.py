@@ -34,7 +34,9 @@ def opened(tmp_path: Path) -> Iterator[Callable[..., StateManager]]:
 
     def make(*, elsewhere: bool = False, **options: Any) -> StateManager:
         folder = another_folder(tmp_path / "one") if elsewhere else tmp_path / "one"
-        made.append(StateManager("", folder=folder, **{"lease_seconds": LEASE, **options}))
+        # Sent at once: what is renewed all the time would wait all the time.
+        defaults = {"lease_seconds": LEASE, "snapshot_interval_seconds": 0.0}
+        made.append(StateManager("", folder=folder, **{**defaults, **options}))
         return made[-1]
 
     yield make

@@ -704,7 +704,7 @@ def test_the_bound_of_an_outbox_in_memory_holds_after_a_confirmation() -> None:
         assert outbox.put(event("e", 0))
         outbox.confirm(outbox.waiting(9))  # beyond the bound
         fill(outbox, (event("e", number, size=1_000) for number in count(1)))
-        assert outbox.size() <= 65_536
+        assert outbox.size() <= 98_304
 
 
 def test_a_full_outbox_in_memory_can_fold_whatever_connections_were_opened_since() -> None:

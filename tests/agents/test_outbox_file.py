@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-LEAST = 65_536
+LEAST = 98_304
 """Bytes of the smallest bound."""
 
 

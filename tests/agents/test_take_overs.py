@@ -9,7 +9,7 @@ import pytest
 
 from firestate.audit.full import FullAudit
 from firestate.client.outgoing import Outgoing
-from firestate.errors import FencedError
+from firestate.errors import FencedError, InvalidMessageError
 from tests.agents.environments import eventually, value
 
 if TYPE_CHECKING:
@@ -243,4 +243,27 @@ def test_whatever_order_they_take_it_in_each_task_counts_once(
         assert each.manager.settle()
     last = folder()
     work(last.manager.take_up(*SESSION), "last")
-    eventually(lambda: is_counted(last, acknowledged + 1))
+    eventually(lambda: is_counted(last, acknowledged + 1), 120)
+
+
+def fill(agent: Agent) -> None:
+    for number in range(2_000):
+        agent.remember(f"k{number}", {"text": "x" * 600})
+
+
+@pytest.mark.parametrize("how", ["take_up", "resume"])
+def test_a_full_session_is_gone_on_with_elsewhere(folder: Callable[[], Folder], how: str) -> None:
+    one, other = folder(), folder()
+    former = one.manager.start(*SESSION)
+    with pytest.raises(InvalidMessageError, match="size"):
+        fill(former)
+    known = len(former.state.memory_context)
+    one.send_all()
+    one.is_open = False
+    work(former, "a1")
+    holder = other.manager.take_up(*SESSION) if how == "take_up" else other.manager.resume(*WHO)
+    assert len(holder.state.memory_context) == known
+    work(holder, "b1")
+    other.send_all()
+    one.send_all()
+    eventually(lambda: is_counted(other, 2))

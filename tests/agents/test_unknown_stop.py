@@ -197,7 +197,7 @@ def test_a_local_file_that_cannot_be_read_stops_agents(monkeypatch: pytest.Monke
         def fail(*_: object, **__: object) -> Any:
             raise UnavailableError("the disk is gone")
 
-        monkeypatch.setattr(SqliteStore, "read_many", fail)
+        monkeypatch.setattr(SqliteStore, "last_commit", fail)
         monkeypatch.setattr(BOUND, 0)
         eventually(lambda: manager.controls.emergency_stop)
         monkeypatch.undo()

@@ -17,6 +17,7 @@ from firestate import Agent, StateManager
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from firestate import AgentState
     from tests.interruptions.world import World
 
 
@@ -77,6 +78,29 @@ def _end_long_ago(world: World, number: int) -> None:
     at = (datetime.now(UTC) - timedelta(days=60)).isoformat()
     ended = {"agent_type": "Ended", "agent_id": f"ended{number}", "status": "terminated"}
     world.manager.save({**_whole_state(number), **ended, "last_active": at})
+
+
+def _die_long_ago(world: World, number: int) -> None:
+    at = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+    dead = {"agent_type": "Dead", "agent_id": f"dead{number}", "status": "busy"}
+    world.manager.save({**_whole_state(number), **dead, "last_active": at})
+    world.manager.flush()
+
+
+def _is_renewed(world: World, number: int) -> bool:
+    # What is under way on a thread of ours goes on there when the call is interrupted.
+    world.manager._runtime._worker.run(lambda: None)
+    state = world.state_of("Dead", f"dead{number}", "s")
+    return state is not None and state.last_active > datetime.now(UTC) - timedelta(hours=1)
+
+
+def _ended_former(world: World, number: int) -> None:
+    _former(world, number)
+    world.manager.agent("Former", f"r{number}", "first").terminate()
+
+
+def _remembers(state: AgentState | None, number: int) -> bool:
+    return state is not None and state.memory_context.get("own") == number
 
 
 def _whole_state(number: int) -> dict[str, Any]:
@@ -314,6 +338,30 @@ MANAGER = (
         _started,
     ),
     Case(
+        "StateManager.start, unnamed",
+        lambda world, n: world.manager.start("Unnamed", f"unnamed{n}"),
+        lambda world, n: [world.manager.load("Unnamed", f"unnamed{n}").value is not None],
+    ),
+    Case(
+        "StateManager.agent",
+        lambda world, n: world.manager.agent("Asked", f"asked{n}", "s").remember("own", n),
+        lambda world, n: [_remembers(world.state_of("Asked", f"asked{n}", "s"), n)],
+    ),
+    Case(
+        "StateManager.agent, newest",
+        lambda world, n: world.manager.agent("Former", f"r{n}").remember("own", n),
+        lambda world, n: [_remembers(world.manager.load("Former", f"r{n}").value, n)],
+        prepare=_ended_former,
+    ),
+    Case("StateManager.stale", lambda world, _: world.manager.stale(limit=3)),
+    Case("StateManager.on_stale", lambda world, _: world.manager.on_stale(_ignore)),
+    Case(
+        "StateManager.adopt",
+        lambda world, n: world.manager.adopt("Dead", f"dead{n}"),
+        lambda world, n: [_is_renewed(world, n)],
+        prepare=_die_long_ago,
+    ),
+    Case(
         "StateManager.take_up",
         _take_up,
         prepare=lambda world, n: world.manager.start("Taken", f"Taken{n}", "s"),
@@ -400,6 +448,7 @@ CASES = {each.name: each for each in (*AGENT, *MANAGER, *CONTROLS)}
 
 _OF_A_FORK = "called around a fork, which no signal handler of Python interrupts"
 _OF_THE_REGISTRY = "called by the registry, on a thread of its own or within a call of the table"
+_OF_MEMORY = "a look at memory, which changes nothing"
 _OF_A_BLOCK = "called at the end of a block of `task` or `handoff`, which are in the table"
 EXEMPT = {
     "Agent.__init__": "called by the registry, within `start`, `resume` and `take_up`",
@@ -410,10 +459,23 @@ EXEMPT = {
     "Agent.begin_block": _OF_A_BLOCK,
     "Agent.end_block": _OF_A_BLOCK,
     "Agent.hand_over": _OF_A_BLOCK,
-    "Agent.first_entry": _OF_THE_REGISTRY,
-    "Agent.save_with": _OF_THE_REGISTRY,
+    "Agent.first_entries": _OF_THE_REGISTRY,
+    "Agent.has_merged": _OF_THE_REGISTRY,
+    "Agent.live": _OF_THE_REGISTRY,
+    "Agent.merge": _OF_THE_REGISTRY,
+    "Agent.merge_stored": _OF_THE_REGISTRY,
+    "Agent.merge_unsaved": _OF_THE_REGISTRY,
+    "Agent.renew": _OF_THE_REGISTRY,
+    "Agent.rest": _OF_THE_REGISTRY,
+    "Agent.resumed_elsewhere": _OF_THE_REGISTRY,
+    "Agent.save_first": _OF_THE_REGISTRY,
+    "Agent.take": _OF_THE_REGISTRY,
+    "Agent.take_again": _OF_THE_REGISTRY,
+    "Agent.goes_on_as": _OF_MEMORY,
+    "Agent.resumed_from": _OF_MEMORY,
+    "Agent.seen": "an attribute",
     "Agent.saved_first": _OF_THE_REGISTRY,
-    "Agent.has_ended": _OF_THE_REGISTRY,
+    "Agent.is_usable": _OF_THE_REGISTRY,
     "Agent.lists": _OF_THE_REGISTRY,
     "Agent.identity": "an attribute",
     "Agent.fresh": "an attribute",

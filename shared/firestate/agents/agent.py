@@ -168,7 +168,7 @@ class _Memory(NamedTuple):
 
 
 class Agent(ForkSafe):
-    """Made by `StateManager.start`, `resume` and `take_up`. Any thread may call it.
+    """Made by `StateManager.agent`, `start`, `resume` and `take_up`. Any thread may call it.
 
     Each call that changes something saves it: it is on the disk when the call returns, and goes out
     in the background. Where the call raises an error of Firestate, nothing has changed. A call may
@@ -709,6 +709,8 @@ class Agent(ForkSafe):
 
     def renew(self, before: datetime) -> None:
         """Save that it is at work, where it is and nobody has said so since `before`."""
+        if self._memory.fields["status"] not in WORKING_STATUSES:
+            return  # where another process has it at work, that one renews it
         self._follow()
         fields = self._memory.fields
         active_at = time_in(fields["last_active"])

@@ -276,15 +276,23 @@ class AgentRegistry(ForkSafe):
 
     def _taken(self, stored: AgentState, document: Document, identity: Identity) -> Agent:
         """Take a session from another folder, with what this one has saved of it before."""
+        short = False
         while True:
-            state, seen = self._with_own(stored, document)
+            state, seen = self._with_own(stored, document, short=short)
             order = Order(self._submitter.new_epoch(identity, document["epoch"]), 0)
             agent = Agent(self._submitter, self, state, order=order)
             agent.is_above, agent.seen = True, seen
-            if agent.take():
-                return agent
+            try:
+                if agent.take():
+                    return agent
+            except InvalidMessageError as error:
+                if error.code != "size" or short:
+                    raise
+                short = True
 
-    def _with_own(self, stored: AgentState, document: Document) -> tuple[AgentState, Order]:
+    def _with_own(
+        self, stored: AgentState, document: Document, *, short: bool = False
+    ) -> tuple[AgentState, Order]:
         """Return a state that is gone on with, and the order of what this folder has of it.
 
         One of another folder notes what is taken along of it. What this folder had saved before the
@@ -294,7 +302,7 @@ class AgentRegistry(ForkSafe):
         if self.is_own(document):
             return stored, order
         fields = stored.model_dump(mode="json")
-        fields["collaboration_context"] = with_base(fields, order)
+        fields["collaboration_context"] = with_base(fields, order, short=short)
         state = checked_state(fields)
         identity = Identity(stored.agent_type, stored.agent_id, stored.session_id)
         kept = self._submitter.outbox.state(identity.state_path)

@@ -91,7 +91,7 @@ def agents(
         typer.Option(
             metavar="SECONDS",
             min=1,
-            max=10_000_000,
+            max=1_000_000_000,
             help="With --stale: the lease of the fleet, in which a living process renews an agent.",
         ),
     ] = LEASE_SECONDS,

@@ -77,6 +77,8 @@ def leaves_late(head: Stored, message: StateMessage | TombstoneMessage) -> bool:
     """Whether a later message replaces a state that its writer has not taken along."""
     if not isinstance(message, StateMessage) or message.epoch == head.data["epoch"]:
         return False
+    if "deleted" in head.data["digests"]:
+        return False  # there is no state to be kept
     along = taken_along(message.state.collaboration_context)
     return may_be_late(head.data["epoch"], head.data["revision"], along)
 

@@ -75,6 +75,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("firestate.outbox")
 _LOOK_SECONDS = 0.5
 _STUCK_SECONDS, _LOCKED_LATELY_SECONDS = 0.02, 0.5
+_LEAST_PAGES = 24  # a dozen are those of the tables
 _KEPT_SENT_SECONDS = 600
 _KEPT_SENT = 1_000
 _KEPT_ORDER_SECONDS = 86_400
@@ -109,7 +110,7 @@ class Outbox:
         """Who writes: the folder of the file. Of an outbox in memory it is this process alone."""
         self._written_anew = 0  # up to which deletion
         self._erase_at = 0.0
-        most_pages = max(most_bytes // PAGE_BYTES, 16)
+        most_pages = max(most_bytes // PAGE_BYTES, _LEAST_PAGES)
 
         name = f"firestate-{secrets.token_hex(8)}"
 

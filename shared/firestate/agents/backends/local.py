@@ -153,6 +153,8 @@ class LocalBackend(ForkSafe):
                 try:
                     self._look_if_changed(key, watch)
                 except FirestateError as error:
+                    watch.interrupted()
+                    self._looked.pop(key, None)
                     if not self._closing:
                         self.broken(str(error))
             self._added.wait(_LOOK_SECONDS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from firestate.agents.state.late_work import with_revisions_alone
 from firestate.limits import MAX_CHILDREN, MAX_HISTORY, MAX_NAMES
 from firestate.schema.ids import Identity
 from firestate.schema.take_over import OF_FIRESTATE, RESUMED_AS
@@ -102,5 +103,8 @@ def ended_as(former: AgentState, session_id: str, at: datetime) -> dict[str, Any
         **fields,
         "status": "terminated",
         "last_updated": time_text(at),
-        "collaboration_context": {**fields["collaboration_context"], RESUMED_AS: session_id},
+        "collaboration_context": {
+            **with_revisions_alone(fields["collaboration_context"]),
+            RESUMED_AS: session_id,
+        },
     }

@@ -52,15 +52,31 @@ _MOST_DIGESTS = 1_000
 """Entries that a base tells apart, in 11 kB of a state; of a larger memory the others are taken."""
 
 
-def with_base(fields: Fields, order: Order) -> dict[str, Any]:
+def with_base(fields: Fields, order: Order, *, short: bool = False) -> dict[str, Any]:
     """Return the collaboration context of a state that is taken over, with its base.
 
     Args:
         fields: The state, plain, as it is taken along.
         order: Where it stands.
+        short: Leave the digests of all bases out: for a state that has no room for them.
     """
     context = fields["collaboration_context"]
-    return {**context, TAKEN_ALONG: _bases(context, order, fields)}
+    bases = _bases(context, order, fields)
+    if short:
+        bases = {
+            epoch: {name: base[name] for name in base.keys() & {"revision", "totals"}}
+            for epoch, base in bases.items()
+        }
+    return {**context, TAKEN_ALONG: bases}
+
+
+def with_revisions_alone(context: Fields) -> dict[str, Any]:
+    """Return the collaboration context of a session that ends: nobody merges into it."""
+    along = taken_along(context)
+    rest = {key: value for key, value in context.items() if key != TAKEN_ALONG}
+    if not along:
+        return rest
+    return {**rest, TAKEN_ALONG: {str(epoch): {"revision": n} for epoch, n in along.items()}}
 
 
 def keep_own_keys(context: Fields, former: Fields) -> dict[str, Any]:
