@@ -287,3 +287,30 @@ def test_a_file_that_cannot_be_written_is_named(path: Path) -> None:
     with pytest.raises(OutboxError, match=r"outbox\.db.*readonly.*let this process write"):
         outbox.put(event("a", 2))
     outbox.close()
+
+
+def test_a_put_that_is_interrupted_by_one_that_spills_does_not_pass_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a signal handler: it holds a connection already, and the lock is gone as it goes on."""
+    outbox = Outbox(path, most_bytes=PLENTY)
+    assert outbox.put(snapshot("a", 1))
+    spill, connections = outbox._spill, outbox._connections
+    assert spill is not None
+    replay = spill._replay
+    monkeypatch.setattr(spill, "_replay", lambda: None)
+    interrupted: list[bool] = []
+
+    def interrupt(*_: object, **__: object) -> None:
+        if not interrupted:
+            interrupted.append(True)
+            with locked(path):
+                assert outbox.put(snapshot("a", 2), event("a", 3))
+
+    monkeypatch.setattr(connections, "_set_bound", interrupt)
+    assert not outbox.put(snapshot("a", 2)), "two have saved one revision"
+    assert outbox.has_spilled
+    monkeypatch.setattr(spill, "_replay", replay)
+    eventually(lambda: not outbox.has_spilled)
+    assert waiting(outbox) == [("a", 2), ("a", 3)]
+    outbox.close()
