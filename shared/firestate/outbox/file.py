@@ -74,7 +74,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("firestate.outbox")
 _LOOK_SECONDS = 0.5
-_STUCK_SECONDS, _LOCKED_LATELY_SECONDS = 0.02, 0.5
+_STUCK_SECONDS, _LOCKED_LATELY_SECONDS = 0.03, 0.5
 _LEAST_PAGES = 24  # a dozen are those of the tables
 _KEPT_SENT_SECONDS = 600
 _KEPT_SENT = 1_000

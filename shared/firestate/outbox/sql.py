@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PAGE_BYTES = 4096
 _PATIENT_SECONDS = 10.0
-_BUSY_SECONDS = 0.03
+_BUSY_SECONDS = 0.02
 """Others of ours write for some ms; whoever has more patience tries again (outbox/connections)."""
 
 CHANGES = """
