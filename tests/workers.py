@@ -17,8 +17,10 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped] 
 
 TOGETHER = {
     "pipeline": (
+        "tests/agents/test_clocks.py",
         "tests/agents/test_events.py",
         "tests/agents/test_identities.py",
+        "tests/agents/test_refusals.py",
         "tests/agents/test_states.py",
         "tests/chaos/test_network_outage.py",
         "tests/chaos/test_fenced_agents.py",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from firestate.agents.agent import Agent
     from firestate.agents.manager import StateManager
     from firestate.agents.reading.answers import Answer
+    from firestate.agents.refusals import Refused
     from firestate.errors import (
         AccountError,
         ConfigurationError,
@@ -74,6 +75,7 @@ __all__ = [
     "MissingExtraError",
     "OutboxError",
     "OutboxFullError",
+    "Refused",
     "RefusedError",
     "SchemaTooNewError",
     "SessionExistsError",
@@ -93,6 +95,7 @@ _MODULES = {
     "AgentState": "firestate.schema.models",
     "Answer": "firestate.agents.reading.answers",
     "CoordinationEvent": "firestate.schema.models",
+    "Refused": "firestate.agents.refusals",
     "StateManager": "firestate.agents.manager",
 }
 _ERRORS = "firestate.errors"  # where all other names are

@@ -148,6 +148,7 @@ KEPT_WITH_ID = Shape(QUARANTINE, within="id")
 KEPT_WITH_CODE = Shape(QUARANTINE, ("code", "waiting"), order_by=("last_seen",), descending=True)
 KEPT_OF_TOPIC = Shape(QUARANTINE, ("topic", "waiting"), order_by=("last_seen",), descending=True)
 KEPT = Shape(QUARANTINE, ("waiting",), order_by=("last_seen",), descending=True)
+KEPT_OF_WRITER = Shape(QUARANTINE, ("writer", "waiting"), order_by=("last_seen",), descending=True)
 PARTS_OF_KEPT = Shape(PARTS)
 
 # below a migrated state or event

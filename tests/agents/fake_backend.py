@@ -29,7 +29,7 @@ class FakeBackend:
         self.reads = 0
         self.watches: list[Watch] = []
 
-    def send(self, topic: str, messages: Sequence[bytes]) -> None:
+    def send(self, topic: str, messages: Sequence[bytes], writer: str) -> None:
         """Take them, and forget them."""
 
     def store(self) -> Any:

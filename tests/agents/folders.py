@@ -21,10 +21,10 @@ class Folder:
         backend = self.manager._runtime.backend
         send = backend.send
 
-        def gated(topic: str, messages: Any) -> None:
+        def gated(topic: str, messages: Any, writer: str) -> None:
             if not self.is_open:
                 raise UnavailableError("the way is closed")
-            send(topic, messages)
+            send(topic, messages, writer)
 
         backend.send = gated  # type: ignore[method-assign]
 

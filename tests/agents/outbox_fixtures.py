@@ -54,7 +54,7 @@ class Destination:
         self.before: Callable[[], object] = lambda: None
         self.after: Callable[[], object] = lambda: None
 
-    def send(self, topic: str, messages: Sequence[bytes]) -> None:
+    def send(self, topic: str, messages: Sequence[bytes], _writer: str) -> None:
         self.before()
         self.requests.append((topic, [said(each) for each in messages]))
         self.after()

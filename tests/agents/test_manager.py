@@ -185,10 +185,10 @@ def full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         engine = manager._runtime.backend
         sending = engine.send
 
-        def send(topic: str, messages: Any) -> None:
+        def send(topic: str, messages: Any, writer: str) -> None:
             if not way.is_set():
                 raise UnavailableError("the way is closed")
-            sending(topic, messages)
+            sending(topic, messages, writer)
 
         monkeypatch.setattr(engine, "send", send)
         return manager, way

@@ -47,7 +47,7 @@ def put(outbox: Outbox, revision: int = 1) -> None:
 
 def send(backend: LocalBackend, outbox: Outbox) -> None:
     for each, data in outbox.data(outbox.waiting(9)).items():
-        backend.send(each.topic, [data])
+        backend.send(each.topic, [data], "w")
         outbox.confirm([each])
 
 

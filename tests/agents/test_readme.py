@@ -42,7 +42,7 @@ def test_the_readme_s_agents(tmp_path: Path) -> None:
     assert "tasks of the kind 'code': 1 of 1 tries succeeded" in told
 
 
-@pytest.mark.parametrize("page", ["clean-up", "emergency-stop", "sessions"])
+@pytest.mark.parametrize("page", ["clean-up", "emergency-stop", "refusals", "sessions"])
 def test_a_page_about_a_task(tmp_path: Path, page: str) -> None:
     """Its programs say what it says they do."""
     text = (ROOT / "docs" / f"{page}.md").read_text()

@@ -173,10 +173,10 @@ def test_what_another_process_of_the_folder_has_saved_is_followed_once_it_is_for
     one = machine("shared")
     send, closed = one._runtime.backend.send, [True]
 
-    def gated(topic: str, messages: Any) -> None:
+    def gated(topic: str, messages: Any, writer: str) -> None:
         if closed[0]:
             raise UnavailableError("away")
-        send(topic, messages)
+        send(topic, messages, writer)
 
     monkeypatch.setattr(one._runtime.backend, "send", gated)
     agent = one.start("Developer", "x", "s").remember("one", 1)

@@ -36,7 +36,7 @@ class Resting:
 
         monkeypatch.setattr(self.outbox, "waiting", counted)
 
-    def send(self, topic: str, messages: Sequence[bytes]) -> None:
+    def send(self, topic: str, messages: Sequence[bytes], _writer: str) -> None:
         assert topic == "t"
         self.sent += messages
 

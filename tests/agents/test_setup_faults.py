@@ -169,7 +169,7 @@ def test_each_variable_whose_emulator_does_not_answer_is_named(
         monkeypatch.setenv(name, address)
     backend = CloudBackend("demo-x")
     with pytest.raises(UnavailableError, match=f"PUBSUB_EMULATOR_HOST={address}: start it"):
-        backend.send("agent-state", [b"{}"])
+        backend.send("agent-state", [b"{}"], "w")
     with pytest.raises(UnavailableError, match=f"FIRESTORE_EMULATOR_HOST={address}: start it"):
         backend.store().read("system_state/controls")
     monkeypatch.chdir(tmp_path)
@@ -187,7 +187,7 @@ def test_missing_credentials_are_told_in_reading_and_in_publishing(
     key = tmp_path / "key.json"
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key))
     backend = CloudBackend("typo")
-    for act in (lambda: backend.send("agent-state", [b"{}"]), backend.store):
+    for act in (lambda: backend.send("agent-state", [b"{}"], "w"), backend.store):
         with pytest.raises(FirestateError) as caught:
             act()
         assert type(caught.value) is ConfigurationError

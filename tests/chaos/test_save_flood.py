@@ -67,11 +67,11 @@ def _sent_by(manager: StateManager, monkeypatch: pytest.MonkeyPatch) -> dict[str
     sent: dict[str, list[float]] = defaultdict(list)
     send = engine.send
 
-    def noted(topic: str, messages: Sequence[bytes]) -> None:
+    def noted(topic: str, messages: Sequence[bytes], writer: str) -> None:
         now = time.monotonic()
         for each in messages:
             sent[json.loads(each)["state"]["agent_id"]].append(now)
-        send(topic, messages)
+        send(topic, messages, writer)
 
     monkeypatch.setattr(engine, "send", noted)
     return sent

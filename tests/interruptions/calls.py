@@ -421,6 +421,7 @@ MANAGER = (
     Case("StateManager.watch_children", _watch_children),
     Case("StateManager.connection", lambda world, _: world.manager.connection),
     Case("StateManager.on_connection", lambda world, _: world.manager.on_connection(_ignore)),
+    Case("StateManager.on_refused", lambda world, _: world.manager.on_refused(_ignore)),
     Case("StateManager.flush", _save_and_flush),
     Case("StateManager.settle", lambda world, _: world.manager.settle(30)),
 )

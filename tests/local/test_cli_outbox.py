@@ -76,8 +76,8 @@ class Way:
         self.closed: str | None = "no network"
         self.tries = 0
 
-    def send(self, topic: str, messages: Sequence[bytes]) -> None:
-        del topic, messages
+    def send(self, topic: str, messages: Sequence[bytes], writer: str) -> None:
+        del topic, messages, writer
         self.tries += 1
         if self.closed is not None:
             raise UnavailableError(self.closed)

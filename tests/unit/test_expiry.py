@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from firestate.local.expiry import ClockWatch, Expiry, decide_expiry, elapsed_seconds
+from firestate.clock import elapsed_seconds
+from firestate.local.expiry import ClockWatch, Expiry, decide_expiry
 from tests.harness import NOW
 
 NONE, HOUR, DAY = timedelta(0), timedelta(hours=1), timedelta(days=1)

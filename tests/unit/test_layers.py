@@ -30,6 +30,7 @@ EVERYBODYS = {
 # of a module's path the longest that is listed here is its room. `stores.protocol` is what
 # decisions are written in: plain data, no store.
 ROOMS: dict[str, set[str]] = {
+    "clock": set(),
     "google_errors": set(),
     "schema": set(),
     "counters": {"schema"},
@@ -62,10 +63,21 @@ ROOMS: dict[str, set[str]] = {
         "pipeline",
         "client",
     },
-    "local": {"schema", "ingest", "queries", "stores", "stores.protocol", "pipeline", "client"},
+    "local": {
+        "clock",
+        "schema",
+        "ingest",
+        "queries",
+        "stores",
+        "stores.protocol",
+        "pipeline",
+        "client",
+    },
     "outbox": {"schema"},
-    "agents.state": {"schema", "counters"},
+    "agents.state": {"clock", "schema", "counters"},
     "agents.backends": {
+        "agents.state",
+        "clock",
         "google_errors",
         "schema",
         "stored_states",

@@ -46,7 +46,7 @@ def test_refused_again() -> None:
     """The count grows, it waits again, and the reason is the latest."""
     before = stored(deliveries=3, waiting=False)
     masked = Stored(before.path, {k: before.data[k] for k in ON_REFUSAL}, "token", NOW)
-    again = refused_again(masked, InvalidMessageError("late", [FieldProblem("x", "y")]), LATER)
+    again = refused_again(masked, {}, InvalidMessageError("late", [FieldProblem("x", "y")]), LATER)
     assert again.token == before.token
     assert again.data == {
         "deliveries": 4,
@@ -59,7 +59,7 @@ def test_refused_again() -> None:
 
 def test_a_dead_letter_that_is_known() -> None:
     """It raises the count, and leaves the reason that is there."""
-    again = refused_again(stored(), dead_letter({}), LATER)
+    again = refused_again(stored(), {}, dead_letter({}), LATER)
     assert again.data == {"deliveries": 2, "last_seen": LATER, "waiting": True}
 
 
@@ -118,3 +118,20 @@ def test_the_last_commit_fits_one_request() -> None:
     # A commit names each field's type and length, and each document's path, on top of that.
     size = stored_size(dict(creation.data)) * 1.2
     assert size + QUARANTINE_COMMIT_PARTS * (QUARANTINE_PART_BYTES + 500) < 4 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("attributes", "told"),
+    [
+        ({"writer": "host-1"}, {"writer": "host-1"}),
+        ({"writer": "é" * 1_000}, {"writer": "é" * 300}),
+        ({"writer": ""}, {}),
+        ({"Writer": "host-1"}, {}),
+    ],
+)
+def test_the_writer(attributes: dict[str, str], told: dict[str, str]) -> None:
+    """By this field its folder finds what was refused; also where it is known, and comes again."""
+    new = quarantine_creation("agent-state", b"{}", attributes, REFUSED, NOW).data
+    again = refused_again(stored(), attributes, REFUSED, LATER).data
+    for each in (new, again):
+        assert {k: v for k, v in each.items() if k == "writer"} == told

@@ -79,8 +79,9 @@ class Adoption:
         fields |= {"last_active": time_now, "last_updated": time_now}
         taken = checked_state({**fields, "collaboration_context": context})
         body = fitting(EncodedState.of(taken), identity.session_id).body()
-        data = state_data(body, order, self._submitter.writer)
-        self._worker.run(lambda: self._backend.send(STATE_TOPIC, [data]))
+        writer = self._submitter.writer
+        data = state_data(body, order, writer)
+        self._worker.run(lambda: self._backend.send(STATE_TOPIC, [data], writer))
         if not self._is_mine(identity, stored, order, timeout_seconds):
             return None
         agent = Agent(self._submitter, self._registry, taken, order=order)

@@ -22,7 +22,7 @@ from pydantic_core import from_json
 from firestate.agents.blocks import HandoffBlock, TaskBlock
 from firestate.agents.state.carry_over import merge_carried, parent_in
 from firestate.agents.state.changes import CHANGEABLE
-from firestate.agents.state.clock import now
+from firestate.agents.state.clock import CLOCK, now
 from firestate.agents.state.draft import Draft, Room, is_nearly_full
 from firestate.agents.state.encoded_state import EncodedState, Part
 from firestate.agents.state.generated_ids import new_id
@@ -37,6 +37,7 @@ from firestate.agents.state.late_work import (
 )
 from firestate.agents.state.message_encoding import checked_state
 from firestate.agents.state.recorded_text import error_text, in_short, recordable
+from firestate.agents.state.wrong_times import is_same_time, put_body_right
 from firestate.counters.task_history import ENDED
 from firestate.errors import (
     ConflictError,
@@ -197,6 +198,8 @@ class Agent(ForkSafe):
         self._living: set[Identity] = set()
         self._begun: set[tuple[str, str]] = set()
         """The tasks that this process has begun and not ended, by their id and start."""
+        self._moves = len(CLOCK.moves)
+        """How often the clock had been corrected when its times were put right last."""
         self._ended: set[Identity] = set()
         """Of the children that this process has spawned, those that live, and those that ended
         and may still be listed."""
@@ -727,7 +730,7 @@ class Agent(ForkSafe):
             own = self.identity.session_id
             for entry in (part.plain for part in draft.history):
                 runs = entry.get("status") == TaskStatus.IN_PROGRESS and is_open(entry, own)
-                if runs and (entry.get("task_id"), entry.get("started_at")) not in self._begun:
+                if runs and not self._begun_here(entry):
                     return
             if draft["status"] in WORKING_STATUSES:
                 draft.set({"status": AgentStatus.IDLE.value})
@@ -873,7 +876,9 @@ class Agent(ForkSafe):
             goes_on_as = self.goes_on_as
             if goes_on_as is not None and not when_resumed:
                 raise FencedError(self.identity.state_path, goes_on_as=goes_on_as)
-            draft = Draft(memory.fields, self.identity.session_id)
+            moves = len(CLOCK.moves)
+            former = self._in_time(memory.fields)
+            draft = Draft(former, self.identity.session_id)
             draft.room = room
             edit(draft)
             ended: set[Identity] = set()
@@ -885,16 +890,24 @@ class Agent(ForkSafe):
                 draft.set_active(time_text(now()))
             fields = draft.finished()
             order = Order(memory.order.epoch, memory.order.revision + 1)
-            if whole or memory.order.revision == 0:
+            if whole or former is not memory.fields or memory.order.revision == 0:
                 entry = self._whole(fields, order)
             else:
                 entry = self._submitter.change_entry(self.identity, draft.change(), order)
             if self._put(order, fields, entry, *others()):
+                self._moves = moves
                 self._ended -= ended
                 return fields
             whole = self._catch_up(memory) or whole
         message = f"{self.identity.state_path} could not be saved: others saved it all the time"
         raise OutboxError(message)
+
+    def _in_time(self, fields: EncodedState) -> EncodedState:
+        """Return fields whose times are put right, once it is known that the clock was wrong."""
+        if self._moves == len(CLOCK.moves):
+            return fields
+        plain = fields.state().model_dump(mode="json")
+        return EncodedState.of(checked_state(plain)) if put_body_right(plain, CLOCK) else fields
 
     def _put(self, order: Order, fields: EncodedState | None, *entries: NewEntry) -> bool:
         """Put entries that make the state what is given; None: that delete it."""
@@ -1090,7 +1103,7 @@ class Agent(ForkSafe):
             found = (n for n in places if self._runs(history[n].plain, task_id, started_at))
             place = next(found, None)
             if place is not None:
-                self._begun.discard((task_id, history[place].plain.get("started_at")))
+                self._begun.difference_update(self._begun_here(history[place].plain))
                 history[place] = Part.of(_not_ahead({**history[place].plain, **end}))
             elif not only_running:
                 history.append(Part.of(end))
@@ -1116,12 +1129,20 @@ class Agent(ForkSafe):
                     return {"current_task": current, "task_status": TaskStatus.IN_PROGRESS}
         return {"status": AgentStatus.ACTIVE, "current_task": task_id, "task_status": status}
 
+    def _begun_here(self, entry: Mapping[str, Any]) -> set[tuple[str, str]]:
+        """Return the task of an entry as this handle has begun it; nothing where it has not."""
+        return {
+            (task_id, at)
+            for task_id, at in self._begun.copy()
+            if task_id == entry.get("task_id") and is_same_time(at, entry.get("started_at"), CLOCK)
+        }
+
     @staticmethod
     def _runs(entry: Mapping[str, Any], task_id: str, started_at: str | None) -> bool:
         return (
             entry.get("task_id") == task_id
             and entry.get("status") == TaskStatus.IN_PROGRESS
-            and started_at in (None, entry.get("started_at"))
+            and (started_at is None or is_same_time(started_at, entry.get("started_at"), CLOCK))
         )
 
     def _event(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from datetime import timedelta
 from pathlib import Path
@@ -39,7 +38,7 @@ from firestate.agents.reading.state_queries import (
 from firestate.agents.reading.success_rates import SuccessRates, success_rates_of
 from firestate.agents.runtime import LOCAL, Runtime, named_project
 from firestate.agents.state.carry_over import PENDING, parent_in
-from firestate.agents.state.clock import now
+from firestate.agents.state.clock import now, now_in_microseconds
 from firestate.agents.state.generated_ids import new_id
 from firestate.agents.state.json_values import to_json_values
 from firestate.errors import (
@@ -68,6 +67,7 @@ if TYPE_CHECKING:
     from firestate.agents.controls import WhenUnknown
     from firestate.agents.reading.answers import Find
     from firestate.agents.reading.experience import Experience
+    from firestate.agents.refusals import Refused
     from firestate.agents.state.changes import Changes
     from firestate.agents.submitter import WhenFull
     from firestate.outbox.connection import Connection
@@ -565,12 +565,24 @@ class StateManager:
         for link in self._runtime.links:
             link.on_change(lambda _: call(lambda: listener(self.connection)))
 
+    def on_refused(self, listener: Callable[[Refused], None]) -> None:
+        """Call `listener` with each message of this folder that was refused: once for each.
+
+        It waits in quarantine, and can never succeed as it is. What was refused after the folder's
+        last process has ended is told as well, and what this one has learned before this call.
+        """
+        self._runtime.refusals.on_refused(listener)
+
     def flush(self, timeout_seconds: float = 10.0) -> bool:
         """Wait until Pub/Sub has all that was saved; False if the time was up before."""
         return self._runtime.flush(timeout_seconds)
 
     def settle(self, timeout_seconds: float = 30.0) -> bool:
-        """Flush and, on the local engine, wait until all is counted: for tests."""
+        """Flush and, on the local engine, wait until all is counted: for tests.
+
+        False also while a message waits in quarantine that was refused since this manager was
+        opened, as far as is known; see `on_refused`.
+        """
         return self._runtime.settle(timeout_seconds)
 
     def close(self, timeout_seconds: float = 5.0) -> None:
@@ -671,7 +683,7 @@ class StateManager:
         read = Order(found["epoch"], found["revision"])
         # Above what was read, and below whoever takes the session up: they begin at their time. Two
         # that clean up at once differ in the revision, and are no conflict.
-        order = Order(read.epoch + 1, time.time_ns() // 1_000)
+        order = Order(read.epoch + 1, now_in_microseconds())
         expected = submitter.expected_entry(identity, read)
         if not submitter.put(expected, submitter.tombstone_entry(identity, order)):
             return False

@@ -8,7 +8,7 @@ import os
 import weakref
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from firestate.agents.adoption import Adoption
 from firestate.agents.backends.local import LocalBackend
@@ -17,7 +17,10 @@ from firestate.agents.controls import Controls, WhenUnknown
 from firestate.agents.leases import Leases
 from firestate.agents.reading.background_reads import BackgroundReads
 from firestate.agents.reading.store_reader import StoreReader
+from firestate.agents.refusals import Refusals
 from firestate.agents.registry import AgentRegistry
+from firestate.agents.state.clock import CLOCK
+from firestate.agents.state.wrong_times import put_right
 from firestate.agents.submitter import Submitter, WhenFull
 from firestate.errors import ConfigurationError, OutboxError
 from firestate.outbox.connection import Connection, Link
@@ -104,6 +107,7 @@ class Runtime:
             self.backend,
             self.backend.publishing,
             interval_seconds=snapshot_interval_seconds,
+            put_right=self._put_right,
         )
         self.submitter = Submitter(
             self.outbox, self.sender, self.controls, self.callbacks, when_full=when_full
@@ -115,6 +119,7 @@ class Runtime:
         self._losses = 0
         if isinstance(self.backend, LocalBackend):
             self.backend.on_replaced(lambda: self._worker.submit(self._send_again))
+        self.refusals = Refusals(self.outbox, self.backend, self.callbacks)
         self._worker = Worker("firestate-runtime")
         self.leases = Leases(
             self.registry, self.reader, self.callbacks, lease_seconds=lease_seconds
@@ -122,6 +127,12 @@ class Runtime:
         self.adoption = Adoption(self.submitter, self.registry, self.backend, self._worker)
         _OPEN.add(self)
         self.sender.start()
+        self.refusals.begin()
+
+    def _put_right(self, message: dict[str, Any]) -> str | None:
+        """Put the times of a message right before it goes out."""
+        self.backend.learn_time()
+        return put_right(message, CLOCK)
 
     @property
     def links(self) -> tuple[Link, Link]:
@@ -133,7 +144,8 @@ class Runtime:
         depth = self.outbox.depth()
         since = None if depth.since is None else datetime.fromtimestamp(depth.since, UTC)
         publishing, reading = (link.state for link in self.links)
-        return Connection(publishing, reading, depth.messages, since)
+        self.refusals.begin()  # a child of a fork may not have yet
+        return Connection(publishing, reading, depth.messages, since, self.refusals.waiting)
 
     def _send_again(self) -> None:
         """Have the local engine, whose file is another one, be told again what it was told."""
@@ -151,15 +163,18 @@ class Runtime:
     def settle(self, timeout_seconds: float) -> bool:
         """Flush and, on the local engine, wait until all is counted.
 
-        Returns False as well where messages were lost with the outbox's file, since the last time.
+        False also where a message waits in quarantine since this process has begun, or where some
+        were lost with the outbox's file since the last time.
         """
         flushed = self.flush(timeout_seconds)
         losses, self._losses = self._losses, self.outbox.losses
         flushed = flushed and losses == self._losses
-        if isinstance(self.backend, LocalBackend):
-            backend = self.backend
-            self._worker.run(lambda: backend.engine.settle(timeout_seconds))
-        return flushed
+        if not isinstance(self.backend, LocalBackend):
+            return flushed and not self.refusals.is_any_new()
+        backend = self.backend
+        self._worker.run(lambda: backend.engine.settle(timeout_seconds))
+        is_any_refused = self._worker.run(lambda: self.refusals.is_any_new(backend.store()))
+        return flushed and not is_any_refused
 
     def close(self, timeout_seconds: float) -> None:
         """Send what waits, as far as that goes in time, and end all threads; once.
@@ -188,6 +203,7 @@ class Runtime:
         for part in (
             self.leases,
             self.background_reads,
+            self.refusals,
             self.sender,
             self.controls,
             self.callbacks,

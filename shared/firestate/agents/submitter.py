@@ -6,7 +6,7 @@ import time
 from itertools import count
 from typing import TYPE_CHECKING, Literal
 
-from firestate.agents.state.clock import now
+from firestate.agents.state.clock import now, now_in_microseconds
 from firestate.agents.state.json_values import to_json_values
 from firestate.agents.state.message_encoding import (
     checked_event,
@@ -75,7 +75,7 @@ class Submitter(ForkSafe):
         head = self.outbox.head(identity.state_path)
         known = max(stored, 0 if head is None else head[0])
         # The counter tells apart what begins within one microsecond; `next` is one operation.
-        return max(time.time_ns() // 1000, known) + next(self._epochs)
+        return max(now_in_microseconds(), known) + next(self._epochs)
 
     def state_entry(self, identity: Identity, body: bytes, order: Order) -> NewEntry:
         """Return what is put for a whole state, the checked JSON of it.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from firestate.errors import FieldProblem, InvalidMessageError
 from firestate.limits import QUARANTINE_PART_BYTES
 from firestate.schema.ids import part_path, quarantine_path
+from firestate.schema.messages import WRITER
 from firestate.stores.protocol import Create, Update
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ ON_REPLAY = ("deliveries", "replays", "first_seen")
 
 _MOST_ERRORS = 50
 _MOST_REASON = 500
+_MOST_WRITER = 300  # characters; what an outbox calls itself is shorter
 _FORWARDED = "CloudPubSubDeadLetterSource"
 _OF_PUBSUB = (_FORWARDED, "goog")
 
@@ -57,6 +59,7 @@ def quarantine_creation(
         "id": own_id,  # as a field it can be looked for by its first digits
         "topic": topic,
         **_reasons(error),
+        **_writer(attributes),
         "attributes": [{"name": k, "value": v} for k, v in sorted(attributes.items())],
         "size": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
@@ -70,7 +73,9 @@ def quarantine_creation(
     return Create(quarantine_path(own_id), document)
 
 
-def refused_again(known: Stored, error: InvalidMessageError, now: datetime) -> Update:
+def refused_again(
+    known: Stored, attributes: Mapping[str, str], error: InvalidMessageError, now: datetime
+) -> Update:
     """Give the write for the same message refused once more; of `known` it needs ON_REFUSAL.
 
     The reason shown is the latest: a release may refuse for another one than that before it. A
@@ -78,6 +83,7 @@ def refused_again(known: Stored, error: InvalidMessageError, now: datetime) -> U
     """
     deliveries = known.data.get("deliveries", 0) + 1
     changes: dict[str, Any] = {"deliveries": deliveries, "last_seen": now, "waiting": True}
+    changes |= _writer(attributes)
     if error.code != DEAD_LETTER:
         changes |= _reasons(error)
     return Update(known.path, known.token, changes)
@@ -110,6 +116,12 @@ def dead_letter(attributes: Mapping[str, str]) -> InvalidMessageError:
 def attributes_of_publisher(attributes: Mapping[str, str]) -> dict[str, str]:
     """Leave out what Pub/Sub has added, which it does not take from a publisher."""
     return {k: v for k, v in attributes.items() if not k.startswith(_OF_PUBSUB)}
+
+
+def _writer(attributes: Mapping[str, str]) -> dict[str, str]:
+    """Return the field by which the folder that sent a message learns that it was refused."""
+    writer = attributes.get(WRITER, "")[:_MOST_WRITER]
+    return {WRITER: writer} if writer else {}
 
 
 def _reasons(error: InvalidMessageError) -> dict[str, Any]:

@@ -18,9 +18,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
+from firestate.clock import elapsed_seconds
 from firestate.errors import ConfigurationError, UnavailableError
 from firestate.limits import FOLD_INTERVAL_SECONDS
-from firestate.local.expiry import ClockWatch, decide_expiry, elapsed_seconds
+from firestate.local.expiry import ClockWatch, decide_expiry
 from firestate.local.indexes import INDEXES
 from firestate.local.triggers import DERIVE, DERIVE_EVENT, DERIVE_STATE, ROLL_UP, RULES
 from firestate.pipeline.deliveries import Delivery, StepReport, printable
@@ -148,6 +149,7 @@ class LocalEngine:
         """Work in the background until `close`: derive, roll up once a second at most, sweep."""
         if self._threads:
             return
+        self._clocks = ClockWatch(self._clock(), self._elapsed())
         # The roll-up waits for its turn: in a thread of its own, as it is a function of its own.
         jobs = (self._derive, self._fold, self._sweep_by_schedule, self._erase)
         self._threads = [threading.Thread(target=job, daemon=True) for job in jobs]

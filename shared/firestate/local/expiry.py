@@ -12,8 +12,6 @@ and within a process the wall clock must have gone on as the monotonic one has.
 
 from __future__ import annotations
 
-import sys
-import time
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -58,10 +56,3 @@ class ClockWatch:
     def drift(self, now: datetime, elapsed: float) -> timedelta:
         """Return how far it is, at a time by both clocks."""
         return (now - self._now) - timedelta(seconds=elapsed - self._elapsed)
-
-
-def elapsed_seconds() -> float:
-    """Return a time that nobody sets, and that goes on while the machine sleeps."""
-    if sys.platform == "linux":
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.clock_gettime(time.CLOCK_MONOTONIC)

@@ -28,7 +28,7 @@ _PUT_EVENT = """
 INSERT INTO events VALUES (
     max(?, 1 + coalesce((SELECT max(seq) FROM events), 0)), ?, ?, ?, ?, ?)
 """
-_SMALL_TABLES = {"begun": "?, ?, ?, ?", "held_back": "?"}
+_SMALL_TABLES = {"begun": "?, ?, ?, ?", "held_back": "?", "told": "?, ?"}
 
 
 def carry_over(old: sqlite3.Connection, new: sqlite3.Connection, path: Path, writer: str) -> str:

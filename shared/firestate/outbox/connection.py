@@ -30,13 +30,15 @@ class Connection:
     """What an agent's process knows of the cloud: can it publish, can it read, what waits.
 
     `waiting` counts the messages in the outbox, the oldest of which has been there since
-    `waiting_since`.
+    `waiting_since`. `refused` counts the messages of this folder that are known to wait in
+    quarantine, up to a thousand: they can never succeed as they are.
     """
 
     publishing: LinkState
     reading: LinkState
     waiting: int
     waiting_since: datetime | None
+    refused: int = 0
 
     @property
     def up(self) -> bool:

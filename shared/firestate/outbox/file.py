@@ -364,6 +364,15 @@ class Outbox:
         found = self._rows(RESERVED, (agent, former))
         return str(found[0][0]) if found else session_id
 
+    def told(self) -> set[tuple[str, int]]:
+        """Return which refused messages this folder was told of, and after how many replays."""
+        return set(self._rows("SELECT id, replays FROM told"))
+
+    def note_told(self, refusal: tuple[str, int]) -> None:
+        """Note that this folder was told of a refused message."""
+        with translated_outbox(self._name):
+            self._connections.change("INSERT OR IGNORE INTO told VALUES (?, ?)", refusal)
+
     def claim(self, document: str, what: str, own: str, most_seconds: float) -> str:
         """Return who does something with a session, of all who ask in this folder: one.
 
@@ -443,6 +452,20 @@ class Outbox:
             # Such as a full disk: it goes out all the same, and again until that can be noted.
             _LOG.warning("%s cannot put a state together: %s", self._name, error)
         return composed
+
+    def correct(self, entry: PendingEntry, document: str, data: bytes) -> None:
+        """Have a message that waits say something else, before it goes out.
+
+        What is sent twice is to be the same both times. One that was replaced meanwhile stays.
+        """
+        with translated_outbox(self._name):
+            if entry.is_snapshot:
+                statement = "UPDATE snapshots SET data = ? WHERE document = ? AND seq = ?"
+                values: Values = (data, entry.document, entry.seq)
+            else:
+                statement = "UPDATE events SET document = ?, data = ? WHERE seq = ?"
+                values = (document, data, entry.seq)
+            self._connections.change(statement, values, beyond_bound=True)
 
     def confirm(self, sent: Iterable[PendingEntry]) -> None:
         """Note that messages have been sent. One that was replaced meanwhile waits on."""

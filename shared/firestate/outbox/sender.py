@@ -6,7 +6,7 @@ import contextlib
 import logging
 import random
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic_core import from_json, to_json
 
@@ -17,11 +17,13 @@ from firestate.outbox.sender_lock import SenderLock
 from firestate.worker import Thread, Wakeup
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from firestate.outbox.connection import Link
     from firestate.outbox.entries import PendingEntry
     from firestate.outbox.file import Outbox
+
+    PutRight = Callable[[dict[str, Any]], str | None]
 
 _LOG = logging.getLogger("firestate.outbox")
 _MOST_WAITING = 1_000
@@ -43,11 +45,15 @@ _MOST_SESSIONS = 10_000
 _UNKNOWN = ""  # what an earlier sender, or that of another process, has noted
 
 
+def nothing_wrong(_: dict[str, Any]) -> None:
+    """Find nothing to put right."""
+
+
 class Destination(Protocol):
     """Where messages go: Pub/Sub, or the local engine."""
 
-    def send(self, topic: str, messages: Sequence[bytes]) -> None:
-        """Send messages of one topic, in this order; return when all are safe there.
+    def send(self, topic: str, messages: Sequence[bytes], writer: str) -> None:
+        """Send messages of one topic and writer, in this order; return when all are safe there.
 
         Raises a FirestateError where that is not known to be so: then all of them come again.
         """
@@ -64,13 +70,19 @@ class Sender(ForkSafe):
         link: Link,
         *,
         interval_seconds: float,
+        put_right: PutRight = nothing_wrong,
     ) -> None:
-        """Take where from and where to; `link` is told how it goes."""
+        """Take where from and where to; `link` is told how it goes.
+
+        `put_right` changes a message that is not right to go out, and returns its document's path;
+        None where nothing was wrong.
+        """
         super().__init__()
         self._outbox = outbox
         self._destination = destination
         self._link = link
         self._interval_seconds = interval_seconds
+        self._put_right = put_right
         self._lock = SenderLock(outbox.path)
         self._begin()
 
@@ -199,7 +211,8 @@ class Sender(ForkSafe):
                 there = [each for each in listed if each in data]
                 if not there:
                     continue
-                self._destination.send(topic, [_keys_once(data[each]) for each in there])
+                messages = [self._ready(each, data[each]) for each in there]
+                self._destination.send(topic, messages, self._outbox.writer)
                 sent += len(there)
                 # Before it is confirmed: a crash in between brings it again.
                 if any(each.is_snapshot and _is_deletion(data[each]) for each in there):
@@ -212,6 +225,13 @@ class Sender(ForkSafe):
             limit = time.monotonic() - self._interval_seconds
             self._sent_at = {name: at for name, at in self._sent_at.items() if at > limit}
         return sent
+
+    def _ready(self, entry: PendingEntry, data: bytes) -> bytes:
+        """Return a message as it goes out, and keep it so where that is not as it was."""
+        ready, document = as_it_goes(data, self._put_right)
+        if document is not None:
+            self._outbox.correct(entry, document, ready)
+        return ready
 
     def _note(self, reason: str | None) -> None:
         """Note it beside the messages where it is another than before; else it costs nothing."""
@@ -240,13 +260,16 @@ def _is_deletion(data: bytes) -> bool:
     return b'"deleted"' in data and "deleted" in from_json(data)
 
 
-def _keys_once(data: bytes) -> bytes:
-    """Give a message in which no map holds a key twice: the later one stays.
+def as_it_goes(data: bytes, put_right: PutRight) -> tuple[bytes, str | None]:
+    """Return a message that is put right, and the path of its document if that changed anything.
 
-    Python's maps may hold keys that are one in JSON (1 and "1"), which ingest refuses. To look for
-    them costs as much as to save, and saves are many where messages are few: hence here.
+    No map of it holds a key twice: Python's may hold keys that are one in JSON (1 and "1"), which
+    ingest refuses; the later one stays. To look for them costs as much as to save, and saves are
+    many where messages are few: hence here.
     """
     try:
-        return to_json(from_json(data))
+        message = from_json(data)
     except ValueError:
-        return data  # no JSON of ours: whoever ingests it says so, and others go on
+        return data, None  # no JSON of ours: whoever ingests it says so, and others go on
+    document = put_right(message) if isinstance(message, dict) else None
+    return to_json(message), document

@@ -38,7 +38,7 @@ def quarantine(
     def attempt() -> None:
         known = store.read(creation.path, ON_REFUSAL)
         if known is not None:
-            store.commit([refused_again(known, error, now)])
+            store.commit([refused_again(known, delivery.attributes, error, now)])
             return
         # Those that are there are left by a crash, or by somebody who removed the document alone.
         there = quarantine_parts(store, creation.path)

@@ -39,6 +39,9 @@ EVENT_TOPIC = "agent-coordination"
 STATE_DEAD_LETTER_TOPIC = f"{STATE_TOPIC}-dead-letter"
 EVENT_DEAD_LETTER_TOPIC = f"{EVENT_TOPIC}-dead-letter"
 
+WRITER = "writer"
+"""The attribute of a Pub/Sub message, and the field of a refused one: who has sent it."""
+
 OrderNumber = Annotated[int, Strict(), Field(ge=0, le=INT64_MAX)]
 
 M = TypeVar("M", bound=Model)

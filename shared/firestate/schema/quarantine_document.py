@@ -29,7 +29,8 @@ class QuarantineDocument(BaseModel):
     """The document of a refused message; its bytes are in the parts.
 
     `waiting` says that it was refused, and not replayed since; `released` that an operator lets it
-    in though it says `migration: true`.
+    in though it says `migration: true`. `writer` is the attribute of that name: the folder that has
+    sent it, which watches for it.
     """
 
     id: str
@@ -47,3 +48,4 @@ class QuarantineDocument(BaseModel):
     last_seen: UtcTime
     replayed_at: UtcTime | None = None
     released: Annotated[bool, Strict()] = False
+    writer: str | None = None

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from firestate.errors import FieldProblem, InvalidMessageError
 from firestate.limits import EARLIEST_ARRIVAL
-from firestate.schema.values import SHOWN_KEY, utc
+from firestate.schema.values import SHOWN_KEY, time_text, utc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _IN_STATE = ("created_at", "last_updated", "last_active", "deleted_at", "timestamp")
 _IN_PENDING = ("ended_at", "completed_at", "timestamp")
@@ -81,6 +81,29 @@ def _problems(home: str, fields: Mapping[str, Any], now: datetime) -> Iterator[F
             if time is not None and time > latest:
                 place = f"{home}.task_totals.{group}.{label[:SHOWN_KEY]}.last_seen"
                 yield FieldProblem(place, _reason(time))
+
+
+def move_times(fields: dict[str, Any], moved: Callable[[datetime], datetime | None]) -> bool:
+    """Move the times that `check_times` looks at, of plain fields; return whether any has moved.
+
+    `moved` returns where a time belongs, or None where it is.
+    """
+    session_id = fields.get("session_id")
+    places = [(fields, name) for name in _IN_STATE]
+    for entry in fields.get("task_history", ()):
+        if isinstance(entry, dict) and entry.get("session_id") in (None, session_id):
+            names = _IN_PENDING if entry.get("status") == "pending" else _IN_TASK
+            places += [(entry, name) for name in names]
+    for group in ("kinds", "tools"):
+        listed = (fields.get("task_totals") or {}).get(group, {})
+        places += [(one, "last_seen") for one in listed.values()]
+    is_moved = False
+    for holder, name in places:
+        time = time_in(holder.get(name))
+        if time is not None and (right := moved(time)) is not None:
+            holder[name] = time_text(right)
+            is_moved = True
+    return is_moved
 
 
 def time_in(value: object) -> datetime | None:

@@ -25,8 +25,18 @@ class Backend(Protocol):
     publishing: Link
     reading: Link
 
-    def send(self, topic: str, messages: Sequence[bytes]) -> None:
-        """Send messages in this order; raise a FirestateError where they may not have arrived."""
+    def send(self, topic: str, messages: Sequence[bytes], writer: str) -> None:
+        """Send messages of a writer in this order, each with the attribute `writer`.
+
+        Raises a FirestateError where they may not have arrived.
+        """
+        ...
+
+    def learn_time(self) -> None:
+        """Have the clock know what time it is by the store, where that is not known yet.
+
+        It takes a moment, and stays unknown where the store cannot be asked.
+        """
         ...
 
     def store(self) -> Store:

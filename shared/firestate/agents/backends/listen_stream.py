@@ -25,7 +25,8 @@ from firestate.google_errors import FIRESTORE, fault_of_setup
 from firestate.stores.firestore import FirestoreStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     from firestate.agents.backends.document_watch import Watch
     from firestate.outbox.connection import Link
@@ -41,8 +42,14 @@ _Kind = TargetChange.TargetChangeType
 class ListenStream:
     """A thread that keeps a stream open, and tells the watches; `link` is told how it goes."""
 
-    def __init__(self, project: str, link: Link) -> None:
-        """Take where to listen; nothing is opened before the first watch."""
+    def __init__(
+        self, project: str, link: Link, tell_time: Callable[[datetime], None] = lambda _: None
+    ) -> None:
+        """Take where to listen; nothing is opened before the first watch.
+
+        `tell_time` is called with the times that Firestore says.
+        """
+        self._tell_time = tell_time
         self._project = project
         self._link = link
         self._watches: dict[int, Watch] = {}
@@ -162,6 +169,9 @@ class ListenStream:
         return False
 
     def _target_changed(self, change: TargetChange) -> bool:
+        time: Any = change.read_time  # where there is one, as a datetime
+        if time is not None:
+            self._tell_time(time)
         kind = change.target_change_type
         watches = list(self._of(change.target_ids))
         if kind == _Kind.REMOVE and change.cause.code == 0 and not watches:

@@ -8,12 +8,15 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from firestate.agents.state.clock import CLOCK, now
 from firestate.client.outgoing import Outgoing
+from firestate.clock import from_microseconds
 from firestate.errors import FirestateError
 from firestate.forking import ForkSafe
 from firestate.local.engine import LocalEngine
 from firestate.outbox.connection import Link
 from firestate.outbox.writer import place_of
+from firestate.schema.messages import WRITER
 from firestate.worker import Thread, Wakeup, Worker
 
 if TYPE_CHECKING:
@@ -64,7 +67,6 @@ class LocalBackend(ForkSafe):
 
     def _open(self) -> None:
         engine = self.engine
-        engine.store.now()
         if self._closing:
             engine.close()
 
@@ -83,7 +85,13 @@ class LocalBackend(ForkSafe):
                 is_kept = self._keep(former)
                 self._opened = None
             if self._opened is None:
-                opened = LocalEngine(self._path)
+                opened = LocalEngine(self._path, clock=now)
+                try:
+                    # Where this machine's clock is behind what was written last, it is wrong.
+                    CLOCK.learn(opened.store.now())
+                except BaseException:
+                    opened.close()
+                    raise
                 opened.start()
                 self._opened = opened
                 self._place = None if self._path is None else place_of(self._path)
@@ -124,10 +132,13 @@ class LocalBackend(ForkSafe):
             _LOG.error("what %s held cannot be read any more: %s", path, error)
         return False
 
-    def send(self, topic: str, messages: Sequence[bytes]) -> None:
-        """Ingest them, one after the other."""
+    def send(self, topic: str, messages: Sequence[bytes], writer: str) -> None:
+        """Ingest them, one after the other, each with the attribute `writer`."""
         for data in messages:
-            self.engine.publish(Outgoing(topic, data))
+            self.engine.publish(Outgoing(topic, data, {WRITER: writer}))
+
+    def learn_time(self) -> None:
+        """Ask nobody: the time of the file is known since it was opened."""
 
     def store(self) -> Store:
         """Give the engine's store."""
@@ -163,6 +174,8 @@ class LocalBackend(ForkSafe):
         # Asked before: a commit in between is looked at twice, and never missed.
         last = self.engine.store.last_commit()
         if self._looked.get(key) != last:
+            if (time := from_microseconds(last)) > now():
+                CLOCK.learn(time)  # of another process of this file, which does not go back
             self._look(watch)
             self._looked[key] = last
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
-import time
+
+from firestate.agents.state.clock import now_in_microseconds
 
 
 def new_id() -> str:
     """Return an id for an event or a session: unique, and sorted by the time it was made."""
-    return f"{time.time_ns() // 1000:016x}-{secrets.token_hex(4)}"
+    return f"{now_in_microseconds():016x}-{secrets.token_hex(4)}"
