@@ -464,6 +464,7 @@ EXEMPT = {
     "Agent.has_merged": _OF_THE_REGISTRY,
     "Agent.live": _OF_THE_REGISTRY,
     "Agent.merge": _OF_THE_REGISTRY,
+    "Agent.merge_apart": _OF_THE_REGISTRY,
     "Agent.merge_stored": _OF_THE_REGISTRY,
     "Agent.merge_unsaved": _OF_THE_REGISTRY,
     "Agent.renew": _OF_THE_REGISTRY,

@@ -28,7 +28,13 @@ from firestate.agents.state.encoded_state import EncodedState, Part
 from firestate.agents.state.generated_ids import new_id
 from firestate.agents.state.history_trimming import is_open
 from firestate.agents.state.json_values import to_json_values
-from firestate.agents.state.late_work import is_merged, keep_own_keys, merge_below, merge_late
+from firestate.agents.state.late_work import (
+    is_merged,
+    keep_own_keys,
+    merge_apart,
+    merge_below,
+    merge_late,
+)
 from firestate.agents.state.message_encoding import checked_state
 from firestate.agents.state.recorded_text import error_text, in_short, recordable
 from firestate.agents.state.wrong_times import is_same_time, put_body_right
@@ -770,6 +776,36 @@ class Agent(ForkSafe):
                     self.identity.state_path,
                 )
         raise AssertionError  # not reached: the last try returns or raises
+
+    def merge_apart(
+        self, base: Mapping[str, Any] | None, own: Mapping[str, Any], order: Order
+    ) -> None:
+        """Merge what this folder has saved, as `order`, apart from what it holds; once.
+
+        Both are plain, and begun from `base`. It goes on in a new epoch, which all handles follow.
+        """
+        with_memory = True
+        while True:
+            memory = self._memory
+            if is_merged(memory.fields[CONTEXT], order):
+                return
+            draft = Draft(memory.fields, self.identity.session_id)
+            draft.room = Room.END
+            try:
+                merge_apart(draft, base, own, order, memory=with_memory)
+                fields = draft.finished()
+            except InvalidMessageError as error:
+                if error.code != "size" or not with_memory:
+                    raise
+                _LOG.warning("%s has no room for the memory that was saved apart", self.identity)
+                with_memory = False
+                continue
+            known = max(order.epoch, memory.order.epoch)
+            new = Order(self._submitter.new_epoch(self.identity, known), 1)
+            expected = self._submitter.expected_entry(self.identity, memory.order)
+            if self._put(new, fields, expected, self._whole(fields, new)):
+                return
+            self._catch_up(memory)
 
     def merge(self, late: Mapping[str, Any], order: Order) -> None:
         """Merge what a former holder has saved, as `order`, after it was taken over; once.

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from firestate.agents.reading.answers import Document
     from firestate.agents.reading.background_reads import BackgroundReads
     from firestate.agents.submitter import Submitter
-    from firestate.outbox.entries import NewEntry
+    from firestate.outbox.entries import KeptState, NewEntry
 
 
 T = TypeVar("T")
@@ -174,6 +174,44 @@ class AgentRegistry(ForkSafe):
             agent.rise_above(order.epoch)
         else:
             agent.merge_stored(state.model_dump(mode="json"), order)
+
+    def put_again(self) -> None:
+        """Put the states of the agents that are held: the outbox has lost them."""
+        for agent in self.held():
+            try:
+                agent.rise_above(agent.epoch)
+            except FirestateError as error:
+                _LOG.error("%s cannot be put again: %s", agent.identity, error)
+
+    def merge_apart(self, _: str, base: KeptState | None, newest: KeptState) -> None:
+        """Merge what was saved beside the outbox while that was locked, and others wrote to it.
+
+        A session that either of them has deleted is deleted.
+        """
+        message = from_json(newest.message or b"")
+        fields = message.get("state") or message["deleted"]
+        identity = Identity(*(fields[name] for name in Identity._fields))
+        order = Order(newest.epoch, newest.revision)
+        submitter = self._submitter
+        while True:
+            kept = submitter.outbox.state(identity.state_path)
+            there = Order(0, 0) if kept is None else Order(kept.epoch, kept.revision)
+            expected = submitter.expected_entry(identity, there)
+            above = Order(submitter.new_epoch(identity, max(order, there).epoch), 1)
+            if "state" not in message:
+                entry = submitter.tombstone_entry(identity, above)
+            elif kept is None or kept.message is None:
+                # What others have saved is stored by now, and forgotten here: ours goes above it.
+                body = EncodedState.of(checked_state(fields)).body()
+                entry = submitter.state_entry(identity, body, above)
+            elif (agent := self._kept(identity)) is not None:
+                before = None if base is None or base.message is None else from_json(base.message)
+                agent.merge_apart(before and before.get("state"), fields, order)
+                return
+            else:
+                return
+            if submitter.put(expected, entry):
+                return
 
     def _kept(self, identity: Identity) -> Agent | None:
         """Return a handle on what the outbox keeps of a session; None where it is deleted."""

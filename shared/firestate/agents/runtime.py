@@ -114,6 +114,11 @@ class Runtime:
         )
         self.background_reads = BackgroundReads(self.backend, self.reader)
         self.registry = AgentRegistry(self.submitter, self.backend, self.background_reads)
+        self.outbox.on_conflict(self.registry.merge_apart)
+        self.outbox.on_loss(self.registry.put_again)
+        self._losses = 0
+        if isinstance(self.backend, LocalBackend):
+            self.backend.on_replaced(lambda: self._worker.submit(self._send_again))
         self.refusals = Refusals(self.outbox, self.backend, self.callbacks)
         self._worker = Worker("firestate-runtime")
         self.leases = Leases(
@@ -142,6 +147,15 @@ class Runtime:
         self.refusals.begin()  # a child of a fork may not have yet
         return Connection(publishing, reading, depth.messages, since, self.refusals.waiting)
 
+    def _send_again(self) -> None:
+        """Have the local engine, whose file is another one, be told again what it was told."""
+        try:
+            self.outbox.send_again()
+        except OutboxError:
+            _LOG.exception("what was sent to the local engine of late is not sent again")
+        self.registry.put_again()
+        self.sender.wake()
+
     def flush(self, timeout_seconds: float) -> bool:
         """Wait until nothing waits in the outbox; False if the time was up before."""
         return self.sender.flush(timeout_seconds)
@@ -149,9 +163,12 @@ class Runtime:
     def settle(self, timeout_seconds: float) -> bool:
         """Flush and, on the local engine, wait until all is counted.
 
-        False also where a message waits in quarantine since this process has begun.
+        False also where a message waits in quarantine since this process has begun, or where some
+        were lost with the outbox's file since the last time.
         """
         flushed = self.flush(timeout_seconds)
+        losses, self._losses = self._losses, self.outbox.losses
+        flushed = flushed and losses == self._losses
         if not isinstance(self.backend, LocalBackend):
             return flushed and not self.refusals.is_any_new()
         backend = self.backend

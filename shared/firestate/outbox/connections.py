@@ -18,23 +18,27 @@ import time
 import weakref
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from firestate.forking import ForkSafe
 from firestate.worker import Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from types import FrameType
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from types import CodeType, FrameType
 
     Row = tuple[Any, ...]
     Values = Sequence[Any] | Mapping[str, Any]
 
     Connect = Callable[[type[sqlite3.Connection]], sqlite3.Connection]
 
+T = TypeVar("T")
+
 _LOOK_SECONDS = 0.001
 _FORK_WAITS_SECONDS = 15.0
 _MOST_IDLE = 32
+_PATIENCE_SECONDS = 10.0
+_PUTS_END_SECONDS = 0.1
 
 
 class _Connection(sqlite3.Connection):
@@ -50,6 +54,8 @@ class FileConnections(ForkSafe):
         self._connect = connect
         self._most_pages = most_pages
         self._closed = False
+        self.is_diverted = False
+        """Whether puts go elsewhere: none begins here any more."""
         self._most_idle = _MOST_IDLE
         self._forks = 0
         self._open: dict[int, weakref.ref[sqlite3.Connection]] = {}
@@ -67,6 +73,7 @@ class FileConnections(ForkSafe):
         self._forking: int | None = None
         self._forks += 1
         self._turn = Turn()
+        self.is_diverted = False
 
     def before_fork(self) -> None:
         """Let nobody in, and close all connections once nobody is inside."""
@@ -95,13 +102,11 @@ class FileConnections(ForkSafe):
         a statement and the counting.
         """
         own, code = _thread.get_ident(), FileConnections._once.__code__
-        for ident, top in sys._current_frames().items():  # noqa: SLF001 - documented, in CPython only
-            frame: FrameType | None = top if ident != own else None
-            while frame is not None:
-                if frame.f_code is code and frame.f_locals.get("self") is self:
-                    return True
-                frame = frame.f_back
-        return False
+        return any(
+            frame.f_code is code and frame.f_locals.get("self") is self
+            for ident, frame in _all_frames()
+            if ident != own
+        )
 
     def _all_open(self) -> list[sqlite3.Connection]:
         found = [reference() for reference in list(self._open.values())]
@@ -109,23 +114,110 @@ class FileConnections(ForkSafe):
 
     def rows(self, statement: str, values: Values = ()) -> list[Row]:
         """Run a statement that reads, and return all rows."""
-        while (found := self._once(statement, values, reads=True)) is None:
-            time.sleep(_LOOK_SECONDS)
-        return found[0]
+        return self._patiently(lambda: self._again(statement, values, reads=True))[0]
 
-    def change(self, statement: str, values: Values = (), *, beyond_bound: bool = False) -> int:
+    def change(
+        self,
+        statement: str,
+        values: Values = (),
+        *,
+        beyond_bound: bool = False,
+        patience_seconds: float = _PATIENCE_SECONDS,
+    ) -> int:
         """Run a statement that writes, and return how many rows it has changed.
 
-        Whoever goes `beyond_bound` may let the file grow to twice its bound.
+        Whoever goes `beyond_bound` may let the file grow to twice its bound. A file that is locked
+        is tried again as long as the patience lasts.
         """
-        # SQLite lets one write, and has others sleep; who has its turn does not find it locked.
+
+        def changed() -> int:
+            # SQLite lets one write, and has others sleep; who has its turn does not find it locked.
+            turn = self._turn.take()
+            try:
+                return self._again(statement, values, beyond_bound=beyond_bound)[1]
+            finally:
+                self._turn.give(turn)
+
+        return self._patiently(changed, patience_seconds)
+
+    def put(self, statement: str, values: Values) -> int | None:
+        """Run a put; return how many rows it has changed, None where puts are diverted by now.
+
+        Raises sqlite3.OperationalError at once where the file is locked.
+        """
         turn = self._turn.take()
         try:
-            while (found := self._once(statement, values, beyond_bound=beyond_bound)) is None:
+            while (found := self._once(statement, values, is_put=True)) is None:
+                if self.is_diverted:
+                    return None
                 time.sleep(_LOOK_SECONDS)
         finally:
             self._turn.give(turn)
         return found[1]
+
+    def divert(self, waiting: CodeType) -> None:
+        """Let no put begin here any more, and wait, for a moment, until those under way have ended.
+
+        Whoever waits for this does so in a frame of `waiting`. A put that such a call has
+        interrupted would be done after all once that returns: it loses its connection, and finds
+        puts diverted when it is begun again.
+        """
+        self.is_diverted = True
+        deadline = time.monotonic() + _PUTS_END_SECONDS
+        while self._puts_under_way(waiting) and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+
+    def retire(self) -> sqlite3.Connection | None:
+        """Use none of the connections any more that are open now: their file is not the one.
+
+        Return one of them, by which it can still be read, if there is any.
+        """
+        self._forks += 1
+        former = [each for idle in self._idle.values() for each in idle]
+        self._idle = {False: deque(), True: deque()}
+        found = former or self._all_open()
+        for each in former[1:]:
+            each.close()
+        return found[0] if found else None
+
+    def _puts_under_way(self, waiting: CodeType) -> bool:
+        under_way, code, who_waits = False, FileConnections._once.__code__, set()
+        for ident, frame in _all_frames():
+            if frame.f_code is waiting:
+                who_waits.add(ident)
+            elif frame.f_code is code:
+                names = frame.f_locals
+                if names.get("self") is not self or not names.get("is_put"):
+                    continue
+                if ident not in who_waits:
+                    under_way = True
+                elif (connection := names.get("connection")) is not None:
+                    self._forks += 1  # it is not to be used again, nor its error raised
+                    connection.close()
+        return under_way
+
+    @staticmethod
+    def _patiently(run: Callable[[], T], patience_seconds: float = _PATIENCE_SECONDS) -> T:
+        """Run something again as long as the file is locked, and the patience lasts."""
+        deadline: float | None = None
+        while True:
+            try:
+                return run()
+            except sqlite3.OperationalError as error:
+                now = time.monotonic()
+                deadline = now + patience_seconds if deadline is None else deadline
+                if not is_locked(error) or now >= deadline:
+                    raise
+            time.sleep(_LOOK_SECONDS)
+
+    def _again(
+        self, statement: str, values: Values, *, beyond_bound: bool = False, reads: bool = False
+    ) -> tuple[list[Row], int]:
+        while (
+            found := self._once(statement, values, beyond_bound=beyond_bound, reads=reads)
+        ) is None:
+            time.sleep(_LOOK_SECONDS)
+        return found
 
     def rows_if_free(self, statement: str) -> list[Row] | None:
         """Run a statement that waits for nobody; return None where somebody is in its way.
@@ -137,7 +229,7 @@ class FileConnections(ForkSafe):
             while (found := self._once(statement, (), reads=True, waits=False)) is None:
                 time.sleep(_LOOK_SECONDS)
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            if not is_locked(error):
                 raise
             return None
         finally:
@@ -151,9 +243,13 @@ class FileConnections(ForkSafe):
         *,
         beyond_bound: bool = False,
         reads: bool = False,
+        is_put: bool = False,
         waits: bool = True,
     ) -> tuple[list[Row], int] | None:
-        """Run a statement; return None where a fork comes in between, and nothing was done."""
+        """Run a statement; return None where a fork comes in between, and nothing was done.
+
+        So it is for a put where puts are diverted.
+        """
         if self._forking not in (None, _thread.get_ident()):
             return None
         idle, forks = self._idle[beyond_bound], self._forks
@@ -163,37 +259,40 @@ class FileConnections(ForkSafe):
             connection = self._opened(beyond_bound=beyond_bound)
         try:
             self._set_bound(connection, beyond_bound=beyond_bound)
+            if is_put and self.is_diverted:
+                self._give_back(connection, idle, forks)
+                return None
             if not waits:
                 connection.execute("PRAGMA busy_timeout = 0").fetchall()
             cursor = connection.execute(statement, values)
             found = (cursor.fetchall() if reads else [], cursor.rowcount)
-            if not waits:
-                connection.close()  # it would not wait for others later either
-                return found
         except sqlite3.ProgrammingError:
             if forks == self._forks:
                 raise
             return None
         except sqlite3.Error:
-            if waits:
-                self._give_back(connection, idle, forks)
-            else:
-                connection.close()
+            self._give_back(connection, idle, forks, keep=waits)
             raise
         except BaseException:
             # A signal, whose traceback may keep a read open for as long as somebody keeps that.
             connection.close()
             raise
-        self._give_back(connection, idle, forks)
+        self._give_back(connection, idle, forks, keep=waits)
         return found
 
     def _set_bound(self, connection: sqlite3.Connection, *, beyond_bound: bool) -> None:
         """Have a connection know its bound, where it does not since it was opened."""
 
     def _give_back(
-        self, connection: sqlite3.Connection, idle: deque[sqlite3.Connection], forks: int
+        self,
+        connection: sqlite3.Connection,
+        idle: deque[sqlite3.Connection],
+        forks: int,
+        *,
+        keep: bool = True,
     ) -> None:
-        if len(idle) >= self._most_idle:
+        # One that waits for nobody would not do so later either.
+        if not keep or len(idle) >= self._most_idle:
             connection.close()
         elif forks == self._forks:
             idle.append(connection)
@@ -226,6 +325,21 @@ class FileConnections(ForkSafe):
                 while True:
                     idle.pop().close()
         self._closed = True
+
+
+def is_locked(error: BaseException) -> bool:
+    """Whether an error says that somebody else has locked the file."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def _all_frames() -> Iterator[tuple[int, FrameType]]:
+    """Give the frames of all threads, those of one from the top."""
+    for ident, top in sys._current_frames().items():  # noqa: SLF001 - documented, in CPython only
+        frame: FrameType | None = top
+        while frame is not None:
+            yield ident, frame
+            frame = frame.f_back
 
 
 class MemoryConnections(FileConnections):

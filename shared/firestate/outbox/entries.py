@@ -31,7 +31,8 @@ class NewEntry(NamedTuple):
 
     With `is_change`, the data are a change of the snapshot that is there (outbox/changes). With
     `is_expected` nothing is kept of it: it says of a session what is expected to be its newest.
-    With `is_held_back` neither: it says that the session's snapshots are not to go out yet.
+    With `is_held_back` neither: it says that the session's snapshots are not to go out yet; with
+    `is_let_go`, that they are.
     """
 
     document: str
@@ -42,12 +43,15 @@ class NewEntry(NamedTuple):
     is_change: bool = False
     is_expected: bool = False
     is_held_back: bool = False
+    is_let_go: bool = False
 
     @property
     def kind(self) -> str:
         """What is put, in a word of outbox/sql."""
         if self.is_held_back:
             return "held back"
+        if self.is_let_go:
+            return "let go"
         if self.is_expected:
             return "expected"
         if self.order is None:

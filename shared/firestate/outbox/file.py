@@ -12,19 +12,24 @@ come through to Firestore, it is what reads are told of it.
 
 from __future__ import annotations
 
+import _thread
 import logging
 import os
 import secrets
 import sqlite3
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from firestate.errors import OutboxError, OutboxFullError
 from firestate.limits import INT64_MAX
+from firestate.outbox.aside import is_damaged, put_aside
+from firestate.outbox.carrying import carry_over
 from firestate.outbox.changes import apply_changes
-from firestate.outbox.connections import FileConnections, MemoryConnections
+from firestate.outbox.connections import FileConnections, MemoryConnections, is_locked
 from firestate.outbox.entries import KeptState, NewEntry, OutboxDepth, PendingEntry
 from firestate.outbox.former_keys import move_former_keys
+from firestate.outbox.spill import Spill
 from firestate.outbox.sql import (
     DEPTH,
     EVENTS,
@@ -46,6 +51,7 @@ from firestate.outbox.sql import (
     PUT_ONE,
     RESERVE_ANEW,
     RESERVED,
+    SEND_AGAIN,
     SNAPSHOTS,
     SNAPSHOTS_THAT_WAIT,
     TO_FOLD,
@@ -55,8 +61,9 @@ from firestate.outbox.sql import (
     prepare,
     prepare_erasures,
     translated_outbox,
+    unusable,
 )
-from firestate.outbox.writer import new_writer_name, writer_name
+from firestate.outbox.writer import leave_place, new_writer_name, place_of, writer_name
 from firestate.worker import Worker
 
 if TYPE_CHECKING:
@@ -64,8 +71,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from firestate.outbox.connections import Values
+    from firestate.outbox.spill import OnConflict
 
 _LOG = logging.getLogger("firestate.outbox")
+_LOOK_SECONDS = 0.5
+_STUCK_SECONDS, _LOCKED_LATELY_SECONDS = 0.03, 0.5
 _LEAST_PAGES = 24  # a dozen are those of the tables
 _KEPT_SENT_SECONDS = 600
 _KEPT_SENT = 1_000
@@ -86,6 +96,17 @@ class Outbox:
         self.path = path
         self._name = f"the outbox {path or 'in memory'}"
         self._last = 0
+        self._place: str | None = None
+        self._look_at = 0.0
+        self._waited = 0  # messages, as far as is known: what the disk may take with it
+        self._loss: str | None = None
+        self._telling: int | None = None
+        self._on_loss: Callable[[], None] = lambda: None
+        self.losses = 0
+        """How often the file was gone, with what it held."""
+        self._reserved: dict[tuple[str, str], str] = {}
+        self._locked = (0, 0.0)
+        """When the file was last written as it was found locked, and when that was."""
         self.writer = new_writer_name()
         """Who writes: the folder of the file. Of an outbox in memory it is this process alone."""
         self._written_anew = 0  # up to which deletion
@@ -98,16 +119,25 @@ class Outbox:
             # After a fork another memory: the parent's is not the child's.
             return prepare(connect(path, kind, memory=f"{name}-{os.getpid()}"))
 
+        def opened_patiently() -> sqlite3.Connection:
+            return prepare(connect(path, patient=True))
+
         made = MemoryConnections if path is None else FileConnections
         with translated_outbox(self._name):
+            self._most_pages, self._opened = most_pages, opened_patiently
             if path is not None:
                 # On a thread of ours, by a connection of its own: it is a transaction, which keeps
                 # others from writing, such as a signal handler in the middle of it.
                 with_room = f"PRAGMA max_page_count = {2 * most_pages}"
                 self.writer = Worker("firestate-outbox").run_last(
-                    lambda: _brought_up_to_date(opened, path, with_room)
+                    lambda: _brought_up_to_date(opened_patiently, path, with_room)
                 )
             self._connections = made(opened, most_pages=most_pages)
+            self._spill: Spill | None = None
+            if path is not None:
+                self._place = place_of(path)
+                self._spill = Spill(path, self._connections, self._kept, most_bytes=most_bytes)
+                self._spill.adopt()
 
     @property
     def is_closed(self) -> bool:
@@ -116,7 +146,98 @@ class Outbox:
 
     def close(self) -> None:
         """Close the file."""
+        if self._spill is not None:
+            self._spill.close()
         self._connections.close()
+
+    @property
+    def has_spilled(self) -> bool:
+        """Whether something waits in a spill file, since the outbox is locked, or was just now."""
+        return self._spill is not None and not self._spill.is_empty
+
+    def on_loss(self, put_again: Callable[[], None]) -> None:
+        """Have `put_again` called where the file was gone with what it held."""
+        self._on_loss = put_again
+
+    def look(self) -> None:
+        """Open the file anew where it has vanished or was replaced: looked for twice a second.
+
+        What it held is carried into the new one, as long as a connection can still read it. Raises
+        OutboxError where there can be no file: nothing is kept then.
+        """
+        now = time.monotonic()
+        if now < self._look_at or self.path is None or self._spill is None:
+            return
+        if place_of(self.path) != self._place and not self.is_closed:
+            with translated_outbox(self._name):
+                path = self.path
+                self._spill.undisturbed(lambda: self._open_anew(path))
+        self._look_at = now + _LOOK_SECONDS
+
+    def _open_anew(self, path: Path) -> None:
+        if place_of(path) == self._place:
+            return  # another call was first
+        new = self._opened_or_put_aside(path)
+        try:
+            new.execute(f"PRAGMA max_page_count = {2 * self._most_pages}").fetchall()
+            prepare_erasures(new)
+            old = self._connections.retire()
+            try:
+                if old is None:
+                    self._lost("no connection was open")
+                    self.writer = writer_name(new, path)
+                else:
+                    self.writer = carry_over(old, new, path, self.writer)
+                    _LOG.warning("%s had vanished or was replaced: it goes on", self._name)
+            except sqlite3.Error as error:
+                self._lost(str(error))
+                self.writer = writer_name(new, path)
+            if old is not None:
+                with suppress(sqlite3.Error):  # then it is gone
+                    leave_place(old)
+                old.close()
+            self._place = place_of(path)
+        finally:
+            new.close()
+        if self._loss is not None:
+            self._telling = _thread.get_ident()
+            try:
+                self._on_loss()
+            finally:
+                self._telling = None
+
+    def _opened_or_put_aside(self, path: Path) -> sqlite3.Connection:
+        try:
+            return self._opened()
+        except sqlite3.DatabaseError as error:
+            if not is_damaged(error):
+                raise
+            _LOG.error("%s was replaced (%s); it lies in %s now", path, error, put_aside(path))
+            return self._opened()
+
+    def _lost(self, why: str) -> None:
+        self.losses += 1
+        self._loss = (
+            f"{self._name} has vanished, and what waited there is lost ({why}): up to "
+            f"{self._waited} messages, as far as is known. A new file was made: the states of the "
+            "agents that this process holds are put there again, events are not"
+        )
+        _LOG.error("%s", self._loss)
+
+    def on_conflict(self, merge: OnConflict) -> None:
+        """Have `merge` called where a state that was spilled was saved by others meanwhile.
+
+        Its arguments: the document, what was there before, and what was spilled last.
+        """
+        if self._spill is not None:
+            self._spill.on_conflict = merge
+            self._spill.start()
+
+    def adopt(self) -> None:
+        """Take over what processes that have ended have left beside the file, and put it there."""
+        if self._spill is not None:
+            self._spill.adopt()
+            self._spill.start()
 
     def put(self, *entries: NewEntry) -> bool:
         """Keep entries, all or none of them.
@@ -129,24 +250,61 @@ class Outbox:
             OutboxFullError: The bound is reached or the disk is full; nothing is kept.
             OutboxError: The file cannot be used; nothing is kept.
         """
-        values = [value for entry in entries for value in self._values(entry)]
-        statement = PUT if len(entries) == 1 else ", ".join([PUT, *[PUT_ONE] * (len(entries) - 1)])
+        self.look()
+        if self._loss is not None and self._telling != _thread.get_ident():
+            loss, self._loss = self._loss, None
+            raise OutboxError(loss)
+        rows = [self._values(entry) for entry in entries]
+        self._waited += len(rows)
+        while True:
+            if self._connections.is_diverted:
+                done = self._spilled(rows, begin=False)
+            else:
+                done = self._put(rows)
+            if done is not None:
+                return done
+
+    def _put(self, rows: list[tuple[Any, ...]]) -> bool | None:
+        """Put rows to the file itself; None where puts are spilled by now, or it is to be tried."""
+        values = [value for row in rows for value in row]
+        statement = PUT if len(rows) == 1 else ", ".join([PUT, *[PUT_ONE] * (len(rows) - 1)])
         try:
             try:
-                self._connections.change(statement, values)
+                changed = self._connections.put(statement, values)
             except sqlite3.OperationalError as error:
+                if is_locked(error) and self.path is not None:
+                    return self._spilled(rows, begin=True) if self._is_stuck(self.path) else None
                 if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._forget_sent():
                     raise
-                self._connections.change(statement, values)
+                changed = self._connections.put(statement, values)
         except sqlite3.IntegrityError as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_TRIGGER or _is_taken(error):
                 return False
-            raise OutboxError(f"{self._name} cannot be used: {error}") from error
+            raise unusable(self._name, error) from error
         except (OSError, sqlite3.Error) as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
                 raise OutboxFullError(str(self.path or "in memory")) from error
-            raise OutboxError(f"{self._name} cannot be used: {error}") from error
-        return True
+            raise unusable(self._name, error) from error
+        return None if changed is None else True
+
+    def _spilled(self, rows: list[tuple[Any, ...]], *, begin: bool) -> bool | None:
+        return None if self._spill is None else self._spill.put(rows, begin=begin)
+
+    def _is_stuck(self, path: Path) -> bool:
+        """Whether nobody has committed between the last two times that the file was locked.
+
+        Else those that write are many, as processes of a folder may be, and each has its turn.
+        """
+        try:
+            committed = path.with_name(f"{path.name}-wal").stat().st_mtime_ns
+        except OSError:
+            committed = 0
+        now = time.monotonic()
+        before, at = self._locked
+        is_same = before == committed and at > now - _LOCKED_LATELY_SECONDS
+        if not is_same:
+            self._locked = committed, now
+        return is_same and at < now - _STUCK_SECONDS
 
     def _values(self, entry: NewEntry) -> tuple[Any, ...]:
         # In the order of the calls also where the clock is set back. Taken after the order of a
@@ -160,16 +318,29 @@ class Outbox:
 
     def head(self, document: str) -> tuple[int, int] | None:
         """Return the (epoch, revision) of the newest of a session; None where nothing is known."""
+        spilled = None if self._spill is None else self._spill.order(document)
+        head = self._head(document)
+        return spilled if head is None else max(head, spilled or head)
+
+    def _head(self, document: str) -> tuple[int, int] | None:
         head = self._rows(HEAD, {"document": document})
         return (head[0][0], head[0][1]) if head else None
 
     def state(self, document: str) -> KeptState | None:
         """Return the newest that is kept of a session; None where not even its order is."""
+        spilled = None if self._spill is None else self._spill.state(document)
+        kept = self._kept(document)
+        if spilled is None or (kept is not None and kept[:2] > spilled[:2]):
+            return kept
+        return spilled
+
+    def _kept(self, document: str) -> KeptState | None:
+        """Return the newest of a session in the file itself."""
         while True:
             if rows := self._with_changes(document):
                 _, epoch, revision, *_ = rows[-1]
                 return KeptState(epoch, revision, _composed(rows))
-            head = self.head(document)
+            head = self._head(document)
             if head is None:
                 return None
             # Of one moment: another thread may have put it anew between the two.
@@ -182,10 +353,17 @@ class Outbox:
         All processes and threads that ask get the same: the `session_id` of whoever asks first.
         """
         values = (agent, former, session_id, time.time())
+        statement = "INSERT OR IGNORE INTO begun VALUES (?, ?, ?, ?)"
         with translated_outbox(self._name):
-            self._connections.change("INSERT OR IGNORE INTO begun VALUES (?, ?, ?, ?)", values)
-        ((session,),) = self._rows(RESERVED, (agent, former))
-        return str(session)
+            try:
+                self._connections.change(statement, values, patience_seconds=0.0)
+            except sqlite3.OperationalError as error:
+                if not is_locked(error):
+                    raise
+                # For this process alone: others wait for the lock as well, or ask later.
+                session_id = self._reserved.setdefault((agent, former), session_id)
+        found = self._rows(RESERVED, (agent, former))
+        return str(found[0][0]) if found else session_id
 
     def told(self) -> set[tuple[str, int]]:
         """Return which refused messages this folder was told of, and after how many replays."""
@@ -216,19 +394,23 @@ class Outbox:
 
     def held_back(self) -> set[str]:
         """Return the sessions whose snapshots do not go out yet."""
-        return {document for (document,) in self._rows("SELECT document FROM held_back")}
+        spilled = {} if self._spill is None else self._spill.held_back
+        kept = {document for (document,) in self._rows("SELECT document FROM held_back")}
+        return {each for each in kept | spilled.keys() if spilled.get(each, True)}
 
     def let_go(self, document: str) -> None:
         """Let the snapshots of a session go out from now on."""
-        with translated_outbox(self._name):
-            self._connections.change("DELETE FROM held_back WHERE document = ?", (document,))
+        self.put(NewEntry(document, agent="", topic="", data=b"", is_let_go=True))
 
     def waiting(self, limit: int) -> list[PendingEntry]:
         """Return what waits, the oldest first."""
-        return [
+        found = [
             PendingEntry(seq, document, bool(snapshot), *rest)
             for seq, document, snapshot, *rest in self._rows(WAITING, {"limit": limit})
         ]
+        if len(found) < limit:
+            self._waited = len(found)
+        return found
 
     def data(self, wanted: Iterable[PendingEntry]) -> dict[PendingEntry, bytes]:
         """Return the bytes of messages; those that were replaced meanwhile are left out.
@@ -314,13 +496,21 @@ class Outbox:
                 statement = f"UPDATE events SET sent_at = ? WHERE seq IN ({marks})"  # noqa: S608 - of question marks
                 self._connections.change(statement, (now, *events), beyond_bound=True)
 
+    def send_again(self) -> None:
+        """Have all that was sent of late, and is still here, be sent once more: it was lost."""
+        with translated_outbox(self._name):
+            for statement in SEND_AGAIN:
+                self._connections.change(statement, beyond_bound=True)
+
     def newest(self, *, snapshots: bool, waiting: bool = False) -> dict[str, bytes]:
         """Return snapshots, or the newest 2,000 events, that wait or were sent of late.
 
         With `waiting` those that wait alone.
         """
         if not snapshots:
-            return dict(self._rows(EVENTS_THAT_WAIT if waiting else EVENTS, (_SHOWN,)))
+            spilled = {} if self._spill is None else self._spill.events.copy()
+            statement = EVENTS_THAT_WAIT if waiting else EVENTS
+            return {**dict(self._rows(statement, (_SHOWN,))), **spilled}
         found: dict[str, bytes] = {}
         parts: list[tuple[Any, ...]] = []
         rows = self._rows(SNAPSHOTS_THAT_WAIT if waiting else SNAPSHOTS)
@@ -331,17 +521,27 @@ class Outbox:
                 found[document] = apply_changes(data, changes, parts[-1][3]) if changes else data
                 parts = []
             parts.append(row)
+        for document in [] if self._spill is None else self._spill.documents:
+            if (data := self.snapshot(document)) is not None:
+                found[document] = data
         return found
 
     def snapshot(self, document: str) -> bytes | None:
         """Return the snapshot of a session that waits, or was sent of late."""
+        if self._spill is not None and self._spill.order(document) is not None:
+            kept = self.state(document)
+            return kept and kept.message
         rows = self._with_changes(document)
         return _composed(rows) if rows else None
 
     def depth(self) -> OutboxDepth:
         """Return how much waits."""
         ((count, since),) = self._rows(DEPTH)
-        return OutboxDepth(count, since and since / 1e9, self.size())
+        since = since and since / 1e9
+        if self._spill is not None and not self._spill.is_empty:
+            count += len(self._spill.documents) + len(self._spill.events)
+            since = since or self._spill.since
+        return OutboxDepth(count, since, self.size())
 
     def size(self) -> int:
         """Return the bytes in use, as the bound counts them."""
@@ -445,15 +645,17 @@ class Outbox:
 
 
 def _brought_up_to_date(
-    opened: Callable[[type[sqlite3.Connection]], sqlite3.Connection], path: Path, with_room: str
+    opened: Callable[[], sqlite3.Connection], path: Path, with_room: str
 ) -> str:
     """Prepare the file for this release; return the name of its writer."""
-    connection = opened(sqlite3.Connection)
+    connection = opened()
     try:
         connection.execute(with_room).fetchall()
         prepare_erasures(connection)
         move_former_keys(connection)
-        if lost := connection.execute(FORGET_ORPHANS).rowcount:
+        # Looked for first: to delete needs the file, which another program may have locked.
+        orphans = connection.execute(FORGET_ORPHANS.replace("DELETE", "SELECT 1", 1)).fetchone()
+        if orphans and (lost := connection.execute(FORGET_ORPHANS).rowcount):
             _LOG.error("%d changes are lost: an earlier release has forgotten their states", lost)
         return writer_name(connection, path)
     finally:

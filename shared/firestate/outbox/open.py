@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import sqlite3
-import time
 from typing import TYPE_CHECKING
 
 from firestate.errors import OutboxError
+from firestate.outbox.aside import is_damaged, put_aside
 from firestate.outbox.file import Outbox
 
 if TYPE_CHECKING:
@@ -27,16 +25,9 @@ def open_outbox(path: Path | None, *, most_bytes: int) -> Outbox:
     try:
         return Outbox(path, most_bytes=most_bytes)
     except OutboxError as error:
-        if isinstance(error.__cause__, sqlite3.DatabaseError) and _is_damaged(error.__cause__):
-            aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
-            for suffix in ("", "-wal", "-shm"):  # its journal holds messages as well
-                with contextlib.suppress(FileNotFoundError):
-                    path.with_name(path.name + suffix).rename(f"{aside}{suffix}")
+        if is_damaged(error.__cause__):
+            aside = put_aside(path)
             _LOG.error("%s; it lies in %s now, and a new one begins", error, aside)
             return Outbox(path, most_bytes=most_bytes)
         _LOG.warning("%s; it is kept in memory, and a crash of the process loses it", error)
         return Outbox(None, most_bytes=most_bytes)
-
-
-def _is_damaged(error: sqlite3.DatabaseError) -> bool:
-    return error.sqlite_errorcode in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}

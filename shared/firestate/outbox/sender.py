@@ -93,7 +93,7 @@ class Sender(ForkSafe):
         self._thread = Thread("firestate-sender", self._run)
         self._sent_at: dict[str, float] = {}
         self._pause = 0.0
-        self._tidied_at = 0.0
+        self._tidied_at = self._adopted_at = 0.0
         self._erased = False
         self._at_rest: object = None  # how the file was when nothing waited in it
         self._looked_at = 0.0
@@ -124,7 +124,7 @@ class Sender(ForkSafe):
     def flush(self, timeout_seconds: float) -> bool:
         """Wait until nothing waits any more; False if the time was up before, or it was closed."""
         deadline = time.monotonic() + timeout_seconds
-        while self._outbox.waiting(1):
+        while self._outbox.waiting(1) or self._outbox.has_spilled:
             if self._closing or time.monotonic() >= deadline:
                 return False
             self.wake()
@@ -158,7 +158,11 @@ class Sender(ForkSafe):
 
     def _turn(self) -> float:
         """Send what is due; give the seconds after which to look again."""
+        self._outbox.look()
         now = time.monotonic()
+        if now - self._adopted_at > _TIDY_EVERY_SECONDS:
+            self._outbox.adopt()
+            self._adopted_at = now
         mark = self._outbox.change_mark(_QUIET_SECONDS)
         owns = self._lock.acquire()
         is_same = mark is not None and (owns, mark) == self._at_rest

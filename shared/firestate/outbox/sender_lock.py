@@ -27,9 +27,12 @@ class SenderLock(ForkSafe):
 
         Raises OSError where the file cannot be made.
         """
-        if self._path is None or self._handle is not None:
+        if self._path is None or self._has_it(self._path):
             return True
-        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            return False  # its folder is gone, until the outbox is opened anew
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -37,6 +40,16 @@ class SenderLock(ForkSafe):
             return False
         self._handle = handle
         return True
+
+    def _has_it(self, path: Path) -> bool:
+        """Whether this process has the lock: on the very file that others see."""
+        if self._handle is None:
+            return False
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(self._handle), path.stat()):
+                return True
+        self.release()  # the folder has vanished, or was replaced
+        return False
 
     def release(self) -> None:
         """Let others have it."""

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGE_BYTES = 4096
-_BUSY_SECONDS = 10.0
+_PATIENT_SECONDS = 10.0
+_BUSY_SECONDS = 0.02
+"""Others of ours write for some ms; whoever has more patience tries again (outbox/connections)."""
 
 CHANGES = """
 CREATE TABLE IF NOT EXISTS changes (
@@ -127,6 +129,17 @@ END;
 -- It is kept, and does not go out before somebody says so.
 CREATE TEMP TRIGGER put_held_back INSTEAD OF INSERT ON puts WHEN NEW.kind = 'held back' BEGIN
     INSERT OR IGNORE INTO held_back VALUES (NEW.document);
+END;
+
+CREATE TEMP TRIGGER put_let_go INSTEAD OF INSERT ON puts WHEN NEW.kind = 'let go' BEGIN
+    DELETE FROM held_back WHERE document = NEW.document;
+END;
+
+-- What a spill file holds up to there has come in by the same statement: a crash repeats nothing.
+-- It is noted among the sessions that have begun, under no agent: a table of its own takes a page.
+CREATE TEMP TRIGGER put_replayed INSTEAD OF INSERT ON puts WHEN NEW.kind = 'replayed' BEGIN
+    INSERT INTO begun VALUES ('', NEW.document, NEW.seq, CAST(strftime('%s', 'now') AS REAL))
+    ON CONFLICT (agent, former) DO UPDATE SET session = NEW.seq;
 END;
 
 -- A change follows the very one before it, over a snapshot of the same writer that is there still.
@@ -248,7 +261,13 @@ FORGET_SENT = ("DELETE FROM events WHERE sent_at IS NOT NULL", FORGET_SNAPSHOTS)
 RESERVE_ANEW = """
 UPDATE begun SET session = ?, at = ? WHERE agent = ? AND former = ? AND session = ?
 """
+SEND_AGAIN = (
+    "UPDATE events SET sent_at = NULL WHERE sent_at IS NOT NULL",
+    "UPDATE snapshots SET sent_at = NULL WHERE sent_at IS NOT NULL AND length(data) > 0",
+)
 RESERVED = "SELECT session FROM begun WHERE agent = ? AND former = ?"
+REPLAYED = "SELECT session FROM begun WHERE agent = '' AND former = ?"
+FORGET_REPLAYED = "DELETE FROM begun WHERE agent = '' AND former = ?"
 EVENTS = "SELECT document, data FROM events ORDER BY seq DESC LIMIT ?"
 EVENTS_THAT_WAIT = (
     "SELECT document, data FROM events WHERE sent_at IS NULL ORDER BY seq DESC LIMIT ?"
@@ -258,14 +277,21 @@ NOTE = "INSERT INTO sender VALUES (1, ?, ?) ON CONFLICT (id) DO UPDATE SET reaso
 
 
 def connect(
-    path: Path | None, kind: type[sqlite3.Connection] = sqlite3.Connection, *, memory: str = ""
+    path: Path | None,
+    kind: type[sqlite3.Connection] = sqlite3.Connection,
+    *,
+    memory: str = "",
+    patient: bool = False,
 ) -> sqlite3.Connection:
-    """Open the file, or the `memory` of that name; `Outbox.tidy` writes a file back."""
+    """Open the file, or the `memory` of that name; `Outbox.tidy` writes a file back.
+
+    One that is `patient` waits long for others.
+    """
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(
         f"file:{memory}?mode=memory&cache=shared" if path is None else path,
-        timeout=_BUSY_SECONDS,
+        timeout=_PATIENT_SECONDS if patient or path is None else _BUSY_SECONDS,
         isolation_level=None,
         check_same_thread=False,
         factory=kind,
@@ -312,5 +338,18 @@ def translated_outbox(what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.Error) as error:
-        message = f"{what} cannot be used: {error}"
-        raise OutboxError(message) from error
+        raise unusable(what, error) from error
+
+
+def unusable(what: str, error: OSError | sqlite3.Error) -> OutboxError:
+    """Return the error for an outbox that cannot be used, with what to do where that is known."""
+    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    is_closed_to_us = code in {
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PERM,
+    }
+    advice = ""
+    if is_closed_to_us or isinstance(error, OSError):
+        advice = "; let this process write to the file and to its folder"
+    return OutboxError(f"{what} cannot be used: {error}{advice}")

@@ -26,10 +26,35 @@ def new_writer_name() -> str:
     return f"{host}-{secrets.token_hex(8)}"
 
 
+def place_of(path: Path) -> str | None:
+    """Return which file lies at a path: its device and inode; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return f"{status.st_dev}:{status.st_ino}"
+
+
+def writer_of(connection: sqlite3.Connection) -> tuple[str, str] | None:
+    """Return the name of a file's writer, and the place that it was made for."""
+    found: tuple[str, str] | None = connection.execute("SELECT name, place FROM writer").fetchone()
+    return found
+
+
+def set_writer(connection: sqlite3.Connection, name: str, path: Path) -> None:
+    """Have the file at `path` write under a name."""
+    place = place_of(path)
+    connection.execute(_SET, (name, place, name, place))
+
+
+def leave_place(connection: sqlite3.Connection) -> None:
+    """Have a file that was moved away write under a name of its own, whoever opens it there."""
+    connection.execute("UPDATE writer SET place = ''")
+
+
 def writer_name(connection: sqlite3.Connection, path: Path) -> str:
     """Return the name of the outbox at `path`; make it where the file has none, or is a copy."""
-    status = path.stat()
-    place = f"{status.st_dev}:{status.st_ino}"
+    place = place_of(path)
     if found := connection.execute(_NAME, (place,)).fetchone():
         return str(found[0])
     connection.execute("BEGIN IMMEDIATE")  # of processes that open it at once one makes the name

@@ -65,6 +65,10 @@ class SqliteStore:
         self.erasures = Erasures(self._file)
         self.expired = ExpiredDocuments(self._file, self.commit)
 
+    def copy_to(self, path: Path) -> bool:
+        """Copy all to a new file, also where its own was removed; False where there is one."""
+        return self._file.copy_to(path)
+
     def close(self) -> None:
         """Close the file; what is in memory is gone."""
         self._file.close()

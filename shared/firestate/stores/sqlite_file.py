@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BUSY_SECONDS = 30.0
+_LOCKED_SECONDS, _LOOK_SECONDS = 0.05, 0.005
+"""How long a thread waits for another program with the lock held, and without it before the next
+time: other threads read meanwhile."""
 _PAST = timedelta(hours=1) // timedelta(microseconds=1)
 _MOST_PAST_BYTES = 64_000_000
 _FORGET_EVERY = 500
@@ -79,7 +84,9 @@ class SqliteFile(ForkSafeSqlite):
             raise fault_of_file(error, self.path) or StateFileError(
                 self.path, f"cannot be opened ({error})", "name another place for it"
             ) from error
+        connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
         found = prepare(connection, self.path, indexes)
+        connection.execute(f"PRAGMA busy_timeout = {int(_LOCKED_SECONDS * 1000)}")
         # A process that does not live long comes to no other moment for it.
         if self._past_to_forget(microseconds(self._clock())):
             with self.transaction("the local engine's file") as now:
@@ -93,7 +100,7 @@ class SqliteFile(ForkSafeSqlite):
         looked_at = self.path if self.read_only else None
         connection = sqlite3.connect(
             address_to_look_at(looked_at) if looked_at else self.path or ":memory:",
-            timeout=_BUSY_SECONDS,
+            timeout=_LOCKED_SECONDS,
             isolation_level=None,  # transactions are begun where they are meant
             check_same_thread=False,
             uri=looked_at is not None,
@@ -104,11 +111,8 @@ class SqliteFile(ForkSafeSqlite):
     @contextmanager
     def transaction(self, what: str) -> Iterator[int]:
         """Do what is inside in one transaction; give its time, later than any before."""
-        with self._lock, translated_sqlite(what, self.path):
+        with translated_sqlite(what, self.path), self._begun():
             try:
-                # Writers of other processes are kept out from here on, so that what is read
-                # inside is still so when it is written.
-                self._connection.execute("BEGIN IMMEDIATE")
                 now = max(microseconds(self._clock()), self.last() + 1)
                 self._connection.execute("UPDATE clock SET last = ?", (now,))
                 yield now
@@ -122,6 +126,39 @@ class SqliteFile(ForkSafeSqlite):
                     self._connection.execute("ROLLBACK")
                 raise
 
+    @contextmanager
+    def _begun(self) -> Iterator[None]:
+        """Hold the lock, and begin a transaction.
+
+        Writers of other processes are kept out from here on, so that what is read inside is still
+        so when it is written.
+        """
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            with self._lock:
+                try:
+                    begun = self._if_free("BEGIN IMMEDIATE", (), deadline) is not None
+                except BaseException:
+                    if self._connection.in_transaction:  # it was interrupted as it began
+                        self._connection.execute("ROLLBACK")
+                    raise
+                if begun:
+                    yield
+                    return
+            time.sleep(_LOOK_SECONDS)
+
+    def _if_free(
+        self, statement: str, values: Sequence[Any] | Mapping[str, Any], deadline: float
+    ) -> list[tuple[Any, ...]] | None:
+        """Run a statement, with the lock held; None where another program locks the file still."""
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except sqlite3.OperationalError as error:
+            is_locked = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_locked or time.monotonic() >= deadline:
+                raise
+            return None
+
     def execute(
         self,
         statement: str,
@@ -133,8 +170,34 @@ class SqliteFile(ForkSafeSqlite):
         `what` names in an error what was read or written. Raises ExistsError for a document that
         is there already, UnavailableError where trying again may help.
         """
-        with self._lock, translated_sqlite(what, self.path):
-            return self._connection.execute(statement, values).fetchall()
+        with translated_sqlite(what, self.path):
+            deadline = time.monotonic() + _BUSY_SECONDS
+            while True:
+                with self._lock:
+                    found = self._if_free(statement, values, deadline)
+                if found is not None:
+                    return found
+                time.sleep(_LOOK_SECONDS)
+
+    def copy_to(self, path: Path) -> bool:
+        """Copy all to a new file, also where its own was removed; False where there is one by now.
+
+        Under another name first: nobody finds a part of it.
+        """
+        part = path.with_name(f"{path.name}.copy-{secrets.token_hex(8)}")
+        try:
+            with (
+                self._lock,
+                translated_sqlite("the local engine's file", self.path),
+                closing(sqlite3.connect(part)) as copy,
+            ):
+                self._connection.backup(copy)
+            path.hardlink_to(part)
+        except FileExistsError:
+            return False
+        finally:
+            part.unlink(missing_ok=True)
+        return True
 
     def last(self) -> int:
         """Give the time of the last transaction, in microseconds since 1970."""
@@ -199,7 +262,7 @@ class SqliteFile(ForkSafeSqlite):
             try:
                 yield connection
             finally:
-                connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
+                connection.execute(f"PRAGMA busy_timeout = {int(_LOCKED_SECONDS * 1000)}")
 
     def _past_to_forget(self, now: int) -> int | None:
         """Give the time up to which the past is too old, or too much; None where it is neither."""

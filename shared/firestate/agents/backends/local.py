@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from firestate.agents.state.clock import CLOCK, now
@@ -14,11 +15,12 @@ from firestate.errors import FirestateError
 from firestate.forking import ForkSafe
 from firestate.local.engine import LocalEngine
 from firestate.outbox.connection import Link
+from firestate.outbox.writer import place_of
 from firestate.schema.messages import WRITER
 from firestate.worker import Thread, Wakeup, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from firestate.agents.backends.document_watch import Watch
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("firestate.watch")
 _LOOK_SECONDS = 0.2
+_LOOK_FOR_FILE_SECONDS = 0.5
 _CLOSE_SECONDS = 5.0
 
 
@@ -41,6 +44,7 @@ class LocalBackend(ForkSafe):
         self.publishing = Link("the local engine's file")
         self.reading = Link("the local engine's file")
         self._watches: dict[int, Watch] = {}
+        self._on_replaced: Callable[[], None] = lambda: None
         self._begin()
         # On a thread of ours: this is a transaction, which keeps others from writing, such as a
         # signal handler in the middle of it.
@@ -55,6 +59,8 @@ class LocalBackend(ForkSafe):
         self._lock = threading.RLock()
         self._opened: LocalEngine | None = None
         self._closing = False
+        self._place: str | None = None
+        self._look_at = 0.0
         self._looked: dict[int, int] = {}  # at which commit each watch was looked at last
         self._added = Wakeup()
         self._watcher = Thread("firestate-watcher", self._run)
@@ -72,7 +78,12 @@ class LocalBackend(ForkSafe):
     @property
     def engine(self) -> LocalEngine:
         """The engine itself: to settle it in tests, to look into its store."""
+        former, is_kept = None, True
         with self._lock:
+            if self._opened is not None and self._is_misplaced():
+                former = self._opened
+                is_kept = self._keep(former)
+                self._opened = None
             if self._opened is None:
                 opened = LocalEngine(self._path, clock=now)
                 try:
@@ -83,9 +94,43 @@ class LocalBackend(ForkSafe):
                     raise
                 opened.start()
                 self._opened = opened
+                self._place = None if self._path is None else place_of(self._path)
                 if self._watches:
                     self._watcher.start()
-            return self._opened
+            engine = self._opened
+        if former is not None:
+            former.close()
+            self._looked.clear()
+        if not is_kept:
+            self._on_replaced()
+        return engine
+
+    def on_replaced(self, listener: Callable[[], None]) -> None:
+        """Call `listener` where the file is another one, which may not hold what was sent."""
+        self._on_replaced = listener
+
+    def _is_misplaced(self) -> bool:
+        """Whether another file, or none, lies where the engine's did: looked for twice a second."""
+        now = time.monotonic()
+        if self._path is None or self._closing or now < self._look_at:
+            return False
+        self._look_at = now + _LOOK_FOR_FILE_SECONDS
+        return place_of(self._path) != self._place
+
+    def _keep(self, former: LocalEngine) -> bool:
+        """Copy what the former file held to where it lay; return whether that could be done."""
+        path = self._path
+        if path is None:
+            return True
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists() and former.store.copy_to(path):
+                _LOG.warning("the local engine's file %s had vanished: it is there again", path)
+                return True
+            _LOG.error("%s was replaced: what was saved of late goes into the new file", path)
+        except (OSError, FirestateError) as error:
+            _LOG.error("what %s held cannot be read any more: %s", path, error)
+        return False
 
     def send(self, topic: str, messages: Sequence[bytes], writer: str) -> None:
         """Ingest them, one after the other, each with the attribute `writer`."""

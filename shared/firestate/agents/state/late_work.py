@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     Fields = Mapping[str, Any]
     Totals = Mapping[str, Any]
 
+_WHOLE = ("status", "current_task", "task_status", "tools_enabled")
+_BY_KEY = ("memory_context", "performance_metrics", "agent_config")
 _DIGEST_CHARACTERS = 10
 _MOST_DIGESTS = 1_000
 """Entries that a base tells apart, in 11 kB of a state; of a larger memory the others are taken."""
@@ -123,6 +125,54 @@ def merge_late(draft: Draft, late: Fields, order: Order, *, memory: bool = True)
     changes["child_agent_ids"] = list(children)[-MAX_CHILDREN:]
     changes["collaboration_context"] = {**context, TAKEN_ALONG: _bases(context, order, late)}
     draft.set(changes, whole=True)
+
+
+def merge_apart(
+    draft: Draft, base: Fields | None, own: Fields, order: Order, *, memory: bool = True
+) -> None:
+    """Merge a state that was saved apart from the draft's, both from one `base`; once.
+
+    So it is with what one process has saved beside a locked file, while another one could write
+    there. What both have changed stays as it is in the draft; tasks, memory entries and metrics
+    are merged one by one.
+
+    Args:
+        draft: The state under change.
+        base: What both have begun with, plain; None where there was nothing.
+        own: The state to be merged, plain.
+        order: Where that stands.
+        memory: Whether to take memory entries as well (`merge_late`).
+
+    Raises:
+        InvalidMessageError: The state would be too large.
+    """
+    context = draft["collaboration_context"]
+    if is_merged(context, order):
+        return
+    if base is not None and order.epoch not in taken_along(context):
+        along = _bases(context, order._replace(revision=0), base)
+        draft.set({"collaboration_context": {**context, TAKEN_ALONG: along}}, whole=True)
+    merge_late(draft, own, order, memory=memory)
+    before = base or {}
+    changes: dict[str, Any] = {}
+    for name in _WHOLE:
+        if own.get(name) != before.get(name) and draft[name] == before.get(name):
+            changes[name] = own.get(name)
+    for name in _BY_KEY if memory else ():
+        changes[name] = _changed_keys(draft[name], before.get(name) or {}, own[name])
+    draft.set(changes, whole=True)
+
+
+def _changed_keys(there: Fields, base: Fields, own: Fields) -> dict[str, Any]:
+    """Return a map with the keys that `own` has changed since `base`, and nobody else has."""
+    merged = dict(there)
+    for key in base.keys() | own.keys():
+        if base.get(key) != own.get(key) and there.get(key) == base.get(key):
+            if key in own:
+                merged[key] = own[key]
+            else:
+                merged.pop(key, None)
+    return merged
 
 
 def merge_below(
