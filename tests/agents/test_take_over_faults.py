@@ -1,0 +1,507 @@
+"""Faults about a take-over: who is killed, comes twice, is late or of an earlier release."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from firestate import StateManager
+from firestate.agents.agent import Agent
+from firestate.agents.reading.answers import ReadRequest
+from firestate.client.outgoing import Outgoing
+from firestate.errors import OutboxError, UnavailableError
+from firestate.schema.ids import Identity
+from firestate.stores.protocol import Update
+from tests.agents.environments import eventually, value
+from tests.agents.test_take_overs import SESSION, WHO, is_counted, names, work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.agents.folders import Folder
+
+IDENTITY = Identity(*SESSION)
+PATH = IDENTITY.state_path
+LEASE = 1.0
+
+
+@pytest.fixture
+def leased(tmp_path: Path) -> Iterator[Callable[[], StateManager]]:
+    """Open managers with a short lease on one folder, each as a process of its own would."""
+    made: list[StateManager] = []
+
+    def make() -> StateManager:
+        options: dict[str, Any] = {"lease_seconds": LEASE, "snapshot_interval_seconds": 0.0}
+        made.append(StateManager("", folder=tmp_path, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close(timeout_seconds=0.0)
+
+
+def die(manager: StateManager) -> None:
+    """Have a process die: it renews and sends nothing any more, and says nothing of it."""
+    assert manager.flush()
+    manager._runtime.leases.close()
+    manager._runtime.sender.close()
+
+
+def stored(folder: Folder) -> dict[str, Any]:
+    """Give the document of the session."""
+    found = folder.manager._runtime.backend.store().read(PATH)
+    assert found is not None
+    return found.data
+
+
+def writer(folder: Folder) -> str:
+    return folder.manager._runtime.submitter.writer
+
+
+def is_held_back(folder: Folder) -> bool:
+    """Whether the session waits until it could be read."""
+    return PATH in folder.manager._runtime.outbox.held_back()
+
+
+# Taken over, or resumed, by several at once or one after the other.
+
+
+def test_of_two_processes_of_a_folder_that_take_a_session_at_once_the_second_goes_on_with_it(
+    folder: Callable[..., Folder],
+) -> None:
+    former, first = folder(), folder()
+    second = folder(first)
+    work(former.manager.start(*SESSION), "a1")
+    former.send_all()
+    read = second.manager._reader.ask(ReadRequest(IDENTITY, lambda found, _: found))
+    first.is_open = second.is_open = False
+    taken = first.manager.take_up(*SESSION)
+    work(taken, "b1")
+    again = second.manager._taken_up(read)  # as it was before the first has taken it
+    assert again is not None
+    work(again, "c1")
+    first.is_open = True
+    second.send_all()
+    assert names(again) == ["a1", "b1", "c1"]
+    assert names(taken) == ["a1", "b1", "c1"]
+
+
+def test_a_resume_takes_along_what_another_process_of_the_folder_does_meanwhile(
+    folder: Callable[..., Folder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That one takes the session from its former holder after the resume has read it."""
+    former, one = folder(), folder()
+    other = folder(one)
+    work(former.manager.start(*SESSION), "a1")
+    former.send_all()
+    one.is_open = other.is_open = False
+    registry = other.manager._registry
+    begin, calls = registry.begin, list[int]()
+
+    def late(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            work(one.manager.take_up(*SESSION), "b1")
+        return begin(*args, **kwargs)
+
+    monkeypatch.setattr(registry, "begin", late)
+    resumed = other.manager.resume(*WHO)
+    one.is_open = True
+    other.send_all()
+    assert other.manager.settle()
+    ended = value(other.manager.load(*SESSION)).task_history
+    assert {each["task_id"] for each in ended} | set(names(resumed)) == {"a1", "b1"}
+
+
+def test_a_former_holder_that_is_not_told_yet_takes_its_session_back(
+    folder: Callable[[], Folder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = folder(), folder()
+    work(one.manager.start(*SESSION), "a1")
+    one.send_all()
+    for each in one.manager._registry._watches:
+        monkeypatch.setattr(each, "_tell", lambda _: None)
+    work(other.manager.take_up(*SESSION), "b1")
+    other.send_all()
+    again = one.manager.take_up(*SESSION)
+    assert names(again) == ["a1", "b1"]
+    work(again, "a2")
+    one.send_all()
+    assert one.manager.settle()
+    assert stored(one)["writer"] == writer(one)
+
+
+@pytest.mark.parametrize("number", [20, 250])
+def test_what_an_earlier_release_takes_over_counts_once(
+    folder: Callable[[], Folder], number: int
+) -> None:
+    """It copies the notes of whom it takes the session from, and makes none of its own."""
+    one, two, three = folder(), folder(), folder()
+    work(one.manager.start(*SESSION), "a1")
+    one.send_all()
+    work(two.manager.take_up(*SESSION), *(f"b{n}" for n in range(number)))
+    two.send_all()
+    assert two.manager.settle()
+    message = json.loads(two.manager._runtime.outbox.newest(snapshots=True)[PATH])
+    message |= {"epoch": time.time_ns() // 1000 + 1000, "revision": 1, "writer": "host-12-deadbeef"}
+    message["state"]["status"] = "active"
+    engine = two.manager._runtime.backend.engine  # type: ignore[attr-defined]
+    engine.publish(Outgoing("agent-state", json.dumps(message).encode()))
+    assert two.manager.settle()
+    assert stored(two)["writer"] == "host-12-deadbeef"
+    assert "late" not in stored(two), "it has taken all of it along"
+    work(three.manager.take_up(*SESSION), "c1")
+    three.send_all()
+    eventually(lambda: is_counted(three, number + 2))
+
+
+# What comes late.
+
+
+@pytest.mark.parametrize("how", ["terminated", "closed", "released"])
+def test_what_comes_late_for_a_session_that_is_held_no_more_is_merged_by_its_folder(
+    folder: Callable[..., Folder], how: str
+) -> None:
+    one, two = folder(), folder()
+    former = one.manager.start(*SESSION)
+    work(former, "a1")
+    one.send_all()
+    one.is_open = False
+    work(former, "a2")
+    holder = two.manager.take_up(*SESSION)
+    work(holder, "b1")
+    if how == "terminated":
+        holder.terminate()
+    elif how == "released":
+        holder.release()
+    two.send_all()
+    if how == "closed":
+        two.close()
+        two = folder(two)
+        two.manager.agent("Other", "o").save()
+    one.send_all()
+    eventually(lambda: is_counted(two, 3))
+    has_ended = value(two.manager.load(*SESSION)).status == "terminated"
+    assert has_ended is (how == "terminated")
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_comes_late_is_merged_by_who_goes_on_with_the_agent_of_a_folder_that_has_ended(
+    folder: Callable[[], Folder], when: str
+) -> None:
+    """Whether it comes before that one goes on, or after."""
+    one, two, three = folder(), folder(), folder()
+    former = one.manager.start(*SESSION)
+    work(former, "a1")
+    one.send_all()
+    one.is_open = False
+    work(former, "a2")
+    work(two.manager.take_up(*SESSION), "b1")
+    two.send_all()
+    two.close()  # before it is told
+    if when == "before":
+        one.send_all()
+    work(three.manager.agent(*WHO), "c1")
+    three.send_all()
+    one.send_all()
+    eventually(lambda: is_counted(three, 4))
+
+
+def test_what_comes_late_is_merged_after_a_fault_that_passes(
+    folder: Callable[[], Folder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = folder(), folder()
+    former = one.manager.start(*SESSION)
+    work(former, "a1")
+    one.send_all()
+    one.is_open = False
+    work(former, "a2")
+    holder = two.manager.take_up(*SESSION)
+    two.send_all()
+    merge, calls = Agent.merge, list[int]()
+
+    def failing(agent: Agent, *args: Any) -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            message = "database is locked"
+            raise OutboxError(message)
+        merge(agent, *args)
+
+    monkeypatch.setattr(Agent, "merge", failing)
+    one.send_all()
+    eventually(lambda: names(holder) == ["a1", "a2"])
+    assert len(calls) > 1
+
+
+def test_what_comes_late_for_a_session_that_has_ended_and_is_taken_up_again_counts_once(
+    folder: Callable[[], Folder],
+) -> None:
+    """The history keeps no more all that the ended one has taken along; its totals tell."""
+    one, two = folder(), folder()
+    former = one.manager.start(*SESSION)
+    work(former, *(f"a{n}" for n in range(250)))
+    one.send_all()
+    one.is_open = False
+    work(former, "late")
+    two.manager.resume(*WHO, "next")
+    two.send_all()
+    work(two.manager.take_up(*SESSION), "b1")
+    two.send_all()
+    one.send_all()
+    eventually(lambda: is_counted(two, 252))
+
+
+# Adopted.
+
+
+def test_a_session_whose_adopter_was_killed_is_taken_up_by_the_next_one(
+    folder: Callable[[], Folder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed once its message has arrived, before it has saved anything."""
+    one, two, three = folder(), folder(), folder()
+    one.manager.start(*SESSION, status="busy")
+    die(one.manager)
+    two.manager._runtime.leases.lease_seconds = 0.2
+    eventually(lambda: value(two.manager.stale()))
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(two.manager._runtime.adoption, "_is_mine", killed)
+    with pytest.raises(KeyboardInterrupt):
+        two.manager.adopt()
+    two.close()
+    work(three.manager.take_up(*SESSION), "c1")
+    three.send_all()
+    assert three.manager.settle()
+    assert stored(three)["writer"] == writer(three)
+    assert [each["task_id"] for each in stored(three)["task_history"]] == ["c1"]
+
+
+def test_what_a_process_saves_as_another_one_of_its_folder_adopts_its_session_is_kept(
+    leased: Callable[[], StateManager], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was taken for dead, and wakes up."""
+    one, other = leased(), leased()
+    agent = one.start(*SESSION, status="busy")
+    die(one)
+    other._runtime.sender.close()
+    eventually(lambda: value(other.stale()))
+    adoption = other._runtime.adoption
+    is_mine = adoption._is_mine
+
+    def awake(*args: Any) -> bool:
+        work(agent, "a1")
+        return is_mine(*args)
+
+    monkeypatch.setattr(adoption, "_is_mine", awake)
+    (adopted,) = other.adopt()
+    assert names(adopted) == ["a1"]
+    assert names(agent) == ["a1"]
+
+
+def test_who_could_not_adopt_a_session_may_try_again_at_once(
+    leased: Callable[[], StateManager], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = leased(), leased()
+    one.start(*SESSION, status="busy")
+    die(one)
+    eventually(lambda: value(other.stale()))
+
+    def closed(*_: Any) -> None:
+        message = "the way is closed"
+        raise UnavailableError(message)
+
+    with monkeypatch.context() as fault:
+        fault.setattr(other._runtime.backend, "send", closed)
+        with pytest.raises(UnavailableError):
+            other.adopt()
+    assert [each.identity for each in other.adopt()] == [IDENTITY]
+
+
+def test_one_that_cannot_be_adopted_hides_none_of_those_that_were(
+    leased: Callable[[], StateManager], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = leased(), leased()
+    for name in ("a0", "a1"):
+        one.start("T", name, "s", status="busy")
+    die(one)
+    eventually(lambda: len(value(other.stale())) == 2)
+    adoption = other._runtime.adoption
+    is_mine, calls = adoption._is_mine, list[int]()
+
+    def failing(*args: Any) -> bool:
+        calls.append(1)
+        if len(calls) == 2:
+            message = "the store is busy"
+            raise UnavailableError(message)
+        return is_mine(*args)
+
+    monkeypatch.setattr(adoption, "_is_mine", failing)
+    (first,) = other.adopt()
+    (second,) = eventually(other.adopt)
+    assert {each.identity.agent_id for each in (first, second)} == {"a0", "a1"}
+
+
+# Begun before it could be read.
+
+
+def test_a_session_of_former_days_that_begins_unread_keeps_what_was_sent_of_it(
+    folder: Callable[..., Folder],
+) -> None:
+    """The outbox has forgotten it meanwhile."""
+    one = folder()
+    agent = one.manager.start(*SESSION)
+    work(agent, "a1", "a2")
+    one.send_all()
+    one.close()
+    again = folder(one)
+    again.send_all()
+    outbox = again.manager._runtime.outbox
+    outbox._connections.change("UPDATE snapshots SET sent_at = sent_at - 700")
+    outbox.tidy()
+    assert outbox.snapshot(PATH) is None
+    again.close_reading()
+    agent = again.manager.agent(*SESSION)
+    assert not agent.fresh
+    work(agent, "b1")
+    again.open_reading()
+    eventually(lambda: agent.fresh)
+    again.send_all()
+    assert again.manager.settle()
+    assert [each["task_id"] for each in stored(again)["task_history"]] == ["a1", "a2", "b1"]
+
+
+def test_a_session_that_a_killed_process_has_begun_unread_goes_out_by_another_of_its_folder(
+    folder: Callable[..., Folder],
+) -> None:
+    one = folder()
+    two = folder(one)  # runs all the time
+    for each in (one, two):
+        each.close_reading()
+    work(one.manager.agent(*SESSION), "a1")
+    one.manager._runtime.background_reads.close()  # killed
+    one.manager._runtime.leases.close()
+    one.manager._runtime.sender.close()
+    agent = two.manager.agent(*SESSION)
+    work(agent, "a2")
+    two.open_reading()
+    two.send_all()
+    assert two.manager.settle()
+    assert [each["task_id"] for each in stored(two)["task_history"]] == ["a1", "a2"]
+
+
+def test_a_session_whose_unread_beginning_was_interrupted_goes_out(
+    folder: Callable[[], Folder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = folder()
+    one.close_reading()
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as fault:
+        fault.setattr(one.manager._registry, "release_all", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            one.manager.agent(*SESSION)
+    assert is_held_back(one)
+    work(one.manager.agent(*SESSION), "a1")
+    one.open_reading()
+    one.send_all()
+    assert not is_held_back(one)
+
+
+def test_what_was_remembered_unread_is_left_where_both_have_no_room(
+    folder: Callable[[], Folder],
+) -> None:
+    """What is stored stays, and what was done meanwhile."""
+    one, two = folder(), folder()
+    former = one.manager.start(*SESSION)
+    for n in range(8):
+        former.remember(f"a{n}", "x" * 90_000)
+    one.send_all()
+    two.close_reading()
+    agent = two.manager.agent(*SESSION)
+    for n in range(3):
+        agent.remember(f"b{n}", "y" * 90_000)
+    work(agent, "b1")
+    two.open_reading()
+    eventually(lambda: agent.fresh)
+    two.send_all()
+    assert sorted(agent.state.memory_context) == [f"a{n}" for n in range(8)]
+    assert names(agent) == ["b1"]
+
+
+def test_a_stored_state_that_cannot_be_read_is_not_written_over(
+    folder: Callable[[], Folder], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as one of a later release."""
+    one, two = folder(), folder()
+    work(one.manager.start(*SESSION), "a1")
+    one.send_all()
+    assert one.manager.settle()
+    store = one.manager._runtime.backend.store()
+    found = store.read(PATH)
+    assert found is not None
+    of_the_future = {"schema_version": 99, "task_history": [{"task_id": "of the future"}]}
+    store.commit([Update(PATH, found.token, of_the_future)])
+    two.close_reading()
+    work(two.manager.agent(*SESSION), "b1")
+    two.open_reading()
+    eventually(lambda: not is_held_back(two) or "in a form that cannot be read" in caplog.text)
+    assert not two.manager.flush(0.5), "it is not sent"
+    assert stored(two)["task_history"] == [{"task_id": "of the future"}]
+
+
+def test_sessions_that_are_held_back_keep_no_other_from_going_out_after_a_failure(
+    folder: Callable[[], Folder],
+) -> None:
+    one = folder()
+    one.close_reading()
+    for number in range(10):
+        one.manager.agent("T", f"a{number}", "s")
+    one.is_open = False
+    path = one.manager.start("T", "other").identity.state_path  # needs no reading
+    runtime = one.manager._runtime
+    eventually(lambda: runtime.sender._pause)
+    one.is_open = True
+    eventually(lambda: path not in {each.document for each in runtime.outbox.waiting(1000)})
+    assert len(runtime.outbox.held_back()) == 10
+
+
+# Deleted.
+
+
+@pytest.mark.parametrize("is_begun_anew", [False, True])
+def test_a_session_that_another_process_of_the_folder_has_deleted_begins_anew(
+    on_disk: Callable[[], StateManager], *, is_begun_anew: bool
+) -> None:
+    """In the process that has held it meanwhile, with what that other one has begun anew."""
+    one, other = on_disk(), on_disk()
+    one.agent(*SESSION).remember("k", 1)
+    other.agent(*SESSION).delete()
+    before = ["b1"] if is_begun_anew else []
+    if is_begun_anew:
+        work(other.agent(*SESSION), "b1")
+    agent = one.agent(*SESSION)
+    work(agent, "c1")
+    assert names(agent) == [*before, "c1"]
+    assert agent.state.memory_context == {}
+
+
+def test_an_agent_that_is_deleted_again_and_again_costs_no_more_each_time(
+    on_disk: Callable[[], StateManager],
+) -> None:
+    """The outbox does not go through all that were deleted before it."""
+    manager = on_disk()
+    identities = set()
+    for _ in range(20):
+        agent = manager.agent("T", "a")
+        identities.add(agent.identity)
+        agent.delete()
+    assert len(identities) == 20
+    assert list(manager._runtime.outbox._rows("SELECT count(*) FROM begun")) == [(1,)]
