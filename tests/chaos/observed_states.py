@@ -31,11 +31,14 @@ class ObservedStates(Listener):
                 self.states[state.path].append((state.updated_at, order))
 
     def gone_back(self) -> list[str]:
-        """Say which documents were ever overwritten by a state that is not later."""
+        """Say which documents were ever overwritten by an earlier state.
+
+        Noting beside a state that something has come late leaves its order as it is.
+        """
         with self._lock:
             return [
                 f"{path}: {before} at {at}, then {after}"
                 for path, seen in self.states.items()
                 for (at, before), (_, after) in pairwise(sorted(seen))
-                if after <= before
+                if after < before
             ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from firestate.local.engine import LocalEngine
 from tests.chaos.fleet import Fleet
@@ -31,5 +31,12 @@ def test_the_same_documents_and_counters(store: FirestoreStore) -> None:
     local, cloud = everything(engine.store), everything(store)
     assert local.keys() == cloud.keys()
     for path, document in local.items():
-        assert document == cloud[path], path
+        assert counted(document) == counted(cloud[path]), path
     engine.close()
+
+
+def counted(value: Any) -> Any:
+    """Leave out counts of nothing: what rises and falls in one commit leaves none of them."""
+    if isinstance(value, dict):
+        return {name: counted(each) for name, each in value.items() if each != 0}
+    return value

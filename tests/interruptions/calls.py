@@ -474,6 +474,7 @@ EXEMPT = {
     "Agent.take": _OF_THE_REGISTRY,
     "Agent.take_again": _OF_THE_REGISTRY,
     "Agent.goes_on_as": _OF_MEMORY,
+    "Agent.is_deleted": _OF_MEMORY,
     "Agent.resumed_from": _OF_MEMORY,
     "Agent.seen": "an attribute",
     "Agent.saved_first": _OF_THE_REGISTRY,
