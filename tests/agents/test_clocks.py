@@ -53,8 +53,12 @@ def check_counted(manager: StateManager, agent: Agent, number: int) -> None:
     assert [each["task_id"] for each in stored.task_history] == [f"t{n}" for n in range(number)]
     assert len(stored.memory_context) == number
     assert len(value(manager.events(agent_id=name, hours=24 * 800))) == number
-    learned = value(manager.learned(kind, name))
-    assert [(each.tries, each.successes) for each in learned.kinds] == [(number, number)]
+
+    def counted() -> bool:
+        kinds = value(manager.learned(kind, name)).kinds
+        return [(each.tries, each.successes) for each in kinds] == [(number, number)]
+
+    eventually(counted)
     connection = manager.connection
     assert (connection.refused, connection.waiting) == (0, 0)
 
