@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from firestate.audit.repair import audit_and_repair
 from firestate.pipeline.roll_up import RollUp
+from firestate.pipeline.sweep import swept_figures
 from firestate.stores.protocol import Update
 from tests.harness import (
     Pipeline,
@@ -39,10 +40,11 @@ def fill(store: FirestoreStore) -> None:
     ):
         pipeline.send(message)
     pipeline.settle()
-    RollUp(store, interval_seconds=0).fold(
-        {"stale_agent_count": 0, "quarantine_count": 0, "swept_at": store.now()}
-    )
-    assert pipeline.audit().findings == []
+    swept_at = store.now()
+    figures = swept_figures(store, swept_at)
+    RollUp(store, interval_seconds=0).fold({**figures, "swept_at": swept_at})
+    findings = pipeline.audit().findings
+    assert findings == [], findings
 
 
 def repaired(store: FirestoreStore) -> int:
