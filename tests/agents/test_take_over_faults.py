@@ -52,7 +52,7 @@ def die(manager: StateManager) -> None:
 
 
 def stored(folder: Folder) -> dict[str, Any]:
-    """Give the document of the session."""
+    """Return the document of the session."""
     found = folder.manager._runtime.backend.store().read(PATH)
     assert found is not None
     return found.data

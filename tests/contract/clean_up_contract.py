@@ -61,6 +61,19 @@ class CleanUpContract:
         with pytest.raises(DamagedDocumentError, match="Developer_old_s1 lacks digests"):
             delete_ended(store, old, BEFORE, NOW)
 
+    def test_what_a_former_holder_has_saved_late_goes_with_its_session(self, store: Store) -> None:
+        pipeline = Pipeline(store)
+        at = (NOW - timedelta(days=8)).isoformat()
+        ended: dict[str, Any] = {"agent_id": "old", "status": "terminated", "last_active": at}
+        notes = {"taken_along": {"1": {"revision": 1}}, "taken_by": "w"}
+        old = save(pipeline, "old", "idle", days=9)
+        pipeline.send(state_message(1, epoch=5, **ended, collaboration_context=notes))
+        pipeline.send(state_message(3, agent_id="old"))
+        late = f"{old.state_path}/late/1"
+        assert store.read(late) is not None
+        assert delete_ended(store, old, BEFORE, NOW)
+        assert store.read(late) is None
+
     def test_a_deleted_session_is_a_tombstone_and_counted_so(self, store: Store) -> None:
         """That it was spawned stays counted, and every counter is what the documents say."""
         pipeline = Pipeline(store)

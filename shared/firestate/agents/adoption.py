@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from firestate.schema.models import AgentState
     from firestate.worker import Worker
 
-_LOOK_SECONDS = 0.05
+_LEAST_LOOK_SECONDS, _MOST_LOOK_SECONDS = 0.05, 1.0
 
 
 class Adoption:
@@ -101,7 +101,7 @@ class Adoption:
     def _is_mine(
         self, identity: Identity, before: Document, order: Order, timeout_seconds: float
     ) -> bool:
-        deadline = time.monotonic() + timeout_seconds
+        deadline, pause = time.monotonic() + timeout_seconds, _LEAST_LOOK_SECONDS
         while True:
             try:
                 stored = self._registry.stored(identity)
@@ -118,4 +118,5 @@ class Adoption:
                     f"{timeout_seconds:g} s whether it was: look for stale agents again later"
                 )
                 raise UnavailableError(message)
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(pause)
+            pause = min(2 * pause, _MOST_LOOK_SECONDS)  # each look is a billed read

@@ -797,7 +797,8 @@ class Agent(ForkSafe):
             except InvalidMessageError as error:
                 if error.code != "size" or not with_memory:
                     raise
-                _LOG.warning("%s has no room for the memory that was saved apart", self.identity)
+                path = self.identity.state_path
+                _LOG.warning("%s has no room for the memory that was saved apart", path)
                 with_memory = False
                 continue
             known = max(order.epoch, memory.order.epoch)
@@ -820,7 +821,8 @@ class Agent(ForkSafe):
                 if error.code != "size" or not memory:
                     raise
                 _LOG.warning(
-                    "%s has no room for the memory that its former holder has saved late", self
+                    "%s has no room for the memory that its former holder has saved late",
+                    self.identity.state_path,
                 )
             else:
                 return

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from firestate.errors import DamagedDocumentError
 from firestate.ingest.states import HEAD, decide_state
+from firestate.pipeline.ingest_state import writes_of
 from firestate.pipeline.retry import retry_on_conflict
 from firestate.queries import ENDED_STATUSES, STALE
 from firestate.schema.messages import Tombstone, TombstoneMessage
@@ -65,8 +66,8 @@ def delete_ended(store: Store, identity: Identity, before: datetime, now: dateti
             deleted=Tombstone(**identity._asdict(), deleted_at=now),
         )
         decision = decide_state(head, message, now)
-        if decision.write is not None:
-            store.commit([decision.write])
+        if writes := writes_of(store, identity.state_path, decision):
+            store.commit(writes)
         return True
 
     return retry_on_conflict(identity.state_path, attempt)

@@ -334,7 +334,7 @@ def is_locked(error: BaseException) -> bool:
 
 
 def _all_frames() -> Iterator[tuple[int, FrameType]]:
-    """Give the frames of all threads, those of one from the top."""
+    """Return the frames of all threads, those of one from the top."""
     for ident, top in sys._current_frames().items():  # noqa: SLF001 - documented, in CPython only
         frame: FrameType | None = top
         while frame is not None:

@@ -14,7 +14,7 @@ from firestate.pipeline.retry import retry_on_conflict
 from firestate.pipeline.state_moves import move_state
 from firestate.schema.messages import parse_state_message
 from firestate.stored_states import StoredState, read_state
-from firestate.stores.protocol import Remove, replacing
+from firestate.stores.protocol import Create, Remove, Update
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -69,8 +69,8 @@ def _store_state(
         if decision.needs_content and found.state is not None:
             content = store.read(found.state.path)
             decision = decide(found, content)
-        if decision.write is not None:
-            store.commit([decision.write, *_late_writes(store, path, decision)])
+        if writes := writes_of(store, path, decision):
+            store.commit(writes)
         return StepReport(decision.outcome, path, f"{message.epoch}.{message.revision}")
 
     report = retry_on_conflict(path, attempt)
@@ -82,13 +82,22 @@ def _store_state(
     return report
 
 
-def _late_writes(store: Store, path: str, decision: StateDecision) -> list[Write]:
-    """Return the writes of what is kept beside a state; its own write is their condition."""
+def writes_of(store: Store, path: str, decision: StateDecision) -> list[Write]:
+    """Return the writes of a decision: of the state at `path`, and of what is kept beside it.
+
+    They are one commit: the state's own write is the condition of the others.
+    """
+    if decision.write is None:
+        return []
     removed = [late_path(path, epoch) for epoch in decision.removes_late]
     known = store.read_many(removed, ["revision"]) if removed else {}
-    writes: list[Write] = [Remove(each.path, each.token) for each in known.values()]
+    writes: list[Write] = [decision.write]
+    writes += [Remove(each.path, each.token) for each in known.values()]
     if (late := decision.late) is not None:
-        there = store.read(late.path)
-        if there is None or there.data["revision"] < late.revision:
-            writes += replacing(there, late.path, late.document)
+        there = store.read(late.path)  # whole: fields that it has no more are removed
+        if there is None:
+            writes.append(Create(late.path, late.document))
+        elif there.data["revision"] < late.revision:
+            gone = [name for name in there.data if name not in late.document]
+            writes.append(Update(late.path, there.token, late.document, gone))
     return writes

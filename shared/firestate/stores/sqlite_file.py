@@ -255,7 +255,7 @@ class SqliteFile(ForkSafeSqlite):
 
     @contextmanager
     def _waiting_for_nobody(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection, for what would have others wait while it waits itself."""
+        """Return the connection, for what would have others wait while it waits itself."""
         with self._lock, translated_sqlite("the local engine's file", self.path):
             connection = self._connection
             connection.execute("PRAGMA busy_timeout = 0")

@@ -38,7 +38,7 @@ _PAGE = 200
 
 
 def found_by(file: SqliteFile, query: Query, at: int) -> Iterator[Stored]:
-    """Give the documents that a query finds, as of the time `at`."""
+    """Return the documents that a query finds, as of the time `at`."""
     found = [_stream(file, each, at) for each in streams(query)]
     merged = (
         found[0]
@@ -69,7 +69,7 @@ def masked(stored: Stored, fields: Sequence[str] | None) -> Stored:
 
 
 def _stream(file: SqliteFile, query: Query, at: int) -> Iterator[tuple[Key, Stored]]:
-    """Give what a query finds with its keys, in their order."""
+    """Return what a query finds with its keys, in their order."""
     size = _PAGE if query.limit is None else min(max(query.limit, 1), _PAGE)
     after: After | None = None
     begin: Key | None = None
