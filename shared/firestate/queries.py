@@ -90,6 +90,8 @@ BY_TYPE = Shape(STATES, ("agent_type", "status"), order_by=("last_active",), des
 BY_STATUS = Shape(STATES, ("status",), order_by=("last_active",), descending=True)
 OF_AGENT = Shape(STATES, ("agent_type", "agent_id"), order_by=("last_active",), descending=True)
 FENCED = Shape(STATES, ("fenced_writer",), within="fenced_at", order_by=("fenced_at",))
+FENCED_AT_ANY_TIME = Shape(STATES, ("fenced_writer",))
+"""Asked by agents of releases up to 0.1 alone: without its index their watch would be refused."""
 WITH_LATE = Shape(STATES, ("late_writer",))
 STALE = Shape(STATES, ("status",), within="last_active", order_by=("last_active",), descending=True)
 
