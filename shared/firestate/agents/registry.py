@@ -279,7 +279,7 @@ class AgentRegistry(ForkSafe):
         releases up to 0.1 have stored: nothing that such a session saves would be taken.
         """
         check_times("state", to_document(stored), now())
-        identity = Identity(stored.agent_type, stored.agent_id, stored.session_id)
+        identity = self.identity_of(stored)
         if identity.state_path in self._submitter.outbox.held_back():
             self._read_at_last(identity)  # whoever has begun it may have died
         agent = self._held.get(identity)
@@ -331,7 +331,7 @@ class AgentRegistry(ForkSafe):
         writer = self._submitter.writer
         fields["collaboration_context"] = with_base(fields, order, writer, short=short)
         state = checked_state(fields)
-        identity = Identity(stored.agent_type, stored.agent_id, stored.session_id)
+        identity = self.identity_of(stored)
         kept = self._submitter.outbox.state(identity.state_path)
         if kept is None:
             return state, NOTHING
@@ -388,7 +388,7 @@ class AgentRegistry(ForkSafe):
         found = [(*self._with_own(*former), former[1]) for former in formers]
         ended = []
         for former, seen, document in found:
-            old = Identity(former.agent_type, former.agent_id, former.session_id)
+            old = self.identity_of(former)
             state = checked_state(ended_as(former, session_id, now()))
             try:
                 check_times("state", to_document(state), now())
@@ -417,7 +417,7 @@ class AgentRegistry(ForkSafe):
     def release_all(self, formers: Sequence[Former]) -> None:
         """Tell those of this process that go on as others."""
         for former, _ in formers:
-            old = Identity(former.agent_type, former.agent_id, former.session_id)
+            old = self.identity_of(former)
             if (held := self._held.get(old)) is not None:
                 self._drop(held)
                 held.resumed_elsewhere()
@@ -426,7 +426,7 @@ class AgentRegistry(ForkSafe):
         """Save a whole state of plain `fields`, of an agent that is held or is held from now on."""
         state = checked_state(fields)
         check_times("state", to_document(state), now())
-        identity = Identity(state.agent_type, state.agent_id, state.session_id)
+        identity = self.identity_of(state)
         agent = self._held.get(identity)
         if agent is not None:
             return agent.replace(state)
