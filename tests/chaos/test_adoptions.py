@@ -11,15 +11,13 @@ import pytest
 from firestate import StateManager
 from firestate.audit.full import FullAudit
 from tests.agents.environments import eventually
-from tests.chaos.agent_processes import Log, environment_of, process
+from tests.chaos.agent_processes import Log, process
 from tests.chaos.settings import taken, tell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from firestate.agents.agent import Agent
-    from tests.load.runner import Runner
 
 _PATIENCE_SECONDS = 120.0
 _LEASE_SECONDS = 6.0
@@ -71,19 +69,6 @@ def adopter(log: Log, project: str | None, folder: Path, stop: Path) -> None:
                 log.write(adopted=agent.identity.agent_id)
                 go_on(log, agent, 0.0)
             time.sleep(0.2)
-
-
-@pytest.fixture(params=["local", "cloud"])
-def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The environment of the processes, and their project."""
-    if request.param == "local":
-        yield {}, "", lambda: None
-        return
-    pipeline: Runner = request.getfixturevalue("empty_pipeline")
-    environment = environment_of(pipeline)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    yield environment, None, lambda: pipeline.wait_quiet(_PATIENCE_SECONDS)
 
 
 @pytest.mark.timeout(1200)

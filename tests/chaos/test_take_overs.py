@@ -25,15 +25,13 @@ from firestate import StateManager
 from firestate.audit.full import FullAudit
 from firestate.errors import FencedError, UnavailableError, UnknownSessionError
 from tests.agents.environments import another_folder, eventually
-from tests.chaos.agent_processes import Log, environment_of, process
+from tests.chaos.agent_processes import Log, process
 from tests.chaos.settings import taken, tell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from firestate.agents.agent import Agent
-    from tests.load.runner import Runner
 
 PATIENCE_SECONDS = 60.0
 _TASKS_A_ROUND = 3
@@ -135,19 +133,6 @@ def send_what_waits(log: Log, project: str | None, folder: Path) -> None:
     with open_manager(project, folder) as manager:
         assert manager.flush(PATIENCE_SECONDS)
     log.write(sent=True)
-
-
-@pytest.fixture(params=["local", "cloud"])
-def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The environment of the processes, their project, and what waits until all is counted."""
-    if request.param == "local":
-        yield {}, "", lambda: None
-        return
-    pipeline: Runner = request.getfixturevalue("empty_pipeline")
-    environment = environment_of(pipeline)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    yield environment, None, lambda: pipeline.wait_quiet(PATIENCE_SECONDS)
 
 
 class Scene:
