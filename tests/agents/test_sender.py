@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from contextlib import contextmanager, suppress
-from itertools import pairwise
+from itertools import count, pairwise
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import pytest
 
 from firestate.errors import ConfigurationError, OutboxFullError, UnavailableError
 from firestate.outbox.connection import Link, LinkState
+from firestate.outbox.entries import NewEntry
 from firestate.outbox.file import Outbox
 from firestate.outbox.sender import Sender
 from tests.agents.environments import eventually
@@ -149,6 +151,115 @@ def test_of_two_that_share_a_file_one_sends_and_the_other_takes_over(
         assert line.state.open is True
     assert [(each.agent, each.number) for each in second.arrived] == [("a", 2)]
     other.close()
+
+
+@pytest.fixture(params=["file", "memory"])
+def shared(request: pytest.FixtureRequest, path: Path) -> Iterator[Outbox]:
+    made = Outbox(path if request.param == "file" else None, most_bytes=PLENTY)
+    yield made
+    made.close()
+
+
+@contextmanager
+def saving_all_the_time(outbox: Outbox) -> Iterator[None]:
+    """Have others save their sessions all the time, and say something now and then."""
+    stopped = threading.Event()
+
+    def save() -> None:
+        for number in count(1):
+            if stopped.is_set():
+                return
+            outbox.put(snapshot(f"other-{number % 20}", number))
+            outbox.put(event("talker", number))
+            time.sleep(0.002)
+
+    thread = threading.Thread(target=save)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def test_a_flush_ends_once_what_was_saved_before_has_gone_whatever_others_save(
+    shared: Outbox, destination: Destination
+) -> None:
+    with (
+        sending(shared, destination, interval_seconds=0.2) as (sender, _),
+        saving_all_the_time(shared),
+    ):
+        for number in range(1, 8):
+            shared.put(snapshot("a", 2 * number - 1), event("a", 2 * number))
+            assert sender.flush(20)
+            arrived = [each.number for each in destination.arrived if each.agent == "a"]
+            assert arrived[-2:] == [2 * number - 1, 2 * number], "and nothing is given up early"
+        assert shared.waiting(1), "the others went on"
+    assert shared.flushes() == set()
+
+
+def test_a_flush_is_answered_by_the_process_that_sends(path: Path, outbox: Outbox) -> None:
+    first = Destination()
+    other = Outbox(path, most_bytes=PLENTY)
+    with sending(outbox, first) as (sender, _):
+        outbox.put(event("a", 1))
+        assert sender.flush(10)
+        with (
+            sending(other, Destination(), interval_seconds=0.2) as (asking, _),
+            saving_all_the_time(outbox),
+        ):
+            for number in range(1, 4):
+                other.put(event("b", number))
+                assert asking.flush(20)
+                sent = [each.number for each in first.arrived if each.agent == "b"]
+                assert sent[-1] == number
+            sender.close()  # and by the one that sends next
+            other.put(event("b", 4))
+            assert asking.flush(20)
+    other.close()
+
+
+def test_a_flush_whose_question_was_lost_with_the_file_asks_again(
+    outbox: Outbox, destination: Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[str] = []
+    ask = outbox.ask_flush
+
+    def lose_the_first(flush_id: str) -> None:
+        ask(flush_id)
+        if not lost:
+            outbox.forget_flush(flush_id)
+        lost.append(flush_id)
+
+    monkeypatch.setattr(outbox, "ask_flush", lose_the_first)
+    with (
+        sending(outbox, destination, interval_seconds=0.2) as (sender, _),
+        saving_all_the_time(outbox),
+    ):
+        eventually(lambda: destination.arrived)
+        assert sender.flush(20)
+    assert len(lost) == 2
+
+
+def test_what_a_flush_waits_for_is_known_of_more_messages_than_go_at_once(
+    outbox: Outbox, destination: Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("firestate.outbox.sender._MOST_WAITING", 3)
+    for number in range(20):
+        outbox.put(event("a", number))
+    with sending(outbox, destination) as (sender, _), saving_all_the_time(outbox):
+        assert sender.flush(20)
+        arrived = [each.number for each in destination.arrived if each.agent == "a"]
+        assert arrived == list(range(20))
+
+
+def test_what_cannot_go_out_keeps_a_flush_waiting(outbox: Outbox, destination: Destination) -> None:
+    held_back = NewEntry("agent_states/b", "b", "", b"", is_held_back=True)
+    outbox.put(held_back, snapshot("b", 1))
+    with sending(outbox, destination) as (sender, _), saving_all_the_time(outbox):
+        assert not sender.flush(1)
+        outbox.let_go("agent_states/b")
+        assert sender.flush(20)
 
 
 def test_a_full_outbox_takes_more_once_something_was_sent(path: Path) -> None:

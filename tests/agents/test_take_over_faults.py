@@ -11,6 +11,7 @@ import pytest
 from firestate import StateManager
 from firestate.agents.agent import Agent
 from firestate.agents.reading.answers import ReadRequest
+from firestate.agents.registry import AgentRegistry
 from firestate.client.outgoing import Outgoing
 from firestate.errors import OutboxError, UnavailableError
 from firestate.schema.ids import Identity
@@ -235,6 +236,20 @@ def test_what_comes_late_is_merged_after_a_fault_that_passes(
     one.send_all()
     eventually(lambda: names(holder) == ["a1", "a2"])
     assert len(calls) > 1
+
+
+@pytest.mark.parametrize("end", [Agent.fence, Agent.delete], ids=["taken", "deleted"])
+def test_what_comes_late_for_a_session_that_is_gone_meanwhile_is_left_to_who_has_it(
+    folder: Callable[[], Folder], end: Callable[[Agent], object]
+) -> None:
+    one = folder()
+    holder = one.manager.start(*SESSION)
+    work(holder, "a1")
+    one.send_all()
+    assert one.manager.settle()
+    late = {**stored(one), "epoch": holder.epoch - 1}
+    end(holder)
+    AgentRegistry._merge_late(holder, [late])  # where it raised, others would wait for that
 
 
 def test_what_comes_late_for_a_session_that_has_ended_and_is_taken_up_again_counts_once(

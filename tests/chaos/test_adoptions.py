@@ -84,7 +84,8 @@ def test_the_agents_of_killed_processes_are_adopted_by_one_each(tmp_path: Path, 
         logs[name] = tmp_path / f"{name}.log"
         return process(environment, work, logs[name], project, folder, *arguments)
 
-    names = [f"w{number}" for number in range(taken())]
+    # More processes than that on one machine have Firestore's emulator answer none of them.
+    names = [f"w{number}" for number in range(min(taken(), 20))]
     workers = {name: begin(worker, name, name) for name in names}
 
     def lines() -> list[dict[str, Any]]:

@@ -23,8 +23,10 @@ from firestate.agents.state.message_encoding import checked_state
 from firestate.errors import (
     ConflictError,
     DamagedDocumentError,
+    FencedError,
     FirestateError,
     InvalidMessageError,
+    UnknownSessionError,
 )
 from firestate.forking import ForkSafe
 from firestate.queries import FENCED, WITH_LATE
@@ -594,7 +596,10 @@ class AgentRegistry(ForkSafe):
         for document, state in zip(found, read_as(AgentState, found), strict=False):
             order = Order(document["epoch"], document["revision"])
             was_held = agent.is_held
-            agent.merge(state.model_dump(mode="json"), order)
+            try:
+                agent.merge(state.model_dump(mode="json"), order)
+            except (FencedError, UnknownSessionError):
+                return  # whoever has taken the session since merges it, or has deleted it
             if not was_held:
                 agent.release()
             _LOG.info("%s has merged what came late of its former holder", agent.identity)

@@ -403,14 +403,41 @@ class Outbox:
         self.put(NewEntry(document, agent="", topic="", data=b"", is_let_go=True))
 
     def waiting(self, limit: int) -> list[PendingEntry]:
-        """Return what waits, the oldest first."""
+        """Return what waits, the oldest first; with a limit below 0, all of it."""
         found = [
             PendingEntry(seq, document, bool(snapshot), *rest)
             for seq, document, snapshot, *rest in self._rows(WAITING, {"limit": limit})
         ]
-        if len(found) < limit:
+        if not 0 <= limit <= len(found):
             self._waited = len(found)
         return found
+
+    def ask_flush(self, flush_id: str) -> None:
+        """Ask whoever sends to say when all that waits by now has gone out: `is_flushed`."""
+        with translated_outbox(self._name):
+            statement = "INSERT OR IGNORE INTO flushes VALUES (?, ?, 0)"
+            self._connections.change(statement, (flush_id, time.time()), beyond_bound=True)
+
+    def is_flushed(self, flush_id: str) -> bool | None:
+        """Whether all that waited when it was asked has gone out; None where it is to be asked."""
+        rows = self._rows("SELECT is_done FROM flushes WHERE id = ?", (flush_id,))
+        return bool(rows[0][0]) if rows else None
+
+    def flushes(self) -> set[str]:
+        """Return who waits until all has gone out."""
+        return {each for (each,) in self._rows("SELECT id FROM flushes WHERE NOT is_done")}
+
+    def note_flushed(self, flush_id: str) -> None:
+        """Note that all that waited when it was asked has gone out."""
+        with translated_outbox(self._name):
+            statement = "UPDATE flushes SET is_done = 1 WHERE id = ?"
+            self._connections.change(statement, (flush_id,), beyond_bound=True)
+
+    def forget_flush(self, flush_id: str) -> None:
+        """Take back what `ask_flush` has asked."""
+        with translated_outbox(self._name):
+            statement = "DELETE FROM flushes WHERE id = ?"
+            self._connections.change(statement, (flush_id,), beyond_bound=True)
 
     def data(self, wanted: Iterable[PendingEntry]) -> dict[PendingEntry, bytes]:
         """Return the bytes of messages; those that were replaced meanwhile are left out.
@@ -570,6 +597,7 @@ class Outbox:
             gone = "DELETE FROM snapshots WHERE sent_at < ? AND length(data) = 0"
             change(gone, (oldest - _KEPT_ORDER_SECONDS,))
             change("DELETE FROM begun WHERE at < ?", (oldest - _KEPT_ORDER_SECONDS,))
+            change("DELETE FROM flushes WHERE at < ?", (oldest - _KEPT_ORDER_SECONDS,))
             change(FORGET_EVENTS, (oldest, _KEPT_SENT))
             change(FORGET_CHANGES)
             now = time.time()

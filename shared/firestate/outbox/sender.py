@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
+import secrets
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic_core import from_json, to_json
 
-from firestate.errors import FirestateError
+from firestate.errors import FirestateError, OutboxError
 from firestate.forking import ForkSafe
 from firestate.outbox.batching import batches, next_batch
 from firestate.outbox.sender_lock import SenderLock
@@ -34,7 +35,7 @@ _MOST_BYTES = 8_000_000
 """Pub/Sub: 10 MB in one request; the rest is for what it adds."""
 _CONFIRMED_AT_ONCE = 100  # an append waits for at most so many
 _LOOK_SECONDS = 0.25  # other processes append to the same file: they cannot call
-_GATHER_SECONDS = 0.01
+_GATHER_SECONDS = _FLUSH_LOOK_SECONDS = 0.01
 _LEAST_PAUSE, _MOST_PAUSE = 0.1, 2.0
 _TIDY_EVERY_SECONDS = 1.0
 _FOLD_AFTER_SECONDS = 2.0
@@ -98,6 +99,7 @@ class Sender(ForkSafe):
         self._at_rest: object = None  # how the file was when nothing waited in it
         self._looked_at = 0.0
         self._noted: str | None = _UNKNOWN
+        self._flushing: dict[str, set[str | int]] = {}  # what each of those who flush waits for
 
     def after_fork(self) -> None:
         """Begin anew: the thread is the parent's. It starts with the child's first append."""
@@ -122,14 +124,39 @@ class Sender(ForkSafe):
             self._lock.release()
 
     def flush(self, timeout_seconds: float) -> bool:
-        """Wait until nothing waits any more; False if the time was up before, or it was closed."""
+        """Wait until all that waits by now has gone out, whoever sends, or what has replaced it.
+
+        Others of the folder may go on to save all the time. False if the time was up before, or it
+        was closed.
+        """
         deadline = time.monotonic() + timeout_seconds
-        while self._outbox.waiting(1) or self._outbox.has_spilled:
-            if self._closing or time.monotonic() >= deadline:
-                return False
-            self.wake()
-            time.sleep(0.01)
-        return True
+        flush_id = secrets.token_hex(8)
+        is_asked = False
+        try:
+            # The sender of an earlier release answers nobody: then it takes until nothing waits.
+            while self._outbox.waiting(1) or self._outbox.has_spilled:
+                is_asked = is_asked or not self._outbox.has_spilled
+                if is_asked and self._is_flushed(flush_id):
+                    return True
+                if self._closing or time.monotonic() >= deadline:
+                    return False
+                self.wake()
+                time.sleep(_FLUSH_LOOK_SECONDS)
+            return True
+        finally:
+            if is_asked:
+                with contextlib.suppress(OutboxError):
+                    self._outbox.forget_flush(flush_id)
+
+    def _is_flushed(self, flush_id: str) -> bool:
+        """Ask whoever sends, unless that is done, and return whether it has answered."""
+        try:
+            is_done = self._outbox.is_flushed(flush_id)
+            if is_done is None:
+                self._outbox.ask_flush(flush_id)
+        except OutboxError:
+            return False  # locked, or full to the last byte: it is asked later
+        return is_done is True
 
     def _run(self) -> None:
         while not self._closing:
@@ -173,15 +200,18 @@ class Sender(ForkSafe):
         if not owns:
             self._link.unknown()
             self._noted = _UNKNOWN
+            self._flushing = {}
             # An earlier release, which knows no changes, may be the one that sends.
             self._outbox.fold(older_than_seconds=_FOLD_AFTER_SECONDS)
             self._at_rest = (owns, mark)
             return _LOOK_SECONDS
         # What cannot go out yet is to stay small all the same.
         self._outbox.fold(older_than_seconds=_FOLD_AFTER_SECONDS)
+        flushes = self._outbox.flushes()  # before it is read what waits: all of it was there then
         held_back = self._outbox.held_back()
-        most = _FIRST_AGAIN if self._pause else _MOST_WAITING
-        waiting = self._outbox.waiting(most + len(held_back))
+        most = (_FIRST_AGAIN if self._pause else _MOST_WAITING) + len(held_back)
+        waiting = self._outbox.waiting(most)
+        self._look_at_flushes(flushes, waiting, is_all=len(waiting) < most)
         choice = next_batch(
             [each for each in waiting if each.document not in held_back],
             self._sent_at,
@@ -202,6 +232,27 @@ class Sender(ForkSafe):
             self._at_rest = (owns, mark)
         return _LOOK_SECONDS
 
+    def _look_at_flushes(
+        self, flushes: set[str], waiting: list[PendingEntry], *, is_all: bool
+    ) -> None:
+        """Say to those who flush that what waited as they asked has gone out, once it has.
+
+        `waiting` is what waits now, read after `flushes`.
+        """
+        new = flushes - self._flushing.keys()
+        if new and not is_all:
+            waiting, is_all = self._outbox.waiting(-1), True
+        keys = {_flush_key(each) for each in waiting}
+        self._flushing = {
+            each: keys.copy()
+            if each in new
+            else (self._flushing[each] & keys if is_all else self._flushing[each])
+            for each in flushes
+        }
+        for each, left in self._flushing.items():
+            if not left:
+                self._outbox.note_flushed(each)
+
     def _send(self, chosen: list[PendingEntry]) -> int:
         """Send what was chosen, as far as it is there still; return how many that were."""
         sent = 0
@@ -215,6 +266,8 @@ class Sender(ForkSafe):
                 messages = [self._ready(each, data[each]) for each in there]
                 self._destination.send(topic, messages, self._outbox.writer)
                 sent += len(there)
+                for left in self._flushing.values():
+                    left.difference_update(map(_flush_key, there))
                 # Before it is confirmed: a crash in between brings it again.
                 if any(each.is_snapshot and _is_deletion(data[each]) for each in there):
                     self._outbox.note_deletion()
@@ -255,6 +308,11 @@ class Sender(ForkSafe):
             self._erased = self._outbox.erase()
         except FirestateError as error:
             _LOG.warning("what was deleted is not erased yet: %s", error)
+
+
+def _flush_key(entry: PendingEntry) -> str | int:
+    """Return what a message and all that replace it have in common."""
+    return entry.document if entry.is_snapshot else entry.seq
 
 
 def _is_deletion(data: bytes) -> bool:

@@ -77,6 +77,11 @@ CREATE TABLE IF NOT EXISTS told (
     PRIMARY KEY (id, replays)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS held_back (document TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS flushes (
+    id TEXT PRIMARY KEY,
+    at REAL NOT NULL,
+    is_done INTEGER NOT NULL
+) WITHOUT ROWID;
 """
 )
 # A row for each deletion of which bytes may be left: then the file is to be written anew. A file of
