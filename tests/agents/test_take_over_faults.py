@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -236,6 +237,80 @@ def test_what_comes_late_is_merged_after_a_fault_that_passes(
     one.send_all()
     eventually(lambda: names(holder) == ["a1", "a2"])
     assert len(calls) > 1
+
+
+@pytest.mark.parametrize("first", ["former", "resumer"])
+def test_what_comes_late_for_a_session_that_was_held_and_then_resumed_takes_nothing_away(
+    folder: Callable[[], Folder], first: str
+) -> None:
+    """Not what its last holder has done there, nor what was under way as it was resumed."""
+    one, two = folder(), folder()
+    former = one.manager.start(*SESSION)
+    work(former, "a1")
+    one.send_all()
+    one.is_open = False
+    work(former, "a2")
+    holder = two.manager.take_up(*SESSION)
+    work(holder, "b1")
+    holder.begin_task("b2", "code")
+    two.send_all()
+    two.is_open = False
+    two.manager.resume(*WHO, "next")
+    for each in (one, two) if first == "former" else (two, one):
+        each.send_all()
+    holder.end_task("b2")
+    two.send_all()
+    eventually(lambda: is_counted(two, 4))
+
+
+@pytest.mark.parametrize("again", ["third", "resumer"])
+def test_what_comes_late_in_parts_for_a_session_that_has_ended_and_is_taken_up_counts_once(
+    folder: Callable[[], Folder], again: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One part while it has ended, and one after; the history keeps not all, its totals tell."""
+    one, two, three = folder(), folder(), folder()
+    # The former holder is not told yet that it is fenced off.
+    monkeypatch.setattr(one.manager._runtime.registry, "_compare", lambda *_: None)
+    former = one.manager.start(*SESSION)
+    work(former, *(f"a{n}" for n in range(250)))
+    one.send_all()
+    one.is_open = False
+    two.manager.resume(*WHO, "next")
+    two.send_all()
+    work(former, "late")
+    one.send_all()
+    one.is_open = False
+    assert one.manager.settle()
+    work(former, "later")
+    holder = three if again == "third" else two
+    agent = holder.manager.take_up(*SESSION)
+    work(agent, "c1")
+    holder.send_all()
+    one.send_all()
+    eventually(lambda: is_counted(holder, 253))
+    eventually(lambda: {"late", "c1", "later"} < set(names(agent)))
+
+
+@pytest.mark.parametrize("order", [*permutations(range(3))])
+def test_of_a_resumed_session_what_comes_late_of_all_former_holders_counts(
+    folder: Callable[[], Folder], order: tuple[int, ...]
+) -> None:
+    eldest, former, resumer = folders = [folder() for _ in range(3)]
+    first = eldest.manager.start(*SESSION)
+    work(first, "a1")
+    eldest.send_all()
+    eldest.is_open = False
+    work(first, "a2")
+    second = former.manager.take_up(*SESSION)
+    work(second, "b1")
+    former.send_all()
+    former.is_open = False
+    work(second, "b2")
+    resumer.is_open = False
+    resumer.manager.resume(*WHO, "next")
+    for each in order:
+        folders[each].send_all()
+    eventually(lambda: is_counted(resumer, 4))
 
 
 @pytest.mark.parametrize("end", [Agent.fence, Agent.delete], ids=["taken", "deleted"])

@@ -127,7 +127,9 @@ def test_a_later_state_of_the_former_takes_the_place_of_an_earlier_one(engine: L
     assert tasks(kept) == tasks({"task_history": [task(number) for number in (1, 2, 3)]})
 
 
-ENDED = state(HOLDER, 1, 1, status="terminated", resumed_as="next", taken_along=along(e1=1))
+END = {"status": "terminated", "resumed_as": "next"}
+ENDED = state(HOLDER, 1, 1, **END, ends="1", taken_along=along(e1=1))
+SAVED = state(HOLDER, 2, 1, 9, **END, taken_along=along(e1=1))
 
 
 @pytest.mark.parametrize("order", [*permutations([AFTER, ENDED])], ids=["former", "end"])
@@ -146,6 +148,47 @@ def test_a_session_that_was_resumed_ends_with_what_the_former_has_saved(
     assert put(engine, state(FORMER, 4, 1, 2, 3)) == "stored"
     assert stored(engine)["status"] == "terminated"
     assert len(tasks(stored(engine))) == 3
+
+
+@pytest.mark.parametrize("order", [*permutations([AFTER, ENDED, SAVED])])
+def test_what_has_ended_with_the_former_s_state_and_is_saved_to_keeps_both(
+    engine: LocalEngine, order: list[Any]
+) -> None:
+    """Whoever has resumed it may merge what is late of others, or end a task there."""
+    put(engine, BEFORE)
+    for message in order:
+        assert put(engine, message) in {"stored", "superseded"}
+    found, kept = stored(engine), late(engine, FORMER)
+    assert tasks(found) == tasks(SAVED["state"])
+    assert (found["late"], found["late_writer"]) == ({"1": 3}, "w100")
+    assert kept is not None
+    assert tasks(kept) == tasks(AFTER["state"])
+    assert (kept["epoch"], kept["revision"]) == (1, 3)
+    for message in (BEFORE, AFTER, ENDED):
+        assert put(engine, message) == "superseded"
+    assert put(engine, SAVED) == "duplicate"
+
+
+@pytest.mark.parametrize("order", [*permutations([AFTER, ENDED])], ids=["former", "end"])
+@pytest.mark.parametrize("read", [1, 3], ids=["before", "after"])
+def test_who_takes_up_what_has_ended_with_the_former_s_state_is_told_of_what_it_has_not_read(
+    engine: LocalEngine, order: list[Any], read: int
+) -> None:
+    for message in (BEFORE, *order):
+        put(engine, message)
+    assert put(engine, state(THIRD, 1, 1, taken_along=along(e1=read, e100=1))) == "stored"
+    assert stored(engine).get("late") == ({"1": 3} if read == 1 else None)
+    kept = late(engine, FORMER)
+    assert (kept is not None) is (read == 1)
+    assert late(engine, HOLDER) is None, "it has nothing that the former does not have"
+
+
+def test_what_has_ended_by_one_who_had_held_it_is_not_replaced(engine: LocalEngine) -> None:
+    held = state(HOLDER, 3, 1, 8, **END, taken_along=along(e1=1))
+    for message in (BEFORE, held, AFTER):
+        assert put(engine, message) == "stored"
+    assert tasks(stored(engine)) == tasks(held["state"])
+    assert stored(engine)["late"] == {"1": 3}
 
 
 def test_two_who_take_a_session_at_once_are_told_of_each_other(engine: LocalEngine) -> None:
@@ -202,10 +245,15 @@ def test_a_program_that_writes_such_words_itself_does_no_harm(engine: LocalEngin
         {"taken_along": 1},
         {"taken_along": {"x": 1, "1": {}, "2": {"revision": "a"}}},
         {"late": 1},
+        {"ends": 1, "resumed_as": "x"},
+        {"ends": "1", "resumed_as": "x"},
+        {"ends": "x", "resumed_as": "x", "taken_along": {"1": {"revision": 1}}},
+        {"ends": {}, "resumed_as": 7, "taken_along": {"1": {"revision": 1}}},
     ]
     for number, context in enumerate(junk, start=1):
         assert put(engine, state(number, 1, **context)) == "stored"
-        assert "taken_along" not in stored(engine)
+        assert "ends" not in stored(engine)
+        assert number > 3 or "taken_along" not in stored(engine)
 
 
 JSON = st.recursive(

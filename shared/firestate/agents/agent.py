@@ -29,11 +29,13 @@ from firestate.agents.state.generated_ids import new_id
 from firestate.agents.state.history_trimming import is_open
 from firestate.agents.state.json_values import to_json_values
 from firestate.agents.state.late_work import (
+    going_on,
     is_merged,
     keep_own_keys,
     merge_apart,
     merge_below,
     merge_late,
+    with_short_bases,
 )
 from firestate.agents.state.message_encoding import checked_state
 from firestate.agents.state.recorded_text import error_text, in_short, recordable
@@ -57,7 +59,7 @@ from firestate.schema.ids import Identity, checked_ids
 from firestate.schema.messages import Order
 from firestate.schema.models import AgentState
 from firestate.schema.serialization import from_document
-from firestate.schema.take_over import ADOPTS, RESUMED_AS, taken_along
+from firestate.schema.take_over import ADOPTS, ENDS, RESUMED_AS, taken_along
 from firestate.schema.times import time_in
 from firestate.schema.values import time_text
 from firestate.worker import Turn
@@ -901,6 +903,11 @@ class Agent(ForkSafe):
             former = self._in_time(memory.fields)
             draft = Draft(former, self.identity.session_id)
             draft.room = room
+            # Of a session that has ended with a former holder's state. From here on it is more than
+            # that, and what is stored as this order may be a later state of that one.
+            if was_ended := ENDS in former[CONTEXT]:
+                plain = former.state().model_dump(mode="json")
+                draft.set({CONTEXT: with_short_bases(going_on(plain[CONTEXT], plain))})
             edit(draft)
             ended: set[Identity] = set()
             if listed is None or "child_agent_ids" not in listed:
@@ -911,7 +918,7 @@ class Agent(ForkSafe):
                 draft.set_active(time_text(now()))
             fields = draft.finished()
             order = Order(memory.order.epoch, memory.order.revision + 1)
-            if whole or former is not memory.fields or memory.order.revision == 0:
+            if whole or was_ended or former is not memory.fields or memory.order.revision == 0:
                 entry = self._whole(fields, order)
             else:
                 entry = self._submitter.change_entry(self.identity, draft.change(), order)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pydantic_core import from_json
 
@@ -34,6 +34,7 @@ from firestate.schema.ids import LATE, Identity
 from firestate.schema.messages import Order
 from firestate.schema.models import AgentState
 from firestate.schema.serialization import to_document
+from firestate.schema.take_over import ended_epoch
 from firestate.schema.times import check_times
 from firestate.stored_states import identity_in
 
@@ -50,6 +51,18 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+
+class _Gone(NamedTuple):
+    """A state that is gone on with, and the order of what this folder has of it.
+
+    `of_epoch` is that of the other folder whose state it is, where nothing was added to that.
+    """
+
+    state: AgentState
+    seen: Order
+    of_epoch: int | None = None
+
 
 _MOST_FORMERS = 10
 _FENCED_BEFORE = timedelta(days=1)
@@ -302,7 +315,7 @@ class AgentRegistry(ForkSafe):
         """Take a session from another folder, with what this one has saved of it before."""
         short = False
         while True:
-            state, seen = self._with_own(stored, document, short=short)
+            state, seen, _ = self._with_own(stored, document, short=short)
             if self.seen(identity) > seen and (own := self._kept(identity)) is not None:
                 own.is_above = True
                 own.live()  # another process of this folder was first
@@ -318,40 +331,40 @@ class AgentRegistry(ForkSafe):
                     raise
                 short = True
 
-    def _with_own(
-        self, stored: AgentState, document: Document, *, short: bool = False
-    ) -> tuple[AgentState, Order]:
-        """Return a state that is gone on with, and the order of what this folder has of it.
+    def _with_own(self, stored: AgentState, document: Document, *, short: bool = False) -> _Gone:
+        """Return a state that is gone on with.
 
         One of another folder notes what is taken along of it. What this folder had saved before the
         other one took the session, and may not have been sent yet, is merged: it would be replaced.
         """
         order = Order(document["epoch"], document["revision"])
         if self.is_own(document):
-            return stored, order
+            return _Gone(stored, order)
         fields = stored.model_dump(mode="json")
         writer = self._submitter.writer
         fields["collaboration_context"] = with_base(fields, order, writer, short=short)
         state = checked_state(fields)
         identity = self.identity_of(stored)
         kept = self._submitter.outbox.state(identity.state_path)
+        ended = ended_epoch(stored.collaboration_context)
+        of_epoch = order.epoch if ended is None else ended
         if kept is None:
-            return state, NOTHING
+            return _Gone(state, NOTHING, of_epoch)
         seen = Order(kept.epoch, kept.revision)
         own = None if kept.message is None else from_json(kept.message).get("state")
         if own is None or seen == order:
-            return state, seen
+            return _Gone(state, seen, of_epoch)
         if seen.epoch >= order.epoch:
-            return state, order  # it has moved in this folder since it was read
+            return _Gone(state, order)  # it has moved in this folder since it was read
         for memory in (True, False):
             draft = Draft(EncodedState.of(state), identity.session_id)
             draft.room = Room.END
             try:
                 merge_late(draft, own, seen, memory=memory)
-                return draft.finished().state(), seen
+                return _Gone(draft.finished().state(), seen)
             except InvalidMessageError as error:
                 _LOG.warning("%s has no room for what was saved here: %s", identity, error)
-        return state, seen
+        return _Gone(state, seen, of_epoch)
 
     def _watch_stored(self, agent: Agent) -> None:
         """Learn what becomes of a session that others may have, or have had."""
@@ -387,11 +400,11 @@ class AgentRegistry(ForkSafe):
 
     def past(self, formers: Sequence[Former], session_id: str) -> Past:
         """Return the states that go on in a session, and what ends them."""
-        found = [(*self._with_own(*former), former[1]) for former in formers]
+        found = [(self._with_own(*former), former[1]) for former in formers]
         ended = []
-        for former, seen, document in found:
+        for (former, seen, of_epoch), document in found:
             old = self.identity_of(former)
-            state = checked_state(ended_as(former, session_id, now()))
+            state = checked_state(ended_as(former, session_id, now(), of_epoch=of_epoch))
             try:
                 check_times("state", to_document(state), now())
                 body = fitting(EncodedState.of(state), old.session_id).body()
@@ -414,7 +427,7 @@ class AgentRegistry(ForkSafe):
                 made.append(self._submitter.state_entry(old, body, order))
             return made
 
-        return Past([state for state, _, _ in found], entries)
+        return Past([gone.state for gone, _ in found], entries)
 
     def release_all(self, formers: Sequence[Former]) -> None:
         """Tell those of this process that go on as others."""

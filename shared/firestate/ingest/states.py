@@ -30,9 +30,10 @@ from firestate.ingest.take_overs import (
     comes_too_late_to_adopt,
     end_of_stored,
     ended_late,
-    goes_on_as,
+    ends_as_stored,
     is_late,
     is_of_ended,
+    is_replaced,
     kept_fields,
     late_of_message,
     late_of_stored,
@@ -132,6 +133,8 @@ def decide_state(
     if message.order < stored_order:
         return _earlier(head, message, now)
     if message.order == stored_order:
+        if is_replaced(head, message):
+            return StateDecision(Outcome.SUPERSEDED)
         if same_content(head, message):
             return StateDecision(Outcome.DUPLICATE)
         reason = f"{message.epoch}.{message.revision} is stored with other content"
@@ -169,7 +172,7 @@ def _later(
     if isinstance(message, StateMessage) and leaves_late(head, message):
         if content is None:
             return StateDecision(Outcome.STORED, needs_content=True)
-        if goes_on_as(message) is not None:
+        if ends_as_stored(content, message):
             message = end_of_stored(content, message)
             body = _body(message)
         else:
@@ -252,7 +255,9 @@ def _document(
         counted = {name: head.data[name] for name in ("counted_version", "counted_at")}
     else:
         stored = tuple(head.data["counted_version"]) if head is not None else None
-        version = next_version(stored, message.order)
+        # What comes late of an ended session takes the place of its state under the same order.
+        is_same = stored is not None and stored[1:] == message.order
+        version = next_version(stored, message.order, recount=is_same)
         counted = {"counted_version": list(version), "counted_at": at}
     document = {
         **fields,

@@ -6,12 +6,17 @@ session                  arrives first              outcome
 taken up                 the holder's, then it      kept at late/{epoch}, the holder is told
 taken up                 it, then the holder's      moved to late/{epoch}, the holder is told
 resumed as another one   in either order            it is the state, ended as the resume says
-                         of an earlier holder       kept at late/{epoch}, for who takes it up again
+  by who had held it     in either order            as if taken up
 deleted                  in either order            superseded
 adopted                  in either order            superseded: the first who adopts it has it
 
 The holder is told by `late_writer`, for which it watches: it reads what is late, merges it into its
 own state, and says so there.
+
+Who resumes a session that it has never held ends it as it is: `ends` names the former holder whose
+state that is. A later state of that one takes its place, under the order of the end, and the one
+who has ended it need not be there. Should that one save to it after all, what took its place is
+late, like any other.
 """
 
 from __future__ import annotations
@@ -25,9 +30,11 @@ from firestate.schema.models import AgentState
 from firestate.schema.serialization import from_document, to_document
 from firestate.schema.take_over import (
     ADOPTS,
+    ENDS,
     RESUMED_AS,
     TAKEN_ALONG,
     TAKEN_BY,
+    ended_epoch,
     may_be_late,
     taken_along,
 )
@@ -40,7 +47,7 @@ if TYPE_CHECKING:
     from firestate.schema.messages import TombstoneMessage
     from firestate.stores.protocol import Stored
 
-KEPT = ("taken_along", "late", "late_writer", "goes_on_as")
+KEPT = ("taken_along", "late", "late_writer", "goes_on_as", "ends")
 """The fields that ingest keeps beside a state about those that had its session before."""
 
 
@@ -80,14 +87,33 @@ def comes_too_late_to_adopt(head: Stored, message: StateMessage | TombstoneMessa
     return wanted is not None and wanted != f"{head.data['epoch']}.{head.data['revision']}"
 
 
+def stands_for(head: Stored) -> Order:
+    """Return whose state is stored: the writer's, or a former holder's whose session has ended."""
+    epoch = head.data.get("ends")
+    if epoch is None:
+        return Order(head.data["epoch"], head.data["revision"])
+    return Order(epoch, head.data["taken_along"][str(epoch)])
+
+
 def leaves_late(head: Stored, message: StateMessage | TombstoneMessage) -> bool:
     """Whether a later message replaces a state that its writer has not taken along."""
-    if not isinstance(message, StateMessage) or message.epoch == head.data["epoch"]:
+    order = stands_for(head)
+    if not isinstance(message, StateMessage) or message.epoch == order.epoch:
         return False
     if "deleted" in head.data["digests"]:
         return False  # there is no state to be kept
-    along = _along(message)
-    return may_be_late(head.data["epoch"], head.data["revision"], along)
+    return may_be_late(*order, _along(message))
+
+
+def is_replaced(head: Stored, message: StateMessage | TombstoneMessage) -> bool:
+    """Whether a later state of a former holder has taken the place of this very message."""
+    return "ends" in head.data and leaves_late(head, message)
+
+
+def ends_as_stored(head: Stored, message: StateMessage) -> bool:
+    """Whether a message ends the session of the very one whose state is stored."""
+    epoch = ended_epoch(message.state.collaboration_context)
+    return goes_on_as(message) is not None and epoch == stands_for(head).epoch
 
 
 def late_of_message(message: StateMessage, now: datetime) -> Late:
@@ -104,7 +130,7 @@ def late_of_stored(stored: Stored, now: datetime) -> Late:
     fields = to_document(state)
     fields |= {"schema_version": document_version(fields), "writer": data["writer"]}
     identity = Identity(state.agent_type, state.agent_id, state.session_id)
-    return _late(identity, Order(data["epoch"], data["revision"]), fields, now)
+    return _late(identity, stands_for(stored), fields, now)
 
 
 def _late(identity: Identity, order: Order, fields: dict[str, Any], now: datetime) -> Late:
@@ -114,68 +140,57 @@ def _late(identity: Identity, order: Order, fields: dict[str, Any], now: datetim
 
 def ended_late(head: Stored, message: StateMessage) -> StateMessage:
     """Return what a late message makes of a session that was resumed as another one."""
-    along = _revisions(head.data.get("taken_along")) | {message.epoch: message.revision}
+    place = {name: head.data[name] for name in ("epoch", "revision", "writer")}
     return _ended(
-        message,
+        message.state,
+        message.model_copy(update=place),
+        along=_revisions(head.data["taken_along"]),
         goes_on_as=head.data["goes_on_as"],
-        along=along,
-        order=(head.data["epoch"], head.data["revision"] + 1),
-        writer=head.data["writer"],
+        former=message.order,
     )
 
 
 def end_of_stored(stored: Stored, message: StateMessage) -> StateMessage:
     """Return what a resume makes of a state that is later than what it has taken along."""
-    data = stored.data
-    along = _along(message) | {data["epoch"]: data["revision"]}
-    state = from_document(AgentState, data)
     return _ended(
-        message.model_copy(update={"state": state}),
+        from_document(AgentState, stored.data),
+        message,
+        along=_along(message),
         goes_on_as=message.state.collaboration_context[RESUMED_AS],
-        along=along,
-        # Above the message itself: should that come again, it is superseded.
-        order=(message.epoch, message.revision + 1),
-        writer=message.writer,
+        former=stands_for(stored),
     )
 
 
 def _ended(
+    state: AgentState,
     message: StateMessage,
     *,
-    goes_on_as: str,
     along: Mapping[int, int],
-    order: tuple[int, int],
-    writer: str,
+    goes_on_as: str,
+    former: Order,
 ) -> StateMessage:
+    """Return a message with the state of a former holder, ended as the resume says."""
+    noted = {**along, former.epoch: former.revision}
+    known = state.collaboration_context.get(TAKEN_ALONG)
+    bases = known if isinstance(known, dict) else {}
     context = {
-        **message.state.collaboration_context,
+        **state.collaboration_context,
         RESUMED_AS: goes_on_as,
-        TAKEN_ALONG: _noted(message, along),
-        TAKEN_BY: writer,
+        ENDS: str(former.epoch),
+        TAKEN_BY: message.writer,
+        TAKEN_ALONG: {
+            str(epoch): {**(bases.get(str(epoch)) or {}), "revision": revision}
+            for epoch, revision in noted.items()
+        },
     }
     changes = {"status": "terminated", "collaboration_context": context}
-    fields = message.state.model_dump(mode="json") | changes
-    ended = AgentState.model_validate(fields)
-    epoch, revision = order
-    return message.model_copy(
-        update={"state": ended, "epoch": epoch, "revision": revision, "writer": writer}
-    )
+    ended = AgentState.model_validate(state.model_dump(mode="json") | changes)
+    return message.model_copy(update={"state": ended})
 
 
 def is_of_ended(head: Stored, message: StateMessage) -> bool:
-    """Whether a late message is of the very one whose session was resumed as another one."""
-    along = _revisions(head.data.get("taken_along"))
-    return head.data.get("goes_on_as") is not None and message.epoch == max(along)
-
-
-def _noted(message: StateMessage, along: Mapping[int, int]) -> dict[str, Any]:
-    """Return notes of what was taken along, with what the state knows of each besides."""
-    known = message.state.collaboration_context.get(TAKEN_ALONG)
-    bases = known if isinstance(known, dict) else {}
-    return {
-        str(epoch): {**(bases.get(str(epoch)) or {}), "revision": revision}
-        for epoch, revision in along.items()
-    }
+    """Whether a late message is of the very one whose state an ended session is."""
+    return head.data.get("ends") == message.epoch and "goes_on_as" in head.data
 
 
 def goes_on_as(message: StateMessage | TombstoneMessage) -> str | None:
@@ -201,12 +216,15 @@ def kept_fields(
     if not along and head is not None and head.data["epoch"] == message.epoch:
         along = _revisions(head.data.get("taken_along"))  # a program has set the context anew
     if late is not None and head is not None:
-        waiting[head.data["epoch"]] = late.revision
+        waiting[stands_for(head).epoch] = late.revision
     waiting = {each: n for each, n in waiting.items() if n > along.get(each, -1)}
     if along:
         kept["taken_along"] = {str(epoch): revision for epoch, revision in along.items()}
     if (session_id := goes_on_as(message)) is not None:
         kept["goes_on_as"] = session_id
+        epoch = ended_epoch(message.state.collaboration_context)
+        if epoch in along:
+            kept["ends"] = epoch
     if waiting:
         kept["late"] = {str(epoch): revision for epoch, revision in waiting.items()}
         kept["late_writer"] = message.writer

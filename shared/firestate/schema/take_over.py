@@ -24,10 +24,12 @@ TAKEN_BY = "taken_by"
 """The writer that has noted that: one of an earlier release copies the notes of another."""
 RESUMED_AS = "resumed_as"
 """Of an ended session: the session in which the agent goes on."""
+ENDS = "ends"
+"""Of an ended session: the epoch of the former holder whose state it is, with nothing added."""
 ADOPTS = "adopts"
 """Of a message that takes a session on condition that it is stored as `<epoch>.<revision>`."""
 OF_FIRESTATE = frozenset(
-    {TAKEN_ALONG, TAKEN_BY, RESUMED_AS, ADOPTS, "resumed_from", "resume_pending"}
+    {TAKEN_ALONG, TAKEN_BY, RESUMED_AS, ENDS, ADOPTS, "resumed_from", "resume_pending"}
 )
 """The keys of the collaboration context that are Firestate's own."""
 MOST_FORMERS = 8
@@ -49,6 +51,12 @@ def taken_along(context: Mapping[str, Any]) -> dict[int, int]:
         if is_number and isinstance(revision, int) and 0 <= revision <= INT64_MAX:
             result[int(epoch)] = revision
     return result
+
+
+def ended_epoch(context: Mapping[str, Any]) -> int | None:
+    """Return the epoch of the former holder whose state an ended session is; None where of none."""
+    along = taken_along(context)
+    return next((epoch for epoch in along if str(epoch) == context.get(ENDS)), None)
 
 
 def may_be_late(epoch: int, revision: int, along: Mapping[int, int]) -> bool:

@@ -27,13 +27,16 @@ from firestate.counters.task_counts import TaskCounts
 from firestate.counters.task_history import ENDED, ended_tasks
 from firestate.limits import MAX_CHILDREN, MAX_COUNT, MAX_NAMES
 from firestate.schema.ids import Identity
+from firestate.schema.messages import Order
 from firestate.schema.take_over import (
     ADOPTS,
+    ENDS,
     MOST_FORMERS,
     OF_FIRESTATE,
     RESUMED_AS,
     TAKEN_ALONG,
     TAKEN_BY,
+    ended_epoch,
     taken_along,
 )
 from firestate.schema.values import time_text
@@ -42,7 +45,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from firestate.agents.state.draft import Draft
-    from firestate.schema.messages import Order
 
     Fields = Mapping[str, Any]
     Totals = Mapping[str, Any]
@@ -64,19 +66,44 @@ def with_base(fields: Fields, order: Order, writer: str, *, short: bool = False)
         short: Leave the digests of all bases out: for a state that has no room for them.
     """
     context = {k: v for k, v in fields["collaboration_context"].items() if k != ADOPTS}
-    bases = _bases(context, order, fields)
-    return {**context, TAKEN_BY: writer, TAKEN_ALONG: _short(bases) if short else bases}
+    context = {**context, TAKEN_BY: writer, TAKEN_ALONG: _bases(context, order, fields)}
+    context = going_on(context, fields)
+    return {**context, TAKEN_ALONG: _short(context[TAKEN_ALONG])} if short else context
+
+
+def going_on(context: Fields, fields: Fields) -> dict[str, Any]:
+    """Return the collaboration context of a session that has ended, and is saved to again.
+
+    Where that has ended with the state of a former holder, that one's base is this state: it may
+    save more, which is later than this.
+
+    Args:
+        context: The collaboration context.
+        fields: The state, plain, as it had ended.
+    """
+    if (ended := ended_epoch(context)) is None:
+        return dict(context)
+    former = Order(ended, taken_along(context)[ended])
+    rest = {key: value for key, value in context.items() if key != ENDS}
+    return {**rest, TAKEN_ALONG: _bases(context, former, fields)}
 
 
 def with_short_bases(context: Fields) -> dict[str, Any]:
-    """Return the collaboration context of a session that ends, without the digests of its bases."""
+    """Return the collaboration context of a session that ends, with most digests left out.
+
+    The newest former's tasks are told apart still: another one may have merged what is late of an
+    older former as well, and that counts once.
+    """
     if not isinstance(context.get(TAKEN_ALONG), dict):
         return dict(context)
-    known = {epoch: context[TAKEN_ALONG][str(epoch)] for epoch in taken_along(context)}
-    return {**context, TAKEN_ALONG: _short({str(epoch): base for epoch, base in known.items()})}
+    known = {str(epoch): context[TAKEN_ALONG][str(epoch)] for epoch in taken_along(context)}
+    bases = _short(known)
+    if known and "tasks" in known[newest := max(known, key=int)]:
+        bases[newest]["tasks"] = known[newest]["tasks"]
+    return {**context, TAKEN_ALONG: bases}
 
 
-def _short(bases: Mapping[str, Fields]) -> dict[str, Any]:
+def _short(bases: Mapping[str, Fields]) -> dict[str, dict[str, Any]]:
     return {
         epoch: {name: value for name, value in base.items() if name in {"revision", "totals"}}
         for epoch, base in bases.items()
