@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from itertools import count
+import threading
+import time
+from contextlib import closing
+from itertools import count, pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -164,6 +167,60 @@ def test_what_was_sent_is_kept_for_a_while_and_then_forgotten(
     assert outbox.newest(snapshots=False) == {}
     assert outbox.newest(snapshots=True).keys() == {"agent_states/b"}
     assert waiting(outbox) == [("b", 1)]
+
+
+def test_the_journal_begins_anew_where_it_is_large_though_others_write_all_the_time(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("firestate.outbox.file._MOST_JOURNAL_BYTES", 500_000)
+    outbox = Outbox(path, most_bytes=PLENTY)
+    journal = path.with_name("outbox.db-wal")
+    stopped = threading.Event()
+    number = 0
+
+    def save() -> None:
+        nonlocal number
+        while not stopped.is_set():
+            number += 1
+            outbox.put(snapshot("a", number, size=20_000))
+
+    saving = threading.Thread(target=save)
+    saving.start()
+    sizes = [0]
+    try:
+        while number < 200 or not any(later < size for size, later in pairwise(sizes)):
+            assert len(sizes) < 500, "it grows all the time"
+            time.sleep(0.02)
+            sizes.append(journal.stat().st_size if journal.exists() else 0)
+            outbox.tidy()
+    finally:
+        stopped.set()
+        saving.join()
+    found = outbox.snapshot("agent_states/a")
+    assert found is not None
+    assert said(found).number == number
+    outbox.close()
+
+
+def test_who_reads_the_outbox_keeps_the_journal_and_nobody_waits_for_that(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("firestate.outbox.file._MOST_JOURNAL_BYTES", 50_000)
+    outbox = Outbox(path, most_bytes=PLENTY)
+    journal = path.with_name("outbox.db-wal")
+    for number in range(1, 9):
+        outbox.put(snapshot("a", number, size=20_000))
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM snapshots").fetchall()
+        outbox.put(snapshot("a", 9, size=20_000))
+        outbox.tidy()
+        assert journal.stat().st_size > 50_000
+        assert outbox.put(snapshot("a", 10, size=20_000))
+    outbox.tidy()
+    assert not journal.exists() or journal.stat().st_size == 0
+    assert waiting(outbox) == [("a", 10)]
+    outbox.close()
 
 
 def test_depth_is_what_waits(outbox: Outbox) -> None:

@@ -580,7 +580,16 @@ class StateManager:
         self._runtime.refusals.on_refused(listener)
 
     def flush(self, timeout_seconds: float = 10.0) -> bool:
-        """Wait until Pub/Sub has all that was saved; False if the time was up before."""
+        """Wait until Pub/Sub has all that was saved before this call.
+
+        Others of the folder may go on to save. What has replaced a state counts for that state.
+
+        Args:
+            timeout_seconds: How long to wait at most.
+
+        Returns:
+            False if the time was up before.
+        """
         return self._runtime.flush(timeout_seconds)
 
     def settle(self, timeout_seconds: float = 30.0) -> bool:

@@ -157,7 +157,7 @@ class Runtime:
         self.sender.wake()
 
     def flush(self, timeout_seconds: float) -> bool:
-        """Wait until nothing waits in the outbox; False if the time was up before."""
+        """Wait until what waits in the outbox has gone out; False if the time was up before."""
         return self.sender.flush(timeout_seconds)
 
     def settle(self, timeout_seconds: float) -> bool:

@@ -82,6 +82,9 @@ _KEPT_SENT = 1_000
 _KEPT_ORDER_SECONDS = 86_400
 _SHOWN = 2_000
 _ERASE_PAUSES = 100
+_WARN_SECONDS = 60.0
+_MOST_JOURNAL_BYTES = 64_000_000
+_JOURNAL_TRIES, _JOURNAL_PAUSE_SECONDS = 50, 0.001
 _MOST_REASON = 1_000  # characters: with them the note stays within its page, also in a full file
 
 
@@ -110,7 +113,7 @@ class Outbox:
         self.writer = new_writer_name()
         """Who writes: the folder of the file. Of an outbox in memory it is this process alone."""
         self._written_anew = 0  # up to which deletion
-        self._erase_at = 0.0
+        self._erase_at = self._warn_at = 0.0
         most_pages = max(most_bytes // PAGE_BYTES, _LEAST_PAGES)
 
         name = f"firestate-{secrets.token_hex(8)}"
@@ -485,7 +488,10 @@ class Outbox:
             self._connections.change(FOLDED, (document, epoch, last), beyond_bound=True)
         except sqlite3.Error as error:
             # Such as a full disk: it goes out all the same, and again until that can be noted.
-            _LOG.warning("%s cannot put a state together: %s", self._name, error)
+            now = time.monotonic()
+            if now >= self._warn_at:
+                _LOG.warning("%s cannot put a state together: %s", self._name, error)
+                self._warn_at = now + _WARN_SECONDS
         return composed
 
     def correct(self, entry: PendingEntry, document: str, data: bytes) -> None:
@@ -604,6 +610,23 @@ class Outbox:
             change(KEEP_FOR_CHANGES, (now, now - _KEPT_SENT_SECONDS / 2))
         if self.path is not None:
             self._rows("PRAGMA wal_checkpoint(PASSIVE)")
+            self._bound_journal(self.path)
+
+    def _bound_journal(self, path: Path) -> None:
+        """Begin the journal anew where it has grown large.
+
+        SQLite does so by itself only where nobody reads or writes just then: where five agents save
+        all the time, never, and it grows by 18 MB a second. What was written back just before takes
+        no time here, in which others could not write.
+        """
+        for _ in range(_JOURNAL_TRIES):
+            try:
+                size = path.with_name(f"{path.name}-wal").stat().st_size
+            except FileNotFoundError:
+                return
+            if size <= _MOST_JOURNAL_BYTES or self._truncate_journal():
+                return
+            time.sleep(_JOURNAL_PAUSE_SECONDS)
 
     def change_mark(self, quiet_seconds: float) -> tuple[int, ...] | None:
         """Return what is another after any process has written.
