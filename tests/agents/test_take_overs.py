@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from firestate.audit.full import FullAudit
 from firestate.client.outgoing import Outgoing
-from firestate.errors import FencedError, InvalidMessageError
+from firestate.errors import FencedError, InvalidMessageError, UnknownSessionError
 from tests.agents.environments import eventually, value
 
 if TYPE_CHECKING:
@@ -244,6 +245,83 @@ def test_whatever_order_they_take_it_in_each_task_counts_once(
     last = folder()
     work(last.manager.take_up(*SESSION), "last")
     eventually(lambda: is_counted(last, acknowledged + 1), 120)
+
+
+class Fleet:
+    """Three folders that do as they please with one agent; `acknowledged` counts its tasks."""
+
+    def __init__(self, folder: Callable[[], Folder], draw: random.Random) -> None:
+        self.draw = draw
+        self.folders = [folder() for _ in range(3)]
+        self.acknowledged = 0
+        self._handles: list[tuple[Folder, Agent]] = []
+        self._running: list[tuple[Agent, str]] = []
+        self.sessions: list[str] = []
+        self._hold(self.folders[0], self.folders[0].manager.start(*SESSION))
+        self.folders[0].send_all()
+
+    def step(self, number: int) -> None:
+        """Do one thing in one of the folders, with its way open or closed."""
+        one = self.draw.choice(self.folders)
+        one.is_open = self.draw.random() < 0.5
+        doings = (self._take_up, self._resume, self._go_on, self._work, self._begin, self._end)
+        with suppress(FencedError, UnknownSessionError):  # not sent yet
+            self.draw.choice((*doings, self._work))(one, f"t{number}")
+        if self.draw.random() < 0.3:
+            one.send_all()
+
+    def _hold(self, one: Folder, agent: Agent) -> None:
+        self._handles.append((one, agent))
+        if agent.identity.session_id not in self.sessions:
+            self.sessions.append(agent.identity.session_id)
+
+    def _take_up(self, one: Folder, _: str) -> None:
+        self._hold(one, one.manager.take_up(*WHO, self.draw.choice(self.sessions)))
+
+    def _resume(self, one: Folder, name: str) -> None:
+        self._hold(one, one.manager.resume(*WHO, name))
+
+    def _go_on(self, one: Folder, _: str) -> None:
+        self._hold(one, one.manager.agent(*WHO))
+
+    def _handle(self, one: Folder) -> Agent | None:
+        handles = [agent for each, agent in self._handles if each is one]
+        return self.draw.choice(handles) if handles else None
+
+    def _work(self, one: Folder, name: str) -> None:
+        if (agent := self._handle(one)) is not None:
+            work(agent, name)
+            self.acknowledged += 1
+
+    def _begin(self, one: Folder, name: str) -> None:
+        if (agent := self._handle(one)) is not None:
+            agent.begin_task(name, "code")
+            self._running.append((agent, name))
+
+    def _end(self, _one: Folder, _name: str) -> None:
+        if self._running:
+            agent, name = self._running.pop(self.draw.randrange(len(self._running)))
+            agent.end_task(name)
+            self.acknowledged += 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_folders_do_with_an_agent_each_task_counts_once(
+    folder: Callable[[], Folder], seed: int
+) -> None:
+    """They take it up, resume it, go on with it, and end what was under way as it was taken."""
+    fleet = Fleet(folder, random.Random(seed))
+    for number in range(20):
+        fleet.step(number)
+    for each in fleet.folders:
+        each.send_all()
+    for each in fleet.folders:
+        assert each.manager.settle()
+    last = folder()
+    for session_id in fleet.sessions:  # what is late of one that nobody holds waits for that
+        last.manager.take_up(*WHO, session_id)
+    last.send_all()
+    eventually(lambda: is_counted(last, fleet.acknowledged), 120)
 
 
 def fill(agent: Agent) -> None:
