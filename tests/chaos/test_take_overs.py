@@ -17,6 +17,7 @@ import random
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,6 +30,7 @@ from tests.chaos.agent_processes import Log, process
 from tests.chaos.settings import taken, tell
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from firestate.agents.agent import Agent
@@ -79,7 +81,7 @@ def former(log: Log, project: str | None, folder: Path, stop: Path) -> None:
                 agents.remove(agent)
         number += 1
         time.sleep(_PAUSE_SECONDS)
-    # What others of its folder go on to save keeps it from waiting for an empty outbox.
+    assert manager.flush(PATIENCE_SECONDS), "whatever others of its folder go on to save"
     manager.close()
 
 
@@ -88,7 +90,8 @@ def taker(log: Log, project: str | None, folder: Path, stop: Path) -> None:
     with open_manager(project, folder) as manager:
         agents = []
         for number in range(taken()):
-            agents.append(manager.take_up("Developer", f"d{number}", "s"))
+            take_up = partial(manager.take_up, "Developer", f"d{number}", "s")
+            agents.append(eventually(lambda: _if_there(take_up), PATIENCE_SECONDS))  # noqa: B023 - at once
             work(log, agents[-1], "taken")
         log.write(taken=len(agents))
         number = 0
@@ -98,6 +101,12 @@ def taker(log: Log, project: str | None, folder: Path, stop: Path) -> None:
             number += 1
             time.sleep(_PAUSE_SECONDS)
         assert manager.flush(PATIENCE_SECONDS)
+
+
+def _if_there(take_up: Callable[[], Agent]) -> Agent | None:
+    with suppress(UnknownSessionError):  # what the former has sent is not stored yet
+        return take_up()
+    return None
 
 
 def threads(log: Log, project: str | None, folder: Path, stop: Path) -> None:
