@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from firestate.clock import elapsed_seconds
 from firestate.local.expiry import ClockWatch, Expiry, decide_expiry
@@ -51,6 +53,21 @@ def test_a_jump_is_told_by_what_has_passed() -> None:
     assert clocks.drift(NOW + DAY, 1_000.0 + 86_400) == NONE
     assert clocks.drift(NOW + DAY, 1_000.0) == DAY
     assert clocks.drift(NOW - HOUR, 1_060.0) == -HOUR - timedelta(minutes=1)
+
+
+@given(st.lists(st.integers(-3, 3), min_size=100, max_size=400))
+def test_a_clock_that_jumps_by_hours_has_nothing_expire_before_its_time(jumps: list[int]) -> None:
+    """It jumps between any two sweeps, for days."""
+    clocks, former = ClockWatch(NOW, 0.0), None
+    wall = NOW
+    for number, hours in enumerate(jumps, start=1):
+        passed = number * timedelta(minutes=15)
+        wall += hours * HOUR + timedelta(minutes=15)
+        drift = clocks.drift(wall, passed.total_seconds())
+        decision = decide_expiry(former, wall, drift)
+        if decision.until is not None:
+            assert decision.until <= NOW + passed - DAY + 2 * HOUR
+        former = decision.at or former
 
 
 def test_the_monotonic_clock_goes_on() -> None:
