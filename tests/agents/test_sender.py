@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from itertools import count, pairwise
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 import pytest
 
-from firestate.errors import ConfigurationError, OutboxFullError, UnavailableError
+from firestate.errors import ConfigurationError, OutboxError, OutboxFullError, UnavailableError
 from firestate.outbox.connection import Link, LinkState
 from firestate.outbox.entries import NewEntry
 from firestate.outbox.file import Outbox
@@ -260,6 +261,79 @@ def test_what_cannot_go_out_keeps_a_flush_waiting(outbox: Outbox, destination: D
         assert not sender.flush(1)
         outbox.let_go("agent_states/b")
         assert sender.flush(20)
+
+
+def no_network() -> None:
+    raise UnavailableError("no network")
+
+
+def test_a_flush_keeps_to_its_time_where_another_program_has_locked_the_file(
+    path: Path, outbox: Outbox, destination: Destination
+) -> None:
+    destination.before = no_network
+    outbox.put(event("a", 1))
+    with sending(outbox, destination) as (sender, _), closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        assert not sender.flush(0.5)
+        assert time.monotonic() - began < 5, "the patience for a locked file is 10 s"
+        other.execute("ROLLBACK")
+
+
+def test_a_flush_that_cannot_be_answered_keeps_nothing_from_going_out(
+    outbox: Outbox, destination: Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: str) -> None:
+        raise OutboxError("the disk is full")
+
+    monkeypatch.setattr(outbox, "note_flushed", full)
+    outbox.ask_flush("of a process that was killed")
+    with sending(outbox, destination):
+        for number in (1, 2):
+            outbox.put(event("a", number))
+            eventually(lambda: len(destination.arrived) == number)  # noqa: B023 - at once
+
+
+def test_a_sender_goes_on_after_its_folder_was_none_for_a_while(
+    tmp_path: Path, destination: Destination
+) -> None:
+    folder, away = tmp_path / "folder", tmp_path / "away"
+    outbox = Outbox(folder / "outbox.db", most_bytes=PLENTY)
+    with sending(outbox, destination) as (sender, _):
+        outbox.put(event("a", 1))
+        assert sender.flush(10)
+        folder.rename(away)
+        folder.write_text("")
+        time.sleep(2.5)  # longer than it waits between two times that it tidies up
+        folder.unlink()
+        away.rename(folder)
+        outbox.put(event("a", 2))
+        assert sender.flush(10)
+    assert [each.number for each in destination.arrived] == [1, 2]
+    outbox.close()
+
+
+def test_a_flush_waits_for_what_was_carried_into_a_new_file(
+    path: Path, outbox: Outbox, destination: Destination
+) -> None:
+    """Events have other places there."""
+    destination.before = no_network
+    found: list[bool] = []
+    outbox.put(event("a", 1))
+    with sending(outbox, destination) as (sender, _):
+        thread = threading.Thread(target=lambda: found.append(sender.flush(6)))
+        thread.start()
+        eventually(lambda: sender._flushing)
+        time.sleep(2.5)  # it has failed often, and waits for long
+        for name in ("outbox.db", "outbox.db-wal", "outbox.db-shm"):
+            path.with_name(name).unlink()
+        with closing(Outbox(path, most_bytes=PLENTY)) as other:
+            other.put(event("b", 2))
+            time.sleep(0.6)
+            outbox.put(event("c", 3))
+            thread.join()
+    assert destination.arrived == []
+    assert found == [False]
 
 
 def test_a_full_outbox_takes_more_once_something_was_sent(path: Path) -> None:

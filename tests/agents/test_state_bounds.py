@@ -19,11 +19,11 @@ from firestate.agents.state.history_trimming import (
     fitted,
     is_open,
     trimmed,
-    with_tasks,
 )
 from firestate.agents.state.message_encoding import checked_state
 from firestate.audit.full import FullAudit
 from firestate.counters.task_history import ended_tasks
+from firestate.counters.task_totals import with_tasks
 from firestate.errors import InvalidMessageError
 from firestate.limits import FULL_STATE_BYTES, MAX_HISTORY, MAX_HISTORY_BYTES, NEARLY_FULL
 from firestate.outbox.file import Outbox

@@ -16,9 +16,11 @@ from firestate.agents.registry import AgentRegistry
 from firestate.client.outgoing import Outgoing
 from firestate.errors import OutboxError, UnavailableError
 from firestate.schema.ids import Identity
+from firestate.schema.messages import Order
 from firestate.stores.protocol import Update
 from tests.agents.environments import eventually, value
 from tests.agents.test_take_overs import SESSION, WHO, is_counted, names, work
+from tests.harness import task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -311,6 +313,150 @@ def test_of_a_resumed_session_what_comes_late_of_all_former_holders_counts(
     for each in order:
         folders[each].send_all()
     eventually(lambda: is_counted(resumer, 4))
+
+
+@pytest.mark.parametrize("again", ["third", "resumer"])
+def test_what_is_remembered_late_for_an_ended_session_is_taken_by_who_takes_it_up(
+    folder: Callable[[], Folder], again: str
+) -> None:
+    one, two, three = folder(), folder(), folder()
+    former = one.manager.start(*SESSION)
+    former.remember("plan", "a")
+    work(former, "a1")
+    one.send_all()
+    one.is_open = False
+    two.manager.resume(*WHO, "next")
+    two.send_all()
+    former.remember("plan", "b")
+    former.remember("new", "n")
+    work(former, "a2")
+    holder = three if again == "third" else two
+    agent = holder.manager.take_up(*SESSION)
+    holder.send_all()
+    one.send_all()
+    eventually(lambda: names(agent) == ["a1", "a2"])
+    assert agent.state.memory_context == {"plan": "b", "new": "n"}
+
+
+def ended_by(one: Folder, two: Folder) -> Agent:
+    """Return the former holder of a session that another folder has resumed; it has more to say."""
+    former = one.manager.start(*SESSION)
+    work(former, "a1")
+    one.send_all()
+    one.is_open = False
+    work(former, "a2")
+    two.manager.resume(*WHO, "next")
+    two.send_all()
+    assert two.manager.settle()
+    return former
+
+
+def test_what_was_saved_apart_to_an_ended_session_is_not_replaced(
+    folder: Callable[[], Folder],
+) -> None:
+    """Beside a locked file, by another process of the folder that has resumed it."""
+    one, two = folder(), folder()
+    ended_by(one, two)
+    kept = two.manager._runtime.registry._kept(IDENTITY)
+    assert kept is not None
+    fields = kept.state.model_dump(mode="json")
+    spilled = {**fields, "task_history": [*fields["task_history"], task(77)]}
+    kept.merge_apart(None, spilled, Order(kept.epoch + 5, 1))
+    two.send_all()
+    one.send_all()
+    eventually(lambda: is_counted(two, 3))
+
+
+@pytest.mark.parametrize("is_ended", [True, False])
+def test_the_work_of_a_holder_of_an_earlier_release_is_not_replaced(
+    folder: Callable[[], Folder], *, is_ended: bool
+) -> None:
+    """It copies all notes that it finds."""
+    one, two, three = folder(), folder(), folder()
+    ended_by(one, two)
+    kept = two.manager._runtime.outbox.state(PATH)
+    assert kept is not None
+    message = json.loads(kept.message or b"")
+    state = message["state"]
+    state["status"] = "active"
+    if not is_ended:
+        del state["collaboration_context"]["resumed_as"]
+    state["task_history"].append({**state["task_history"][0], "task_id": "old1"})
+    message |= {"epoch": message["epoch"] + 1_000, "revision": 5, "writer": "vm-old"}
+    runtime = three.manager._runtime
+    data = [json.dumps(message).encode()]
+    runtime._worker.run(lambda: runtime.backend.send("agent-state", data, "vm-old"))
+    assert three.manager.settle()
+    found = value(three.manager.load(*SESSION)), stored(three)
+    runtime.registry.begin(Identity(*WHO, "n2"), [found])
+    three.send_all()
+    one.send_all()
+    assert three.manager.settle()
+    assert "old1" in [each["task_id"] for each in stored(three)["task_history"]]
+
+
+def test_a_whole_state_that_is_saved_to_an_ended_session_is_not_replaced(
+    folder: Callable[[], Folder],
+) -> None:
+    one, two = folder(), folder()
+    ended_by(one, two)
+    fields = value(two.manager.load(*SESSION)).model_dump(mode="json")
+    fields["task_history"].append({**fields["task_history"][0], "task_id": "b1"})
+    two.manager.save(fields)
+    two.send_all()
+    one.send_all()
+    eventually(lambda: is_counted(two, 3))
+
+
+@pytest.mark.parametrize("number", [20, 250])
+def test_what_an_unknown_holder_has_done_is_the_difference_to_what_both_have_begun_with(
+    folder: Callable[[], Folder], number: int
+) -> None:
+    """Who takes the session knows of neither of the two that had it in between."""
+    eldest, former, resumer, last = (folder() for _ in range(4))
+    work(eldest.manager.start(*SESSION), *(f"e{n}" for n in range(number)))
+    eldest.send_all()
+    read = last.manager._reader.ask(ReadRequest(IDENTITY, lambda found, _: found))
+    second = former.manager.take_up(*SESSION)
+    work(second, "f1")
+    former.send_all()
+    former.is_open = False
+    resumer.manager.resume(*WHO, "next")
+    resumer.send_all()
+    work(second, "f2")
+    last.is_open = False
+    agent = last.manager._taken_up(read)
+    assert agent is not None
+    work(agent, "l1")
+    former.send_all()
+    assert former.manager.settle()
+    last.send_all()
+    eventually(lambda: is_counted(last, number + 3))
+
+
+@pytest.mark.parametrize("how", ["resume", "take_up"])
+def test_two_who_take_a_session_at_once_lose_nothing_that_the_former_saves_in_between(
+    folder: Callable[[], Folder], how: str
+) -> None:
+    """One has it in its own state, which is late for the other: that knows an earlier one."""
+    one, first, second = folder(), folder(), folder()
+    former = one.manager.start(*SESSION)
+    one.send_all()
+    for each in (one, first, second):
+        each.is_open = False
+    for number, each in enumerate((first, second)):
+        if how == "resume":
+            each.manager.resume(*WHO, f"n{number}")
+        else:
+            each.manager.take_up(*SESSION)
+    first.send_all()
+    work(former, "a1")
+    one.send_all()
+    agent = first.manager.take_up(*SESSION)
+    eventually(lambda: names(agent) == ["a1"])
+    first.send_all()
+    second.send_all()
+    eventually(lambda: is_counted(second, 1))
 
 
 @pytest.mark.parametrize("end", [Agent.fence, Agent.delete], ids=["taken", "deleted"])

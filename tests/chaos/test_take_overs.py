@@ -81,7 +81,6 @@ def former(log: Log, project: str | None, folder: Path, stop: Path) -> None:
                 agents.remove(agent)
         number += 1
         time.sleep(_PAUSE_SECONDS)
-    assert manager.flush(PATIENCE_SECONDS), "whatever others of its folder go on to save"
     manager.close()
 
 
@@ -268,6 +267,7 @@ def _compare(scene: Scene, wait_quiet: Any) -> int:
             tasks.setdefault(line["agent"], set()).add(line["task"])
         elif "event" in line:
             events.setdefault(line["agent"], set()).add(line["event"])
+    scene.ended(scene.begin(send_what_waits, scene.home))  # of a process that did not wait for that
     with open_manager(scene.project, scene.elsewhere) as manager:
         # Whoever takes a session up merges what has come late since its holder has ended.
         agents = {name: manager.take_up("Developer", name, "s") for name in tasks}

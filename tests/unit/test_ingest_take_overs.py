@@ -14,6 +14,7 @@ from firestate.client.outgoing import Outgoing
 from firestate.local.engine import LocalEngine
 from firestate.schema.ids import Identity
 from firestate.schema.take_over import may_be_late, taken_along
+from firestate.stores.protocol import Update
 from tests.harness import state_message, task, tombstone_message
 
 if TYPE_CHECKING:
@@ -128,7 +129,9 @@ def test_a_later_state_of_the_former_takes_the_place_of_an_earlier_one(engine: L
 
 
 END = {"status": "terminated", "resumed_as": "next"}
-ENDED = state(HOLDER, 1, 1, **END, ends="1", taken_along=along(e1=1))
+ENDED = state(
+    HOLDER, 1, 1, **END, ended_with={"epoch": "1", "order": "100.1"}, taken_along=along(e1=1)
+)
 SAVED = state(HOLDER, 2, 1, 9, **END, taken_along=along(e1=1))
 
 
@@ -181,6 +184,39 @@ def test_who_takes_up_what_has_ended_with_the_former_s_state_is_told_of_what_it_
     kept = late(engine, FORMER)
     assert (kept is not None) is (read == 1)
     assert late(engine, HOLDER) is None, "it has nothing that the former does not have"
+
+
+def test_another_writer_s_message_of_the_same_order_is_refused(engine: LocalEngine) -> None:
+    for message in (BEFORE, ENDED, AFTER):
+        put(engine, message)
+    other = state(HOLDER, 1, 1, 7, **END, taken_along=along(e1=1)) | {"writer": "w7"}
+    assert put(engine, other) == "quarantined"
+
+
+def test_a_note_that_was_copied_says_nothing_of_a_later_state(engine: LocalEngine) -> None:
+    """Whoever has copied it has added to the state."""
+    for message in (BEFORE, ENDED):
+        put(engine, message)
+    note = {"ended_with": {"epoch": "1", "order": "100.1"}}
+    assert put(engine, state(150, 5, 1, 8, 9, **note, taken_along=along(e1=1, e100=1))) == "stored"
+    last = state(THIRD, 1, 1, 8, 9, **END, **note, taken_along=along(e1=1, e150=5))
+    assert put(engine, last) == "stored"
+    assert put(engine, AFTER) == "stored"
+    assert tasks(stored(engine)) == tasks(last["state"])
+    assert stored(engine)["late"] == {"1": 3}
+
+
+def test_a_note_that_a_release_has_left_beside_a_later_state_says_nothing_of_that(
+    engine: LocalEngine,
+) -> None:
+    for message in (BEFORE, ENDED):
+        put(engine, message)
+    found = engine.store.read(WHO.state_path)
+    assert found is not None
+    moved = {"revision": 7, "taken_along": {}}
+    engine.store.commit([Update(WHO.state_path, found.token, moved)])
+    assert put(engine, AFTER) == "superseded"
+    assert put(engine, state(THIRD, 1, 1, 5, taken_along=along(e1=1, e100=7))) == "stored"
 
 
 def test_what_has_ended_by_one_who_had_held_it_is_not_replaced(engine: LocalEngine) -> None:
@@ -245,14 +281,19 @@ def test_a_program_that_writes_such_words_itself_does_no_harm(engine: LocalEngin
         {"taken_along": 1},
         {"taken_along": {"x": 1, "1": {}, "2": {"revision": "a"}}},
         {"late": 1},
-        {"ends": 1, "resumed_as": "x"},
-        {"ends": "1", "resumed_as": "x"},
-        {"ends": "x", "resumed_as": "x", "taken_along": {"1": {"revision": 1}}},
-        {"ends": {}, "resumed_as": 7, "taken_along": {"1": {"revision": 1}}},
+        {"ended_with": 1, "resumed_as": "x"},
+        {"ended_with": {"epoch": "1", "order": "5.1"}, "resumed_as": "x"},
+        {"ended_with": {"epoch": "x"}, "resumed_as": "x", "taken_along": {"1": {"revision": 1}}},
+        {"ended_with": {}, "resumed_as": 7, "taken_along": {"1": {"revision": 1}}},
+        {
+            "ended_with": {"epoch": "9" * 19, "order": "8.1"},
+            "resumed_as": "x",
+            "taken_along": {"9" * 19: {"revision": 1}},
+        },
     ]
     for number, context in enumerate(junk, start=1):
         assert put(engine, state(number, 1, **context)) == "stored"
-        assert "ends" not in stored(engine)
+        assert "ended_with" not in stored(engine)
         assert number > 3 or "taken_along" not in stored(engine)
 
 

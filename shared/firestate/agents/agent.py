@@ -59,7 +59,7 @@ from firestate.schema.ids import Identity, checked_ids
 from firestate.schema.messages import Order
 from firestate.schema.models import AgentState
 from firestate.schema.serialization import from_document
-from firestate.schema.take_over import ADOPTS, ENDS, RESUMED_AS, taken_along
+from firestate.schema.take_over import ADOPTS, RESUMED_AS, ended_with, taken_along
 from firestate.schema.times import time_in
 from firestate.schema.values import time_text
 from firestate.worker import Turn
@@ -905,9 +905,12 @@ class Agent(ForkSafe):
             draft.room = room
             # Of a session that has ended with a former holder's state. From here on it is more than
             # that, and what is stored as this order may be a later state of that one.
-            if was_ended := ENDS in former[CONTEXT]:
+            was_ended = ended_with(former[CONTEXT], memory.order) is not None
+            if was_ended:
                 plain = former.state().model_dump(mode="json")
-                draft.set({CONTEXT: with_short_bases(going_on(plain[CONTEXT], plain))})
+                context = going_on(plain[CONTEXT], plain, memory.order)
+                full = is_nearly_full(former)
+                draft.set({CONTEXT: with_short_bases(context) if full else context})
             edit(draft)
             ended: set[Identity] = set()
             if listed is None or "child_agent_ids" not in listed:

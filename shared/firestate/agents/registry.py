@@ -29,12 +29,13 @@ from firestate.errors import (
     UnknownSessionError,
 )
 from firestate.forking import ForkSafe
+from firestate.limits import INT64_MAX
 from firestate.queries import FENCED, WITH_LATE
 from firestate.schema.ids import LATE, Identity
 from firestate.schema.messages import Order
 from firestate.schema.models import AgentState
 from firestate.schema.serialization import to_document
-from firestate.schema.take_over import ended_epoch
+from firestate.schema.take_over import ENDED_WITH, ended_with, note_of_end
 from firestate.schema.times import check_times
 from firestate.stored_states import identity_in
 
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class _Gone(NamedTuple):
+class _Continued(NamedTuple):
     """A state that is gone on with, and the order of what this folder has of it.
 
     `of_epoch` is that of the other folder whose state it is, where nothing was added to that.
@@ -331,40 +332,42 @@ class AgentRegistry(ForkSafe):
                     raise
                 short = True
 
-    def _with_own(self, stored: AgentState, document: Document, *, short: bool = False) -> _Gone:
+    def _with_own(
+        self, stored: AgentState, document: Document, *, short: bool = False
+    ) -> _Continued:
         """Return a state that is gone on with.
 
         One of another folder notes what is taken along of it. What this folder had saved before the
         other one took the session, and may not have been sent yet, is merged: it would be replaced.
         """
         order = Order(document["epoch"], document["revision"])
+        ended = ended_with(stored.collaboration_context, order)
         if self.is_own(document):
-            return _Gone(stored, order)
+            return _Continued(stored, order, ended)
         fields = stored.model_dump(mode="json")
         writer = self._submitter.writer
         fields["collaboration_context"] = with_base(fields, order, writer, short=short)
         state = checked_state(fields)
         identity = self.identity_of(stored)
         kept = self._submitter.outbox.state(identity.state_path)
-        ended = ended_epoch(stored.collaboration_context)
         of_epoch = order.epoch if ended is None else ended
         if kept is None:
-            return _Gone(state, NOTHING, of_epoch)
+            return _Continued(state, NOTHING, of_epoch)
         seen = Order(kept.epoch, kept.revision)
         own = None if kept.message is None else from_json(kept.message).get("state")
         if own is None or seen == order:
-            return _Gone(state, seen, of_epoch)
+            return _Continued(state, seen, of_epoch)
         if seen.epoch >= order.epoch:
-            return _Gone(state, order)  # it has moved in this folder since it was read
+            return _Continued(state, order)  # it has moved in this folder since it was read
         for memory in (True, False):
             draft = Draft(EncodedState.of(state), identity.session_id)
             draft.room = Room.END
             try:
                 merge_late(draft, own, seen, memory=memory)
-                return _Gone(draft.finished().state(), seen)
+                return _Continued(draft.finished().state(), seen)
             except InvalidMessageError as error:
                 _LOG.warning("%s has no room for what was saved here: %s", identity, error)
-        return _Gone(state, seen, of_epoch)
+        return _Continued(state, seen, of_epoch)
 
     def _watch_stored(self, agent: Agent) -> None:
         """Learn what becomes of a session that others may have, or have had."""
@@ -404,19 +407,20 @@ class AgentRegistry(ForkSafe):
         ended = []
         for (former, seen, of_epoch), document in found:
             old = self.identity_of(former)
-            state = checked_state(ended_as(former, session_id, now(), of_epoch=of_epoch))
+            fields = ended_as(former, session_id, now())
+            state = checked_state(_as_ended_with(fields, of_epoch, Order(INT64_MAX, INT64_MAX)))
             try:
                 check_times("state", to_document(state), now())
-                body = fitting(EncodedState.of(state), old.session_id).body()
-                self._submitter.state_entry(old, body, Order(0, 1))
+                fitted = fitting(EncodedState.of(state), old.session_id)
+                self._submitter.state_entry(old, fitted.body(), Order(0, 1))
             except InvalidMessageError as error:
                 _LOG.warning("%s goes on as %s, and cannot be ended: %s", old, session_id, error)
                 continue
-            ended.append((old, body, seen, document))
+            ended.append((old, fitted, of_epoch, seen, document))
 
         def entries() -> list[NewEntry]:
             made = []
-            for old, body, seen, document in ended:
+            for old, fitted, of_epoch, seen, document in ended:
                 if self.seen(old) > seen:
                     raise ConflictError(old.state_path)
                 # What others of this folder have saved since it was read is not to be lost.
@@ -424,10 +428,13 @@ class AgentRegistry(ForkSafe):
                 order = Order(seen.epoch, seen.revision + 1)
                 if not self.is_own(document):
                     order = Order(self._submitter.new_epoch(old, document["epoch"]), 1)
+                fields = fitted.state().model_dump(mode="json")
+                state = checked_state(_as_ended_with(fields, of_epoch, order))
+                body = EncodedState.of(state).body()
                 made.append(self._submitter.state_entry(old, body, order))
             return made
 
-        return Past([gone.state for gone, _ in found], entries)
+        return Past([continued.state for continued, _ in found], entries)
 
     def release_all(self, formers: Sequence[Former]) -> None:
         """Tell those of this process that go on as others."""
@@ -629,3 +636,11 @@ class AgentRegistry(ForkSafe):
         self._background_reads.add_stored(
             agent.identity, lambda stored: self._compare(agent, stored)
         )
+
+
+def _as_ended_with(fields: dict[str, Any], epoch: int | None, order: Order) -> dict[str, Any]:
+    """Return a state that ends at `order` with that of another folder; None: with its own."""
+    if epoch is None:
+        return fields
+    context = {**fields["collaboration_context"], ENDED_WITH: note_of_end(epoch, order)}
+    return {**fields, "collaboration_context": context}

@@ -131,7 +131,7 @@ def decide_state(
         raise _invalid("identity", "state", f"would replace the document of {stored_as}")
     stored_order = Order(head.data["epoch"], head.data["revision"])
     if message.order < stored_order:
-        return _earlier(head, message, now)
+        return _earlier(head, message, now, content)
     if message.order == stored_order:
         if is_replaced(head, message):
             return StateDecision(Outcome.SUPERSEDED)
@@ -144,13 +144,18 @@ def decide_state(
 
 
 def _earlier(
-    head: Stored, message: StateMessage | TombstoneMessage, now: datetime
+    head: Stored,
+    message: StateMessage | TombstoneMessage,
+    now: datetime,
+    content: Stored | None,
 ) -> StateDecision:
     """Decide on a message that is earlier than what is stored."""
     if not isinstance(message, StateMessage) or not is_late(head, message):
         return StateDecision(Outcome.SUPERSEDED)
     if is_of_ended(head, message):
-        ended = ended_late(head, message)
+        if content is None:
+            return StateDecision(Outcome.STORED, needs_content=True)
+        ended = ended_late(content, message)
         document = _document(ended, _body(ended), now, head) | kept_fields(head, ended, None)
         return StateDecision(Outcome.STORED, _update(head, document))
     late = late_of_message(message, now)

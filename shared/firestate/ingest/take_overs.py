@@ -6,16 +6,16 @@ session                  arrives first              outcome
 taken up                 the holder's, then it      kept at late/{epoch}, the holder is told
 taken up                 it, then the holder's      moved to late/{epoch}, the holder is told
 resumed as another one   in either order            it is the state, ended as the resume says
-  by who had held it     in either order            as if taken up
+  with work of its own   in either order            as if taken up
 deleted                  in either order            superseded
 adopted                  in either order            superseded: the first who adopts it has it
 
 The holder is told by `late_writer`, for which it watches: it reads what is late, merges it into its
 own state, and says so there.
 
-Who resumes a session that it has never held ends it as it is: `ends` names the former holder whose
-state that is. A later state of that one takes its place, under the order of the end, and the one
-who has ended it need not be there. Should that one save to it after all, what took its place is
+Who resumes a session that it has never held ends it as it is: `ended_with` names the former holder
+whose state that is. A later state of that one takes its place, under the order of the end, and the
+one who has ended it need not be there. Should that one save to it after all, what took its place is
 late, like any other.
 """
 
@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from firestate.counters.task_totals import totals_of
 from firestate.limits import STATE_LIFETIME
 from firestate.schema.ids import LATE, Identity
 from firestate.schema.messages import Order, StateMessage
@@ -30,12 +31,13 @@ from firestate.schema.models import AgentState
 from firestate.schema.serialization import from_document, to_document
 from firestate.schema.take_over import (
     ADOPTS,
-    ENDS,
+    ENDED_WITH,
     RESUMED_AS,
     TAKEN_ALONG,
     TAKEN_BY,
-    ended_epoch,
+    ended_with,
     may_be_late,
+    note_of_end,
     taken_along,
 )
 from firestate.schema.upgrades import document_version
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
     from firestate.schema.messages import TombstoneMessage
     from firestate.stores.protocol import Stored
 
-KEPT = ("taken_along", "late", "late_writer", "goes_on_as", "ends")
+KEPT = ("taken_along", "late", "late_writer", "goes_on_as", "ended_with")
 """The fields that ingest keeps beside a state about those that had its session before."""
 
 
@@ -87,17 +89,17 @@ def comes_too_late_to_adopt(head: Stored, message: StateMessage | TombstoneMessa
     return wanted is not None and wanted != f"{head.data['epoch']}.{head.data['revision']}"
 
 
-def stands_for(head: Stored) -> Order:
-    """Return whose state is stored: the writer's, or a former holder's whose session has ended."""
-    epoch = head.data.get("ends")
-    if epoch is None:
-        return Order(head.data["epoch"], head.data["revision"])
-    return Order(epoch, head.data["taken_along"][str(epoch)])
+def content_order(head: Stored) -> Order:
+    """Return where the state that is stored comes from: its own place, or a former holder's."""
+    own = Order(head.data["epoch"], head.data["revision"])
+    kept = head.data.get("ended_with")
+    # A release that does not know the field leaves it beside a later state.
+    return Order(*kept["state"]) if kept and kept["order"] == [*own] else own
 
 
 def leaves_late(head: Stored, message: StateMessage | TombstoneMessage) -> bool:
     """Whether a later message replaces a state that its writer has not taken along."""
-    order = stands_for(head)
+    order = content_order(head)
     if not isinstance(message, StateMessage) or message.epoch == order.epoch:
         return False
     if "deleted" in head.data["digests"]:
@@ -106,14 +108,15 @@ def leaves_late(head: Stored, message: StateMessage | TombstoneMessage) -> bool:
 
 
 def is_replaced(head: Stored, message: StateMessage | TombstoneMessage) -> bool:
-    """Whether a later state of a former holder has taken the place of this very message."""
-    return "ends" in head.data and leaves_late(head, message)
+    """Whether a later state of a former holder has taken the place of what a message holds."""
+    is_another = content_order(head).epoch != head.data["epoch"]
+    return is_another and message.writer == head.data["writer"] and leaves_late(head, message)
 
 
 def ends_as_stored(head: Stored, message: StateMessage) -> bool:
     """Whether a message ends the session of the very one whose state is stored."""
-    epoch = ended_epoch(message.state.collaboration_context)
-    return goes_on_as(message) is not None and epoch == stands_for(head).epoch
+    epoch = ended_with(message.state.collaboration_context, message.order)
+    return goes_on_as(message) is not None and epoch == content_order(head).epoch
 
 
 def late_of_message(message: StateMessage, now: datetime) -> Late:
@@ -130,7 +133,7 @@ def late_of_stored(stored: Stored, now: datetime) -> Late:
     fields = to_document(state)
     fields |= {"schema_version": document_version(fields), "writer": data["writer"]}
     identity = Identity(state.agent_type, state.agent_id, state.session_id)
-    return _late(identity, stands_for(stored), fields, now)
+    return _late(identity, content_order(stored), fields, now)
 
 
 def _late(identity: Identity, order: Order, fields: dict[str, Any], now: datetime) -> Late:
@@ -138,14 +141,14 @@ def _late(identity: Identity, order: Order, fields: dict[str, Any], now: datetim
     return Late(late_path(identity.state_path, order.epoch), order.revision, document)
 
 
-def ended_late(head: Stored, message: StateMessage) -> StateMessage:
-    """Return what a late message makes of a session that was resumed as another one."""
-    place = {name: head.data[name] for name in ("epoch", "revision", "writer")}
+def ended_late(stored: Stored, message: StateMessage) -> StateMessage:
+    """Return what a late message makes of an ended session; needs the whole document."""
+    place = {name: stored.data[name] for name in ("epoch", "revision", "writer")}
     return _ended(
         message.state,
         message.model_copy(update=place),
-        along=_revisions(head.data["taken_along"]),
-        goes_on_as=head.data["goes_on_as"],
+        known=stored.data["collaboration_context"],
+        goes_on_as=stored.data["goes_on_as"],
         former=message.order,
     )
 
@@ -155,9 +158,9 @@ def end_of_stored(stored: Stored, message: StateMessage) -> StateMessage:
     return _ended(
         from_document(AgentState, stored.data),
         message,
-        along=_along(message),
+        known=message.state.collaboration_context,
         goes_on_as=message.state.collaboration_context[RESUMED_AS],
-        former=stands_for(stored),
+        former=content_order(stored),
     )
 
 
@@ -165,32 +168,38 @@ def _ended(
     state: AgentState,
     message: StateMessage,
     *,
-    along: Mapping[int, int],
+    known: Mapping[str, Any],
     goes_on_as: str,
     former: Order,
 ) -> StateMessage:
-    """Return a message with the state of a former holder, ended as the resume says."""
-    noted = {**along, former.epoch: former.revision}
-    known = state.collaboration_context.get(TAKEN_ALONG)
-    bases = known if isinstance(known, dict) else {}
+    """Return a message with the state of a former holder, ended as the resume says.
+
+    `known` is the context of who has ended it, and says what that has taken along of others. Of the
+    former holder it is this very state: what comes later is merged by the difference to that.
+    """
+    fields = state.model_dump(mode="json")
+    own = state.collaboration_context
+    bases = {
+        **{str(epoch): known[TAKEN_ALONG][str(epoch)] for epoch in taken_along(known)},
+        **{str(epoch): own[TAKEN_ALONG][str(epoch)] for epoch in taken_along(own)},
+        str(former.epoch): {"revision": former.revision, "totals": totals_of(fields)},
+    }
     context = {
-        **state.collaboration_context,
+        **own,
         RESUMED_AS: goes_on_as,
-        ENDS: str(former.epoch),
+        ENDED_WITH: note_of_end(former.epoch, message.order),
         TAKEN_BY: message.writer,
-        TAKEN_ALONG: {
-            str(epoch): {**(bases.get(str(epoch)) or {}), "revision": revision}
-            for epoch, revision in noted.items()
-        },
+        TAKEN_ALONG: bases,
     }
     changes = {"status": "terminated", "collaboration_context": context}
-    ended = AgentState.model_validate(state.model_dump(mode="json") | changes)
+    ended = AgentState.model_validate(fields | changes)
     return message.model_copy(update={"state": ended})
 
 
 def is_of_ended(head: Stored, message: StateMessage) -> bool:
     """Whether a late message is of the very one whose state an ended session is."""
-    return head.data.get("ends") == message.epoch and "goes_on_as" in head.data
+    order = content_order(head)
+    return order.epoch == message.epoch != head.data["epoch"] and "goes_on_as" in head.data
 
 
 def goes_on_as(message: StateMessage | TombstoneMessage) -> str | None:
@@ -216,15 +225,16 @@ def kept_fields(
     if not along and head is not None and head.data["epoch"] == message.epoch:
         along = _revisions(head.data.get("taken_along"))  # a program has set the context anew
     if late is not None and head is not None:
-        waiting[stands_for(head).epoch] = late.revision
+        waiting[content_order(head).epoch] = late.revision
     waiting = {each: n for each, n in waiting.items() if n > along.get(each, -1)}
     if along:
         kept["taken_along"] = {str(epoch): revision for epoch, revision in along.items()}
     if (session_id := goes_on_as(message)) is not None:
         kept["goes_on_as"] = session_id
-        epoch = ended_epoch(message.state.collaboration_context)
+        epoch = ended_with(message.state.collaboration_context, message.order)
         if epoch in along:
-            kept["ends"] = epoch
+            place = [message.epoch, message.revision]
+            kept["ended_with"] = {"state": [epoch, along[epoch]], "order": place}
     if waiting:
         kept["late"] = {str(epoch): revision for epoch, revision in waiting.items()}
         kept["late_writer"] = message.writer

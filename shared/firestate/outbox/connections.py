@@ -219,14 +219,17 @@ class FileConnections(ForkSafe):
             time.sleep(_LOOK_SECONDS)
         return found
 
-    def rows_if_free(self, statement: str) -> list[Row] | None:
+    def rows_if_free(
+        self, statement: str, values: Values = (), *, beyond_bound: bool = False
+    ) -> list[Row] | None:
         """Run a statement that waits for nobody; return None where somebody is in its way.
 
         It is for what would keep others from writing while it waits.
         """
         turn = self._turn.take()
         try:
-            while (found := self._once(statement, (), reads=True, waits=False)) is None:
+            how = {"reads": True, "waits": False, "beyond_bound": beyond_bound}
+            while (found := self._once(statement, values, **how)) is None:
                 time.sleep(_LOOK_SECONDS)
         except sqlite3.OperationalError as error:
             if not is_locked(error):

@@ -84,7 +84,7 @@ _SHOWN = 2_000
 _ERASE_PAUSES = 100
 _WARN_SECONDS = 60.0
 _MOST_JOURNAL_BYTES = 64_000_000
-_JOURNAL_TRIES, _JOURNAL_PAUSE_SECONDS = 50, 0.001
+_JOURNAL_TRIES, _JOURNAL_PAUSE_SECONDS = 5, 0.001
 _MOST_REASON = 1_000  # characters: with them the note stays within its page, also in a full file
 
 
@@ -161,6 +161,11 @@ class Outbox:
     def on_loss(self, put_again: Callable[[], None]) -> None:
         """Have `put_again` called where the file was gone with what it held."""
         self._on_loss = put_again
+
+    @property
+    def place(self) -> str | None:
+        """Which file it is: another one where it was opened anew. None for memory."""
+        return self._place
 
     def look(self) -> None:
         """Open the file anew where it has vanished or was replaced: looked for twice a second.
@@ -416,10 +421,12 @@ class Outbox:
         return found
 
     def ask_flush(self, flush_id: str) -> None:
-        """Ask whoever sends to say when all that waits by now has gone out: `is_flushed`."""
-        with translated_outbox(self._name):
-            statement = "INSERT OR IGNORE INTO flushes VALUES (?, ?, 0)"
-            self._connections.change(statement, (flush_id, time.time()), beyond_bound=True)
+        """Ask whoever sends to say when all that waits by now has gone out: `is_flushed`.
+
+        It waits for nobody, like all that follows: where somebody is in its way nothing is done.
+        Who has asked takes it back in the end; what a killed process has asked goes within a day.
+        """
+        self._note_flush("INSERT OR IGNORE INTO flushes VALUES (?, ?, 0)", flush_id, time.time())
 
     def is_flushed(self, flush_id: str) -> bool | None:
         """Whether all that waited when it was asked has gone out; None where it is to be asked."""
@@ -432,15 +439,15 @@ class Outbox:
 
     def note_flushed(self, flush_id: str) -> None:
         """Note that all that waited when it was asked has gone out."""
-        with translated_outbox(self._name):
-            statement = "UPDATE flushes SET is_done = 1 WHERE id = ?"
-            self._connections.change(statement, (flush_id,), beyond_bound=True)
+        self._note_flush("UPDATE flushes SET is_done = 1 WHERE id = ?", flush_id)
 
     def forget_flush(self, flush_id: str) -> None:
         """Take back what `ask_flush` has asked."""
+        self._note_flush("DELETE FROM flushes WHERE id = ?", flush_id)
+
+    def _note_flush(self, statement: str, *values: str | float) -> None:
         with translated_outbox(self._name):
-            statement = "DELETE FROM flushes WHERE id = ?"
-            self._connections.change(statement, (flush_id,), beyond_bound=True)
+            self._connections.rows_if_free(statement, values, beyond_bound=True)
 
     def data(self, wanted: Iterable[PendingEntry]) -> dict[PendingEntry, bytes]:
         """Return the bytes of messages; those that were replaced meanwhile are left out.
@@ -616,14 +623,14 @@ class Outbox:
         """Begin the journal anew where it has grown large.
 
         SQLite does so by itself only where nobody reads or writes just then: where five agents save
-        all the time, never, and it grows by 18 MB a second. What was written back just before takes
-        no time here, in which others could not write.
+        all the time, never, and it grows by 18 MB a second. Others cannot write meanwhile: some 30
+        ms, since most of it was written back just before.
         """
         for _ in range(_JOURNAL_TRIES):
             try:
                 size = path.with_name(f"{path.name}-wal").stat().st_size
-            except FileNotFoundError:
-                return
+            except OSError:
+                return  # it has vanished, or its folder has: `look` tells
             if size <= _MOST_JOURNAL_BYTES or self._truncate_journal():
                 return
             time.sleep(_JOURNAL_PAUSE_SECONDS)

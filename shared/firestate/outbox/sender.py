@@ -100,6 +100,7 @@ class Sender(ForkSafe):
         self._looked_at = 0.0
         self._noted: str | None = _UNKNOWN
         self._flushing: dict[str, set[str | int]] = {}  # what each of those who flush waits for
+        self._flushing_in = self._outbox.place
 
     def after_fork(self) -> None:
         """Begin anew: the thread is the parent's. It starts with the child's first append."""
@@ -134,7 +135,8 @@ class Sender(ForkSafe):
         is_asked = False
         try:
             # The sender of an earlier release answers nobody: then it takes until nothing waits.
-            while self._outbox.waiting(1) or self._outbox.has_spilled:
+            # In this order: what was spilled goes to the file.
+            while self._outbox.has_spilled or self._outbox.waiting(1):
                 is_asked = is_asked or not self._outbox.has_spilled
                 if is_asked and self._is_flushed(flush_id):
                     return True
@@ -178,7 +180,7 @@ class Sender(ForkSafe):
         self._link.lost(reason)
         self._note(reason)
         # What is wrong may be the outbox itself: this thread goes on all the same.
-        with contextlib.suppress(FirestateError):
+        with contextlib.suppress(FirestateError, OSError):
             self._tidy()
         self._pause = min(max(2 * self._pause, _LEAST_PAUSE), _MOST_PAUSE)
         return self._pause * random.uniform(0.5, 1.0)  # noqa: S311 - a wait, no secret
@@ -239,6 +241,9 @@ class Sender(ForkSafe):
 
         `waiting` is what waits now, read after `flushes`.
         """
+        if self._outbox.place != self._flushing_in:
+            # What was carried into another file may have another place there.
+            self._flushing, self._flushing_in = {}, self._outbox.place
         new = flushes - self._flushing.keys()
         if new and not is_all:
             waiting, is_all = self._outbox.waiting(-1), True
@@ -251,7 +256,8 @@ class Sender(ForkSafe):
         }
         for each, left in self._flushing.items():
             if not left:
-                self._outbox.note_flushed(each)
+                with contextlib.suppress(OutboxError):  # what goes out does not wait for that
+                    self._outbox.note_flushed(each)
 
     def _send(self, chosen: list[PendingEntry]) -> int:
         """Send what was chosen, as far as it is there still; return how many that were."""

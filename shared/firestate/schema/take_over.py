@@ -24,12 +24,12 @@ TAKEN_BY = "taken_by"
 """The writer that has noted that: one of an earlier release copies the notes of another."""
 RESUMED_AS = "resumed_as"
 """Of an ended session: the session in which the agent goes on."""
-ENDS = "ends"
-"""Of an ended session: the epoch of the former holder whose state it is, with nothing added."""
+ENDED_WITH = "ended_with"
+"""Of an ended session: the former holder whose state it is, with nothing added (`ended_with`)."""
 ADOPTS = "adopts"
 """Of a message that takes a session on condition that it is stored as `<epoch>.<revision>`."""
 OF_FIRESTATE = frozenset(
-    {TAKEN_ALONG, TAKEN_BY, RESUMED_AS, ENDS, ADOPTS, "resumed_from", "resume_pending"}
+    {TAKEN_ALONG, TAKEN_BY, RESUMED_AS, ENDED_WITH, ADOPTS, "resumed_from", "resume_pending"}
 )
 """The keys of the collaboration context that are Firestate's own."""
 MOST_FORMERS = 8
@@ -48,15 +48,28 @@ def taken_along(context: Mapping[str, Any]) -> dict[int, int]:
     for epoch, base in found.items() if isinstance(found, dict) else ():
         revision = base.get("revision") if isinstance(base, dict) else None
         is_number = isinstance(epoch, str) and epoch.isdecimal() and len(epoch) <= _MOST_DIGITS
-        if is_number and isinstance(revision, int) and 0 <= revision <= INT64_MAX:
+        if not is_number or int(epoch) > INT64_MAX:
+            continue
+        if isinstance(revision, int) and 0 <= revision <= INT64_MAX:
             result[int(epoch)] = revision
     return result
 
 
-def ended_epoch(context: Mapping[str, Any]) -> int | None:
-    """Return the epoch of the former holder whose state an ended session is; None where of none."""
-    along = taken_along(context)
-    return next((epoch for epoch in along if str(epoch) == context.get(ENDS)), None)
+def note_of_end(epoch: int, order: tuple[int, int]) -> dict[str, str]:
+    """Return the note by which a state at `order` is that of the former holder of `epoch`.
+
+    It names the order: whatever is saved later, and copies the note, is more than that.
+    """
+    return {"epoch": str(epoch), "order": "{}.{}".format(*order)}
+
+
+def ended_with(context: Mapping[str, Any], order: tuple[int, int]) -> int | None:
+    """Return the epoch of the former holder whose state, as it was, stands at `order`.
+
+    None where it is the writer's own.
+    """
+    note = context.get(ENDED_WITH)
+    return next((each for each in taken_along(context) if note == note_of_end(each, order)), None)
 
 
 def may_be_late(epoch: int, revision: int, along: Mapping[int, int]) -> bool:

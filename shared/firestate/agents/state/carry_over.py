@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from firestate.agents.state.late_work import with_short_bases
 from firestate.limits import MAX_CHILDREN, MAX_HISTORY, MAX_NAMES
 from firestate.schema.ids import Identity
-from firestate.schema.take_over import ADOPTS, ENDS, OF_FIRESTATE, RESUMED_AS
+from firestate.schema.take_over import ADOPTS, OF_FIRESTATE, RESUMED_AS
 from firestate.schema.values import time_text
 
 if TYPE_CHECKING:
@@ -96,25 +96,16 @@ def merge_carried(taken: Mapping[str, Any], own: Draft | Mapping[str, Any]) -> d
     return result
 
 
-def ended_as(
-    former: AgentState, session_id: str, at: datetime, *, of_epoch: int | None = None
-) -> dict[str, Any]:
-    """Return the fields of a former session that goes on as another one.
-
-    Args:
-        former: Its state.
-        session_id: The session in which its agent goes on.
-        at: When it ends.
-        of_epoch: The epoch of the former holder whose state it is, where nothing was added to that.
-    """
+def ended_as(former: AgentState, session_id: str, at: datetime) -> dict[str, Any]:
+    """Return the fields of a former session that goes on as another one."""
     fields = former.model_dump(mode="json")
     fields["collaboration_context"].pop(ADOPTS, None)
-    context = {**with_short_bases(fields["collaboration_context"]), RESUMED_AS: session_id}
-    if of_epoch is not None:
-        context[ENDS] = str(of_epoch)
     return {
         **fields,
         "status": "terminated",
         "last_updated": time_text(at),
-        "collaboration_context": context,
+        "collaboration_context": {
+            **with_short_bases(fields["collaboration_context"]),
+            RESUMED_AS: session_id,
+        },
     }

@@ -15,18 +15,16 @@ from pydantic_core import to_json
 
 from firestate.agents.state.encoded_state import Part
 from firestate.agents.state.recorded_text import cut_text
-from firestate.counters.task_counts import TaskCounts
-from firestate.counters.task_history import ENDED, EndedTask, ended_task, ended_tasks
-from firestate.limits import MAX_COUNT, MAX_HISTORY, MAX_NAMES, MAX_NOTE_BYTES
+from firestate.counters.task_history import ENDED, ended_task, ended_tasks
+from firestate.counters.task_totals import with_tasks
+from firestate.limits import MAX_HISTORY, MAX_NOTE_BYTES
 from firestate.schema.models import TaskTotals
-from firestate.schema.values import time_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     Entry = Mapping[str, Any]
 
-_REST = "other"
 _OPEN = ("pending", "in_progress")
 _COUNTED = frozenset(
     {
@@ -185,22 +183,6 @@ def _entry(entry: dict[str, Any]) -> Part:
     return Part(to_json(entry), entry)
 
 
-def with_tasks(
-    totals: Mapping[str, Any], ended: Iterable[EndedTask], *, named: bool = True
-) -> dict[str, Any]:
-    """Return `task_totals` with tasks counted that have ended; without `named`, by no new name."""
-    kinds, tools = dict(totals.get("kinds", {})), dict(totals.get("tools", {}))
-    errors = dict(totals.get("errors", {}))
-    for task in ended:
-        _add(kinds, task.kind, task, named=named)
-        for tool in task.tools:
-            _add(tools, tool, task, named=named)
-        if task.error_type:
-            name = _with_room(errors, task.error_type, named=named)
-            errors[name] = min(errors.get(name, 0) + 1, MAX_COUNT)
-    return {"kinds": kinds, "tools": tools} | ({"errors": errors} if errors else {})
-
-
 def _are_the_same(totals: Mapping[str, Any], former: Mapping[str, Any] | None) -> bool:
     """Whether totals are equal, also where one of them leaves out what is so by default."""
     if former is None or totals == former:
@@ -245,19 +227,3 @@ def _is_the_task(entry: Any, other: Any) -> bool:  # noqa: ANN401 - the user's o
         (each.get("task_id", each.get("id")), each.get("started_at")) for each in (entry, other)
     ]
     return other.get("status") not in ENDED and told[0][0] is not None and told[0] == told[1]
-
-
-def _with_room(group: Mapping[str, Any], name: str, *, named: bool) -> str:
-    return name if name in group or (named and len(group) < MAX_NAMES - 1) else _REST
-
-
-def _add(group: dict[str, Any], name: str, task: EndedTask, *, named: bool) -> None:
-    name = _with_room(group, name, named=named)
-    total = TaskCounts.of_task(task)
-    if name in group:
-        total = TaskCounts.from_fields(group[name]) + total
-    # A sum past the bound would be refused, and with it all that the agent says from then on.
-    group[name] = {
-        key: min(value, MAX_COUNT) if isinstance(value, int) else value and time_text(value)
-        for key, value in total.as_fields().items()
-    }

@@ -22,21 +22,21 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import to_json
 
 from firestate.agents.state.encoded_state import Part
-from firestate.agents.state.history_trimming import with_tasks
 from firestate.counters.task_counts import TaskCounts
 from firestate.counters.task_history import ENDED, ended_tasks
+from firestate.counters.task_totals import totals_of, with_tasks
 from firestate.limits import MAX_CHILDREN, MAX_COUNT, MAX_NAMES
 from firestate.schema.ids import Identity
 from firestate.schema.messages import Order
 from firestate.schema.take_over import (
     ADOPTS,
-    ENDS,
+    ENDED_WITH,
     MOST_FORMERS,
     OF_FIRESTATE,
     RESUMED_AS,
     TAKEN_ALONG,
     TAKEN_BY,
-    ended_epoch,
+    ended_with,
     taken_along,
 )
 from firestate.schema.values import time_text
@@ -67,11 +67,11 @@ def with_base(fields: Fields, order: Order, writer: str, *, short: bool = False)
     """
     context = {k: v for k, v in fields["collaboration_context"].items() if k != ADOPTS}
     context = {**context, TAKEN_BY: writer, TAKEN_ALONG: _bases(context, order, fields)}
-    context = going_on(context, fields)
+    context = going_on(context, fields, order)
     return {**context, TAKEN_ALONG: _short(context[TAKEN_ALONG])} if short else context
 
 
-def going_on(context: Fields, fields: Fields) -> dict[str, Any]:
+def going_on(context: Fields, fields: Fields, order: Order) -> dict[str, Any]:
     """Return the collaboration context of a session that has ended, and is saved to again.
 
     Where that has ended with the state of a former holder, that one's base is this state: it may
@@ -80,11 +80,12 @@ def going_on(context: Fields, fields: Fields) -> dict[str, Any]:
     Args:
         context: The collaboration context.
         fields: The state, plain, as it had ended.
+        order: Where that stands.
     """
-    if (ended := ended_epoch(context)) is None:
-        return dict(context)
+    rest = {key: value for key, value in context.items() if key != ENDED_WITH}
+    if (ended := ended_with(context, order)) is None:
+        return rest
     former = Order(ended, taken_along(context)[ended])
-    rest = {key: value for key, value in context.items() if key != ENDS}
     return {**rest, TAKEN_ALONG: _bases(context, former, fields)}
 
 
@@ -142,7 +143,7 @@ def merge_late(draft: Draft, late: Fields, order: Order, *, memory: bool = True)
     context = draft["collaboration_context"]
     if is_merged(context, order):
         return
-    base = context.get(TAKEN_ALONG, {}).get(str(order.epoch)) or _its_own_base(late)
+    base = _base_for(context, late, order)
     _merge_tasks(draft, late, base)
     changes: dict[str, Any] = {}
     if memory:
@@ -150,7 +151,8 @@ def merge_late(draft: Draft, late: Fields, order: Order, *, memory: bool = True)
     changes["performance_metrics"] = {**late["performance_metrics"], **draft["performance_metrics"]}
     children = dict.fromkeys([*late["child_agent_ids"], *draft["child_agent_ids"]])
     changes["child_agent_ids"] = list(children)[-MAX_CHILDREN:]
-    changes["collaboration_context"] = {**context, TAKEN_ALONG: _bases(context, order, late)}
+    bases = _bases(context, order, late) | _newer_bases(context, late)
+    changes["collaboration_context"] = {**context, TAKEN_ALONG: bases}
     draft.set(changes, whole=True)
 
 
@@ -245,13 +247,6 @@ def _given(context: Fields) -> dict[str, Any]:
     return {key: value for key, value in context.items() if key not in OF_FIRESTATE}
 
 
-def totals_of(fields: Fields) -> dict[str, Any]:
-    """Return what has ended in a state, by kind, by tool and by error type, kept or not."""
-    if fields.get("task_totals") is not None:
-        return dict(fields["task_totals"])
-    return with_tasks({}, ended_tasks(fields["task_history"], fields["session_id"]))
-
-
 def _bases(context: Fields, order: Order, fields: Fields) -> dict[str, Any]:
     former = context.get(TAKEN_ALONG)
     known = former if isinstance(former, dict) else {}
@@ -271,11 +266,32 @@ def _bases(context: Fields, order: Order, fields: Fields) -> dict[str, Any]:
     return {each: base if each == str(order.epoch) else older[each] for each in newest}
 
 
-def _its_own_base(late: Fields) -> Fields:
-    """Return what the newest base of a late state says: of a holder that nobody knew of."""
-    context = late["collaboration_context"]
-    along = taken_along(context)
-    found: Fields = context[TAKEN_ALONG][str(max(along))] if along else {}
+def _base_for(context: Fields, late: Fields, order: Order) -> Fields:
+    """Return what a holder has of a late state already.
+
+    That is its base of the former holder. Of one that it did not know of, both have begun with what
+    they have of the newest former holder that both know: the earlier of the two.
+    """
+    ours, theirs = taken_along(context), taken_along(late["collaboration_context"])
+    if order.epoch in ours:
+        return _base_in(context, order.epoch)
+    both = ours.keys() & theirs.keys()
+    if not both:
+        return _base_in(late["collaboration_context"], max(theirs)) if theirs else {}
+    newest = max(both)
+    is_ours = ours[newest] < theirs[newest]
+    return _base_in(context if is_ours else late["collaboration_context"], newest)
+
+
+def _newer_bases(context: Fields, late: Fields) -> dict[str, Any]:
+    """Return the bases of former holders of which a late state has merged more than its holder."""
+    ours, theirs = taken_along(context), taken_along(late["collaboration_context"])
+    newer = {each for each in ours.keys() & theirs.keys() if theirs[each] > ours[each]}
+    return _short({str(each): _base_in(late["collaboration_context"], each) for each in newer})
+
+
+def _base_in(context: Fields, epoch: int) -> Fields:
+    found: Fields = context[TAKEN_ALONG][str(epoch)]
     return found
 
 
