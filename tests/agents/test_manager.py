@@ -21,7 +21,7 @@ from firestate.errors import (
     UnavailableError,
     UnknownSessionError,
 )
-from tests.agents.environments import value
+from tests.agents.environments import eventually, value
 from tests.harness import state_message
 
 if TYPE_CHECKING:
@@ -55,6 +55,35 @@ def test_closing_twice_is_closing(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     assert not [each for each in caplog.records if each.levelname == "ERROR"]
     with StateManager(folder=tmp_path) as again:
         assert value(again.load(*agent.identity)) == agent.state
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        *("open_outbox", "StoreReader", "Controls", "Sender", "Submitter", "AgentRegistry"),
+        *("Refusals", "Leases", "Adoption", "Sender.start", "Refusals.begin"),
+        "AgentRegistry.go_on_with_unread",
+    ],
+)
+def test_a_manager_that_could_not_be_opened_leaves_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """Such as in a service that tries again and again while its disk is full."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OutboxError(part)
+
+    # Some of what other tests have closed may still end.
+    eventually(lambda: not _threads("Thread-"))
+    monkeypatch.setattr(f"firestate.agents.runtime.{part}", fail)
+    with pytest.raises(OutboxError, match=part):
+        StateManager("", folder=tmp_path)
+    eventually(lambda: not _threads("Thread-"))
+
+
+def _threads(name: str) -> list[str]:
+    """Return the threads of the local engine, which have no names of their own."""
+    return [each.name for each in threading.enumerate() if each.name.startswith(name)]
 
 
 def test_in_memory_is_in_memory_whatever_the_environment_names(

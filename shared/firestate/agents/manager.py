@@ -127,7 +127,11 @@ class StateManager:
         self.controls = self._runtime.controls
         """Feature flags and the emergency stop, as operators have set them."""
         self._watches: list[Watch] = []
-        self._registry.go_on_with_unread()
+        try:
+            self._registry.go_on_with_unread()
+        except BaseException:
+            self._runtime.close(0.0)  # nobody else could
+            raise
 
     @classmethod
     def in_memory(cls, **options: Any) -> Self:  # noqa: ANN401 - those of the class

@@ -92,42 +92,50 @@ class Runtime:
             message = f"when_unknown must be 'open' or 'closed', not {when_unknown!r}"
             raise ConfigurationError(message)
         self.backend = _backend(project, folder)
-        path = None if folder is None else folder / outbox_name(project)
-        self.outbox = open_outbox(path, most_bytes=outbox_bytes)
-        self.reader = StoreReader(self.backend, self.outbox, patience_seconds=patience_seconds)
-        self.callbacks = Callbacks()
-        self.controls = Controls(
-            self.backend,
-            self.callbacks,
-            patience_seconds=patience_seconds,
-            when_unknown=when_unknown,
-        )
-        self.sender = Sender(
-            self.outbox,
-            self.backend,
-            self.backend.publishing,
-            interval_seconds=snapshot_interval_seconds,
-            put_right=self._put_right,
-        )
-        self.submitter = Submitter(
-            self.outbox, self.sender, self.controls, self.callbacks, when_full=when_full
-        )
-        self.background_reads = BackgroundReads(self.backend, self.reader)
-        self.registry = AgentRegistry(self.submitter, self.backend, self.background_reads)
-        self.outbox.on_conflict(self.registry.merge_apart)
-        self.outbox.on_loss(self.registry.put_again)
-        self._losses = 0
-        if isinstance(self.backend, LocalBackend):
-            self.backend.on_replaced(lambda: self._worker.submit(self._send_again))
-        self.refusals = Refusals(self.outbox, self.backend, self.callbacks)
-        self._worker = Worker("firestate-runtime")
-        self.leases = Leases(
-            self.registry, self.reader, self.callbacks, lease_seconds=lease_seconds
-        )
-        self.adoption = Adoption(self.submitter, self.registry, self.backend, self._worker)
-        _OPEN.add(self)
-        self.sender.start()
-        self.refusals.begin()
+        try:
+            path = None if folder is None else folder / outbox_name(project)
+            self.outbox = open_outbox(path, most_bytes=outbox_bytes)
+            self.reader = StoreReader(self.backend, self.outbox, patience_seconds=patience_seconds)
+            self.callbacks = Callbacks()
+            self.controls = Controls(
+                self.backend,
+                self.callbacks,
+                patience_seconds=patience_seconds,
+                when_unknown=when_unknown,
+            )
+            self.sender = Sender(
+                self.outbox,
+                self.backend,
+                self.backend.publishing,
+                interval_seconds=snapshot_interval_seconds,
+                put_right=self._put_right,
+            )
+            self.submitter = Submitter(
+                self.outbox, self.sender, self.controls, self.callbacks, when_full=when_full
+            )
+            self.background_reads = BackgroundReads(self.backend, self.reader)
+            self.registry = AgentRegistry(self.submitter, self.backend, self.background_reads)
+            self.outbox.on_conflict(self.registry.merge_apart)
+            self.outbox.on_loss(self.registry.put_again)
+            self._losses = 0
+            if isinstance(self.backend, LocalBackend):
+                self.backend.on_replaced(lambda: self._worker.submit(self._send_again))
+            self.refusals = Refusals(self.outbox, self.backend, self.callbacks)
+            self._worker = Worker("firestate-runtime")
+            self.leases = Leases(
+                self.registry, self.reader, self.callbacks, lease_seconds=lease_seconds
+            )
+            self.adoption = Adoption(self.submitter, self.registry, self.backend, self._worker)
+            _OPEN.add(self)
+            self.sender.start()
+            self.refusals.begin()
+        except BaseException:
+            # Nobody will have it, and so nobody could close it.
+            if self in _OPEN:
+                self.close(0.0)
+            else:
+                self.backend.close()
+            raise
 
     def _put_right(self, message: dict[str, Any]) -> str | None:
         """Put the times of a message right before it goes out."""
