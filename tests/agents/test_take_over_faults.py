@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from firestate.schema.ids import Identity
 from firestate.schema.messages import Order
 from firestate.stores.protocol import Update
 from tests.agents.environments import eventually, value
-from tests.agents.test_take_overs import SESSION, WHO, is_counted, names, work
+from tests.agents.test_take_overs import SESSION, WHO, cut_off, is_counted, names, work
 from tests.harness import task
 
 if TYPE_CHECKING:
@@ -171,11 +172,7 @@ def test_what_comes_late_for_a_session_that_is_held_no_more_is_merged_by_its_fol
     folder: Callable[..., Folder], how: str
 ) -> None:
     one, two = folder(), folder()
-    former = one.manager.start(*SESSION)
-    work(former, "a1")
-    one.send_all()
-    one.is_open = False
-    work(former, "a2")
+    cut_off(one)
     holder = two.manager.take_up(*SESSION)
     work(holder, "b1")
     if how == "terminated":
@@ -199,11 +196,7 @@ def test_what_comes_late_is_merged_by_who_goes_on_with_the_agent_of_a_folder_tha
 ) -> None:
     """Whether it comes before that one goes on, or after."""
     one, two, three = folder(), folder(), folder()
-    former = one.manager.start(*SESSION)
-    work(former, "a1")
-    one.send_all()
-    one.is_open = False
-    work(former, "a2")
+    cut_off(one)
     work(two.manager.take_up(*SESSION), "b1")
     two.send_all()
     two.close()  # before it is told
@@ -219,11 +212,7 @@ def test_what_comes_late_is_merged_after_a_fault_that_passes(
     folder: Callable[[], Folder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = folder(), folder()
-    former = one.manager.start(*SESSION)
-    work(former, "a1")
-    one.send_all()
-    one.is_open = False
-    work(former, "a2")
+    cut_off(one)
     holder = two.manager.take_up(*SESSION)
     two.send_all()
     merge, calls = Agent.merge, list[int]()
@@ -247,11 +236,7 @@ def test_what_comes_late_for_a_session_that_was_held_and_then_resumed_takes_noth
 ) -> None:
     """Not what its last holder has done there, nor what was under way as it was resumed."""
     one, two = folder(), folder()
-    former = one.manager.start(*SESSION)
-    work(former, "a1")
-    one.send_all()
-    one.is_open = False
-    work(former, "a2")
+    cut_off(one)
     holder = two.manager.take_up(*SESSION)
     work(holder, "b1")
     holder.begin_task("b2", "code")
@@ -338,17 +323,12 @@ def test_what_is_remembered_late_for_an_ended_session_is_taken_by_who_takes_it_u
     assert agent.state.memory_context == {"plan": "b", "new": "n"}
 
 
-def ended_by(one: Folder, two: Folder) -> Agent:
-    """Return the former holder of a session that another folder has resumed; it has more to say."""
-    former = one.manager.start(*SESSION)
-    work(former, "a1")
-    one.send_all()
-    one.is_open = False
-    work(former, "a2")
+def ended_by(one: Folder, two: Folder) -> None:
+    """Have a folder resume a session whose former holder has more to say."""
+    cut_off(one)
     two.manager.resume(*WHO, "next")
     two.send_all()
     assert two.manager.settle()
-    return former
 
 
 def test_what_was_saved_apart_to_an_ended_session_is_not_replaced(
@@ -406,6 +386,49 @@ def test_a_whole_state_that_is_saved_to_an_ended_session_is_not_replaced(
     two.send_all()
     one.send_all()
     eventually(lambda: is_counted(two, 3))
+
+
+def test_a_task_under_way_as_its_folder_takes_the_session_back_keeps_its_kind(
+    folder: Callable[[], Folder],
+) -> None:
+    one, two = folder(), folder()
+    former = cut_off(one)
+    former.begin_task("a3", "code", tool="t")
+    two.manager.take_up(*SESSION)
+    two.send_all()
+    agent = one.manager.take_up(*SESSION)
+    agent.end_task("a3")
+    one.send_all()
+    eventually(lambda: is_counted(one, 3))
+    (code,) = value(one.manager.learned(*WHO)).kinds
+    assert (code.name, code.tries) == ("code", 3)
+
+
+def test_a_resume_does_not_wait_for_what_was_sent_and_is_not_stored(
+    folder: Callable[[], Folder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent begins, and takes its past along as soon as that can be read."""
+    monkeypatch.setattr("firestate.agents.manager._MOVING_SECONDS", 0.5)
+    one = folder()
+    former = one.manager.start(*SESSION)
+    work(former, "a1")
+    one.send_all()
+    runtime = one.manager._runtime
+    send, held = runtime.backend.send, list[Any]()
+    monkeypatch.setattr(runtime.backend, "send", lambda *sent: held.append(sent))
+    work(former, "a2")
+    one.send_all()
+    began = time.monotonic()
+    agent = one.manager.resume(*WHO, "next")
+    assert time.monotonic() - began < 10
+    assert not agent.fresh
+    monkeypatch.setattr(runtime.backend, "send", send)
+    for sent in held:
+        runtime._worker.run(partial(send, *sent))
+    eventually(lambda: agent.fresh)
+    assert names(agent) == ["a1", "a2"]
+    one.send_all()
+    eventually(lambda: is_counted(one, 2))
 
 
 @pytest.mark.parametrize("number", [20, 250])

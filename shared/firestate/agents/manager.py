@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from datetime import timedelta
 from pathlib import Path
@@ -76,6 +77,8 @@ if TYPE_CHECKING:
 
 _MOST_EVENTS = 10_000
 _MOST_FORMERS = 10
+_MOVING_SECONDS = 30.0
+_LEAST_LOOK_SECONDS, _MOST_LOOK_SECONDS = 0.005, 1.0
 FOLDER = Path(".firestate")
 """Where a process keeps its outbox and, without a project, the local engine's file."""
 
@@ -626,8 +629,17 @@ class StateManager:
         return agent
 
     def _resumed(self, formers: list[Former], identity: Identity, find: Find) -> Agent:
-        """Begin a session that takes along what `formers` had; read them again where they moved."""
+        """Begin a session that takes along what `formers` had; read them again where they moved.
+
+        Each time is a billed read. Where what this folder has sent is not stored for long, the
+        agent begins as where its past cannot be read.
+        """
+        deadline, pause = time.monotonic() + _MOVING_SECONDS, 0.0
         while (agent := self._registry.begin(identity, formers)) is None:
+            if time.monotonic() > deadline:
+                return self._later(identity, find)
+            time.sleep(pause)
+            pause = min(2 * pause + _LEAST_LOOK_SECONDS, _MOST_LOOK_SECONDS)
             own = self._reader.ask(ReadRequest(identity, lambda own, _: own))
             if (there := self._taken_up(own)) is not None:
                 return there  # another process has begun it
@@ -674,12 +686,12 @@ class StateManager:
         """Have an agent take along its past, as soon as that can be read."""
         agent.fresh = False
 
-        def done(found: list[Document]) -> None:
+        def done(found: list[Document]) -> bool:
             formers = former_states(found, agent.identity.session_id)
-            if self._registry.complete_resume(agent, formers):
-                agent.fresh = True
-            else:
-                self._complete(agent, find)
+            if not self._registry.complete_resume(agent, formers):
+                return False
+            agent.fresh = True
+            return True
 
         self._runtime.background_reads.add(find, done)
 

@@ -18,7 +18,7 @@ from firestate.agents.state.draft import Draft, Room, fitting
 from firestate.agents.state.encoded_state import EncodedState
 from firestate.agents.state.generated_ids import new_id
 from firestate.agents.state.json_values import to_json_values
-from firestate.agents.state.late_work import merge_late, with_base
+from firestate.agents.state.late_work import keep_under_way, merge_late, with_base
 from firestate.agents.state.message_encoding import checked_state
 from firestate.errors import (
     ConflictError,
@@ -364,6 +364,7 @@ class AgentRegistry(ForkSafe):
             draft.room = Room.END
             try:
                 merge_late(draft, own, seen, memory=memory)
+                keep_under_way(draft, own)
                 return _Continued(draft.finished().state(), seen)
             except InvalidMessageError as error:
                 _LOG.warning("%s has no room for what was saved here: %s", identity, error)
@@ -428,9 +429,10 @@ class AgentRegistry(ForkSafe):
                 order = Order(seen.epoch, seen.revision + 1)
                 if not self.is_own(document):
                     order = Order(self._submitter.new_epoch(old, document["epoch"]), 1)
-                fields = fitted.state().model_dump(mode="json")
-                state = checked_state(_as_ended_with(fields, of_epoch, order))
-                body = EncodedState.of(state).body()
+                body = fitted.body()
+                if of_epoch is not None:  # now its place is known
+                    fields = _as_ended_with(fitted.state().model_dump(mode="json"), of_epoch, order)
+                    body = EncodedState.of(checked_state(fields)).body()
                 made.append(self._submitter.state_entry(old, body, order))
             return made
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from firestate.agents.reading.store_reader import StoreReader
     from firestate.schema.ids import Identity
 
-    Done = Callable[[list[Document]], None]
+    Done = Callable[[list[Document]], object]
 
 _LOG = logging.getLogger("firestate.agents")
 _LOOK_SECONDS, _MOST_PAUSE = 0.2, 5.0
@@ -46,7 +46,8 @@ class BackgroundReads(ForkSafe):
     def add(self, find: Find, done: Done) -> None:
         """Call `done` with the documents found, once they could be looked for.
 
-        Where a read is one of this machine, at once.
+        Where a read is one of this machine, at once. Where `done` returns False, such as for what
+        has moved since it was read, they are looked for again, after a pause.
         """
         self._add(find, done, stored=False)
 
@@ -101,7 +102,7 @@ class BackgroundReads(ForkSafe):
             return False
         if fresh:
             try:
-                done(found)
+                return done(found) is not False
             except (OutboxError, UnavailableError):
                 _LOG.exception("what was read in the background is taken later")
                 return False

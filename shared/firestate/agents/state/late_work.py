@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import to_json
 
 from firestate.agents.state.encoded_state import Part
+from firestate.agents.state.history_trimming import is_open
 from firestate.counters.task_counts import TaskCounts
 from firestate.counters.task_history import ENDED, ended_tasks
-from firestate.counters.task_totals import totals_of, with_tasks
-from firestate.limits import MAX_CHILDREN, MAX_COUNT, MAX_NAMES
+from firestate.counters.task_totals import plain_counts, totals_of, with_tasks
+from firestate.limits import MAX_CHILDREN, MAX_NAMES
 from firestate.schema.ids import Identity
 from firestate.schema.messages import Order
 from firestate.schema.take_over import (
@@ -39,7 +40,6 @@ from firestate.schema.take_over import (
     ended_with,
     taken_along,
 )
-from firestate.schema.values import time_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -154,6 +154,18 @@ def merge_late(draft: Draft, late: Fields, order: Order, *, memory: bool = True)
     bases = _bases(context, order, late) | _newer_bases(context, late)
     changes["collaboration_context"] = {**context, TAKEN_ALONG: bases}
     draft.set(changes, whole=True)
+
+
+def keep_under_way(draft: Draft, own: Fields) -> None:
+    """Keep the tasks that are under way in what a folder had saved of a session that it takes back.
+
+    Those of another folder end there, if at all: they are merged once they have.
+    """
+    there = {_key(part.plain) for part in draft.history}
+    entries = (each for each in own["task_history"] if is_open(each, own["session_id"]))
+    kept = [Part.of(each) for each in entries if _key(each) not in there]
+    if kept:
+        draft.set_history([*draft.history, *kept])
 
 
 def merge_apart(
@@ -411,16 +423,9 @@ def _sum(totals: Totals, added: Fields) -> dict[str, Any]:
         for name, one in added[group].items():
             if one.tries or one.cancelled:
                 counts[name] = counts.get(name, TaskCounts()) + one
-        result[group] = {name: _plain(one) for name, one in counts.items()}
+        result[group] = {name: plain_counts(one) for name, one in counts.items()}
     errors = dict(totals.get("errors") or {})
     for name, number in added["errors"].items():
         if number:
             errors[name] = errors.get(name, 0) + number
     return result | ({"errors": errors} if errors else {})
-
-
-def _plain(one: TaskCounts) -> dict[str, Any]:
-    return {
-        name: min(value, MAX_COUNT) if isinstance(value, int) else value and time_text(value)
-        for name, value in one.as_fields().items()
-    }
