@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,7 @@ from firestate.errors import FencedError, InvalidMessageError, UnknownSessionErr
 from tests.agents.environments import eventually, value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from firestate.agents.agent import Agent
     from tests.agents.folders import Folder
@@ -27,6 +28,16 @@ def work(agent: Agent, *tasks: str, tool: str = "t") -> None:
     for each in tasks:
         with agent.task(each, "code", tool=tool):
             pass
+
+
+def cut_off(one: Folder) -> Agent:
+    """Return the holder of a session that has done a2 since its way was closed, and before a1."""
+    former = one.manager.start(*SESSION)
+    work(former, "a1")
+    one.send_all()
+    one.is_open = False
+    work(former, "a2")
+    return former
 
 
 def names(agent: Agent) -> list[str]:
@@ -160,11 +171,7 @@ def test_a_folder_that_takes_its_session_back_takes_what_it_had_not_sent_along(
     folder: Callable[[], Folder],
 ) -> None:
     one, other = folder(), folder()
-    former = one.manager.start(*SESSION)
-    work(former, "a1")
-    one.send_all()
-    one.is_open = False
-    work(former, "a2")
+    former = cut_off(one)
     holder = other.manager.take_up(*SESSION)
     work(holder, "b1")
     other.send_all()
@@ -305,17 +312,60 @@ class Fleet:
             self.acknowledged += 1
 
 
-@pytest.mark.parametrize("seed", range(8))
+class DisorderedWay:
+    """Between folders and their store: messages come late, twice, and in any order."""
+
+    def __init__(self, folders: list[Folder], draw: random.Random) -> None:
+        self._draw = draw
+        self._held: list[Callable[[], None]] = []
+        self.is_open = True
+        for each in folders:
+            self._join(each)
+
+    def _join(self, folder: Folder) -> None:
+        runtime = folder.manager._runtime
+        gated, send = runtime.backend.send, type(runtime.backend).send
+
+        def through(topic: str, messages: Sequence[bytes], writer: str) -> None:
+            if not (folder.is_open and self.is_open):
+                gated(topic, messages, writer)
+                return
+            for each in messages:
+                arrive = partial(send, runtime.backend, topic, [each], writer)
+                times = 1 + (self._draw.random() < 0.2)
+                self._held += times * [partial(runtime._worker.run, arrive)]
+
+        runtime.backend.send = through  # type: ignore[method-assign]
+        runtime.backend.is_near = False  # what was sent is not stored at once
+
+    def deliver(self, most: int) -> None:
+        for _ in range(min(most, len(self._held))):
+            self._held.pop(self._draw.randrange(len(self._held)))()
+
+    def deliver_all(self) -> None:
+        self.is_open = False
+        while self._held:
+            self.deliver(len(self._held))
+
+
+@pytest.mark.parametrize("seed", range(12))
 def test_whatever_folders_do_with_an_agent_each_task_counts_once(
     folder: Callable[[], Folder], seed: int
 ) -> None:
     """They take it up, resume it, go on with it, and end what was under way as it was taken."""
-    fleet = Fleet(folder, random.Random(seed))
+    draw = random.Random(seed)
+    fleet = Fleet(folder, draw)
+    way = DisorderedWay(fleet.folders, draw) if seed % 2 else None
     for number in range(20):
         fleet.step(number)
+        if way is not None:
+            way.deliver(draw.randrange(4))
     for each in fleet.folders:
         each.send_all()
+    if way is not None:
+        way.deliver_all()
     for each in fleet.folders:
+        each.send_all()
         assert each.manager.settle()
     last = folder()
     for session_id in fleet.sessions:  # what is late of one that nobody holds waits for that

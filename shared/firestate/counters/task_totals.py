@@ -40,6 +40,17 @@ def with_tasks(
     return {"kinds": kinds, "tools": tools} | ({"errors": errors} if errors else {})
 
 
+def plain_counts(counts: TaskCounts) -> dict[str, Any]:
+    """Return counts in the form of `task_totals`, plain.
+
+    A sum past the bound would be refused, and with it all that the agent says from then on.
+    """
+    return {
+        key: min(value, MAX_COUNT) if isinstance(value, int) else value and time_text(value)
+        for key, value in counts.as_fields().items()
+    }
+
+
 def _with_room(group: Mapping[str, Any], name: str, *, named: bool) -> str:
     return name if name in group or (named and len(group) < MAX_NAMES - 1) else _REST
 
@@ -49,8 +60,4 @@ def _add(group: dict[str, Any], name: str, task: EndedTask, *, named: bool) -> N
     total = TaskCounts.of_task(task)
     if name in group:
         total = TaskCounts.from_fields(group[name]) + total
-    # A sum past the bound would be refused, and with it all that the agent says from then on.
-    group[name] = {
-        key: min(value, MAX_COUNT) if isinstance(value, int) else value and time_text(value)
-        for key, value in total.as_fields().items()
-    }
+    group[name] = plain_counts(total)

@@ -241,6 +241,9 @@ class Sender(ForkSafe):
 
         `waiting` is what waits now, read after `flushes`.
         """
+        if not flushes:
+            self._flushing = {}
+            return
         if self._outbox.place != self._flushing_in:
             # What was carried into another file may have another place there.
             self._flushing, self._flushing_in = {}, self._outbox.place
