@@ -336,6 +336,62 @@ def test_a_flush_waits_for_what_was_carried_into_a_new_file(
     assert found == [False]
 
 
+@pytest.mark.parametrize("when", ["at rest", "before it arrives", "once it has arrived"])
+def test_what_the_destination_has_lost_is_sent_again(
+    outbox: Outbox, destination: Destination, when: str
+) -> None:
+    """Also what is just under way as it is lost: it is confirmed only then."""
+    told: list[str] = []
+
+    def tell() -> None:
+        if not told:
+            told.append(when)
+            sender.send_again()
+
+    with sending(outbox, destination) as (sender, _):
+        outbox.put(event("a", 1))
+        assert sender.flush(10)
+        if when == "at rest":
+            tell()
+        elif when == "before it arrives":
+            destination.before = tell
+        else:
+            destination.after = tell
+        outbox.put(event("a", 2))
+        assert sender.flush(10)
+    numbers = [each.number for each in destination.arrived]
+    assert numbers.count(1) == 2
+    assert numbers.count(2) == (1 if when == "at rest" else 2)
+
+
+def test_what_is_lost_as_the_outbox_is_replaced_too_is_sent_again(
+    path: Path, outbox: Outbox, destination: Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is noted neither in the former file, nor in the new one before that holds anything."""
+    retire, threads = outbox._connections.retire, []
+
+    def retired() -> sqlite3.Connection | None:
+        found = retire()
+        thread = threading.Thread(target=outbox.send_again)
+        thread.start()
+        thread.join(0.3)  # it waits until all is carried over
+        threads.append(thread)
+        return found
+
+    with sending(outbox, destination) as (sender, _):
+        outbox.put(event("a", 1))
+        assert sender.flush(10)
+    monkeypatch.setattr(outbox._connections, "retire", retired)
+    for name in ("outbox.db", "outbox.db-wal", "outbox.db-shm"):
+        path.with_name(name).unlink()
+    outbox._look_at = 0.0
+    outbox.look()
+    for thread in threads:
+        thread.join()
+    assert len(threads) == 1
+    assert [said(each).number for each in outbox.data(outbox.waiting(10)).values()] == [1]
+
+
 def test_a_full_outbox_takes_more_once_something_was_sent(path: Path) -> None:
     outbox, destination = Outbox(path, most_bytes=0), Destination()
     taken = 0

@@ -23,8 +23,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from firestate.agents.backends.document_watch import Change
 from firestate.errors import UnavailableError
-from tests.agents.environments import Environment
+from tests.agents.environments import Environment, eventually
 from tests.interruptions import forked, tracing
 from tests.interruptions.calls import CASES, Case
 from tests.interruptions.world import World
@@ -43,6 +44,7 @@ _LINES_OF = (
     "StateManager.flush",
 )
 _FLUSH_SECONDS = 10.0
+_REST_SECONDS = 0.5
 
 
 class Hook:
@@ -52,17 +54,27 @@ class Hook:
         self._world = world
         self._agent = agent or world.agent
         self._closes = closes
-        self.calls = 0
+        self.calls = self._ended = 0
+        self.told: object = None
         self.errors: list[str] = []
         self.done = threading.Event()
 
-    def __call__(self, *_: object) -> None:
+    def __call__(self, *told: object) -> None:
         self.calls += 1
+        self.told = told[0] if told else None
         try:
             self._work(self.calls)
         except BaseException as error:  # noqa: BLE001 - reported
             self.errors.append(f"{type(error).__name__}: {error}"[:300])
+        self._ended += 1
         self.done.set()
+
+    def rest(self) -> None:
+        """Wait until no call is under way, and none has begun for a while."""
+        calls = -1
+        while calls != self.calls or calls != self._ended:
+            calls = self.calls
+            time.sleep(_REST_SECONDS)
 
     def _work(self, number: int) -> None:
         agent, manager = self._agent, self._world.manager
@@ -97,6 +109,7 @@ class Hook:
 
 def _report_all(world: World, hook: Hook, report: Report) -> None:
     report.step(10 * forked.HANG_SECONDS)
+    hook.rest()  # what it saves meanwhile would be read, and not be stored yet, or the other way
     for problem in (*hook.problems(), *world.verify()):
         report.write(problem=problem)
 
@@ -228,6 +241,10 @@ def _fenced(_: int, folder: Path, report: Report) -> None:
     world.close()
 
 
+def _status(change: object) -> object:
+    return change.data["status"] if isinstance(change, Change) and change.data else None
+
+
 def _watched(_: int, folder: Path, report: Report) -> None:
     world = World(folder)
     hook = Hook(world)
@@ -235,6 +252,7 @@ def _watched(_: int, folder: Path, report: Report) -> None:
     world.manager.watch("Changing", "c", "s", hook)
     with_changes.update(status="busy")
     _wait(hook, report)
+    eventually(lambda: _status(hook.told) == "busy")  # it may be told of the first state before
     _report_all(world, hook, report)
     world.close()
 
@@ -246,8 +264,7 @@ def _operated(kind: str, folder: Path, report: Report) -> None:
     environment = Environment("file", folder, {}, stack=None, ours=world.manager)  # type: ignore[arg-type]
     environment.set_controls(emergency_stop=kind == "on_emergency", feature_flags={"x": True})
     _wait(hook, report)
-    environment.set_controls(emergency_stop=False)
-    time.sleep(0.5)  # the second change is told as well
+    environment.set_controls(emergency_stop=False)  # it is told of that as well
     _report_all(world, hook, report)
     world.close()
 
@@ -275,7 +292,6 @@ def _connected(_: int, folder: Path, report: Report) -> None:
     backend.send = refuse
     world.agent.save()
     _wait(hook, report)
-    time.sleep(0.5)  # it opens again, which is told as well
     _report_all(world, hook, report)
     world.close()
 

@@ -157,12 +157,8 @@ class Runtime:
 
     def _send_again(self) -> None:
         """Have the local engine, whose file is another one, be told again what it was told."""
-        try:
-            self.outbox.send_again()
-        except OutboxError:
-            _LOG.exception("what was sent to the local engine of late is not sent again")
+        self.sender.send_again()
         self.registry.put_again()
-        self.sender.wake()
 
     def flush(self, timeout_seconds: float) -> bool:
         """Wait until what waits in the outbox has gone out; False if the time was up before."""

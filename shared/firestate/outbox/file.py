@@ -537,7 +537,19 @@ class Outbox:
                 self._connections.change(statement, (now, *events), beyond_bound=True)
 
     def send_again(self) -> None:
-        """Have all that was sent of late, and is still here, be sent once more: it was lost."""
+        """Have all that was sent of late, and is still here, be sent once more: it was lost.
+
+        Where this file has vanished as well, that may be seen only now, or just be under way: what
+        is carried into the new one while it is noted in the former one would not be sent again.
+        """
+        if self._spill is None:
+            self._send_again()
+        else:
+            self._look_at = 0.0
+            self.look()
+            self._spill.undisturbed(self._send_again)
+
+    def _send_again(self) -> None:
         with translated_outbox(self._name):
             for statement in SEND_AGAIN:
                 self._connections.change(statement, beyond_bound=True)

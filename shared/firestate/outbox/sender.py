@@ -101,6 +101,7 @@ class Sender(ForkSafe):
         self._noted: str | None = _UNKNOWN
         self._flushing: dict[str, set[str | int]] = {}  # what each of those who flush waits for
         self._flushing_in = self._outbox.place
+        self._losses = self._made_good = 0  # how often the destination has lost what was sent
 
     def after_fork(self) -> None:
         """Begin anew: the thread is the parent's. It starts with the child's first append."""
@@ -115,6 +116,19 @@ class Sender(ForkSafe):
         """Begin to send, until `close`."""
         if not self._closing:
             self._thread.start()
+
+    def send_again(self) -> None:
+        """Send once more all that was sent of late and is still kept: the destination has lost it.
+
+        What is under way now may be lost as well, and is confirmed in a moment: hence the thread
+        that confirms does this afterwards.
+        """
+        self._losses += 1
+        self.wake()
+
+    @property
+    def _is_lost(self) -> bool:
+        return self._made_good < self._losses
 
     def close(self) -> None:
         """End after what is under way."""
@@ -136,9 +150,9 @@ class Sender(ForkSafe):
         try:
             # The sender of an earlier release answers nobody: then it takes until nothing waits.
             # In this order: what was spilled goes to the file.
-            while self._outbox.has_spilled or self._outbox.waiting(1):
+            while self._is_lost or self._outbox.has_spilled or self._outbox.waiting(1):
                 is_asked = is_asked or not self._outbox.has_spilled
-                if is_asked and self._is_flushed(flush_id):
+                if is_asked and self._is_flushed(flush_id) and not self._is_lost:
                     return True
                 if self._closing or time.monotonic() >= deadline:
                     return False
@@ -188,6 +202,10 @@ class Sender(ForkSafe):
     def _turn(self) -> float:
         """Send what is due; give the seconds after which to look again."""
         self._outbox.look()
+        if self._is_lost:
+            losses = self._losses
+            self._outbox.send_again()
+            self._made_good = losses
         now = time.monotonic()
         if now - self._adopted_at > _TIDY_EVERY_SECONDS:
             self._outbox.adopt()
