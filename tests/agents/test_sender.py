@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from firestate.outbox.entries import PendingEntry
+
 
 @contextmanager
 def sending(
@@ -261,6 +263,25 @@ def test_what_cannot_go_out_keeps_a_flush_waiting(outbox: Outbox, destination: D
         assert not sender.flush(1)
         outbox.let_go("agent_states/b")
         assert sender.flush(20)
+
+
+def test_what_is_held_back_just_as_it_is_looked_what_waits_does_not_go_out(
+    outbox: Outbox, destination: Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = outbox.waiting
+
+    def put_before(limit: int) -> list[PendingEntry]:
+        monkeypatch.setattr(outbox, "waiting", waiting)
+        outbox.put(NewEntry("agent_states/b", "b", "", b"", is_held_back=True), snapshot("b", 1))
+        return waiting(limit)
+
+    monkeypatch.setattr(outbox, "waiting", put_before)
+    with sending(outbox, destination) as (sender, _):
+        eventually(lambda: outbox.waiting == waiting)
+        outbox.put(event("a", 1))
+        eventually(lambda: destination.arrived)
+        assert not sender.flush(0.3)
+    assert [each.agent for each in destination.arrived] == ["a"]
 
 
 def no_network() -> None:

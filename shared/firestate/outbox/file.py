@@ -34,6 +34,7 @@ from firestate.outbox.sql import (
     DEPTH,
     EVENTS,
     EVENTS_THAT_WAIT,
+    FLUSHES,
     FOLD,
     FOLDED,
     FORGET_CHANGES,
@@ -43,6 +44,7 @@ from firestate.outbox.sql import (
     FORGET_SNAPSHOTS,
     HAS_BYTES,
     HEAD,
+    HELD_BACK,
     KEEP_FOR_CHANGES,
     NOTE,
     NOTE_ERASURE,
@@ -55,6 +57,7 @@ from firestate.outbox.sql import (
     SNAPSHOTS,
     SNAPSHOTS_THAT_WAIT,
     TO_FOLD,
+    TOLD,
     WAITING,
     WITH_CHANGES,
     connect,
@@ -375,7 +378,7 @@ class Outbox:
 
     def told(self) -> set[tuple[str, int]]:
         """Return which refused messages this folder was told of, and after how many replays."""
-        return set(self._rows("SELECT id, replays FROM told"))
+        return set(self._rows(TOLD))
 
     def note_told(self, refusal: tuple[str, int]) -> None:
         """Note that this folder was told of a refused message."""
@@ -403,7 +406,7 @@ class Outbox:
     def held_back(self) -> set[str]:
         """Return the sessions whose snapshots do not go out yet."""
         spilled = {} if self._spill is None else self._spill.held_back
-        kept = {document for (document,) in self._rows("SELECT document FROM held_back")}
+        kept = {document for (document,) in self._rows(HELD_BACK)}
         return {each for each in kept | spilled.keys() if spilled.get(each, True)}
 
     def let_go(self, document: str) -> None:
@@ -435,7 +438,7 @@ class Outbox:
 
     def flushes(self) -> set[str]:
         """Return who waits until all has gone out."""
-        return {each for (each,) in self._rows("SELECT id FROM flushes WHERE NOT is_done")}
+        return {each for (each,) in self._rows(FLUSHES)}
 
     def note_flushed(self, flush_id: str) -> None:
         """Note that all that waited when it was asked has gone out."""

@@ -228,9 +228,10 @@ class Sender(ForkSafe):
         # What cannot go out yet is to stay small all the same.
         self._outbox.fold(older_than_seconds=_FOLD_AFTER_SECONDS)
         flushes = self._outbox.flushes()  # before it is read what waits: all of it was there then
-        held_back = self._outbox.held_back()
-        most = (_FIRST_AGAIN if self._pause else _MOST_WAITING) + len(held_back)
+        most = _FIRST_AGAIN if self._pause else _MOST_WAITING
+        most += len(self._outbox.held_back())
         waiting = self._outbox.waiting(most)
+        held_back = self._outbox.held_back()  # again: of all that waits, it is known only now
         self._look_at_flushes(flushes, waiting, is_all=len(waiting) < most)
         choice = next_batch(
             [each for each in waiting if each.document not in held_back],

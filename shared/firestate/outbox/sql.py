@@ -167,6 +167,10 @@ END;
 PUT_ONE = "(?, ?, ?, ?, ?, ?, ?, ?)"
 PUT = f"INSERT INTO puts VALUES {PUT_ONE}"
 
+# What an outbox in memory reads is of the moment of its first row, and nothing holds others back
+# between that and the last one (`connect`). So whatever gives several rows sorts them: by `+seq`,
+# which no index serves, and for which all of them are there before the first is given.
+
 # The changes that are not part of the snapshot yet.
 _LATER = (
     "changes.document = snapshots.document AND changes.epoch = snapshots.epoch"
@@ -181,11 +185,12 @@ WAITING_SNAPSHOTS = f"""
     GROUP BY snapshots.document HAVING sent_at IS NULL OR changes.seq IS NOT NULL
 """
 WAITING = f"""
-SELECT * FROM ({WAITING_SNAPSHOTS})
-UNION ALL SELECT * FROM (
-    SELECT seq, document, 0, agent, topic, length(data) FROM events
-    WHERE sent_at IS NULL ORDER BY seq LIMIT :limit)
-ORDER BY seq LIMIT :limit
+SELECT * FROM (
+    {WAITING_SNAPSHOTS}
+    UNION ALL SELECT * FROM (
+        SELECT seq, document, 0, agent, topic, length(data) FROM events
+        WHERE sent_at IS NULL ORDER BY seq LIMIT :limit))
+ORDER BY +seq LIMIT :limit
 """
 DEPTH = f"""
 SELECT coalesce(sum(n), 0), min(first) FROM (
@@ -207,22 +212,20 @@ SELECT document, epoch, revision, seq, data FROM (
     UNION ALL SELECT changes.document, changes.epoch, changes.revision, changes.seq, changes.data, 1
     FROM snapshots JOIN changes ON {_LATER}
     WHERE snapshots.document = :document AND length(snapshots.data) > 0 AND changes.seq <= :seq)
-ORDER BY place, revision
+ORDER BY +place, +revision
 """
-SNAPSHOTS = f"""
-SELECT document, data, NULL, revision FROM snapshots WHERE length(data) > 0
-UNION ALL SELECT changes.document, NULL, changes.data, changes.revision
-FROM snapshots JOIN changes ON {_LATER} WHERE length(snapshots.data) > 0
-ORDER BY 1, 4
+_WITH_ALL_CHANGES = f"""
+SELECT * FROM (
+    SELECT document, data, NULL, revision FROM snapshots WHERE length(data) > 0 AND {{which}}
+    UNION ALL SELECT changes.document, NULL, changes.data, changes.revision
+    FROM snapshots JOIN changes ON {_LATER} WHERE length(snapshots.data) > 0)
+ORDER BY +document, +revision
 """
+SNAPSHOTS = _WITH_ALL_CHANGES.format(which="TRUE")
 # Of those what is still to go out, whole or in part.
-_WAITS = f"(sent_at IS NULL OR EXISTS (SELECT 1 FROM changes WHERE {_LATER}))"
-SNAPSHOTS_THAT_WAIT = f"""
-SELECT document, data, NULL, revision FROM snapshots WHERE length(data) > 0 AND {_WAITS}
-UNION ALL SELECT changes.document, NULL, changes.data, changes.revision
-FROM snapshots JOIN changes ON {_LATER} WHERE length(snapshots.data) > 0
-ORDER BY 1, 4
-"""
+SNAPSHOTS_THAT_WAIT = _WITH_ALL_CHANGES.format(
+    which=f"(sent_at IS NULL OR EXISTS (SELECT 1 FROM changes WHERE {_LATER}))"
+)
 # On condition that nobody has put or folded in between. What is folded is removed afterwards: until
 # then it is below the snapshot, and means nothing.
 FOLD = """
@@ -250,7 +253,7 @@ DELETE FROM changes WHERE NOT EXISTS (
 """
 TO_FOLD = f"""
 SELECT snapshots.document FROM snapshots JOIN changes ON {_LATER}
-GROUP BY snapshots.document HAVING min(changes.seq) < ?
+GROUP BY snapshots.document HAVING min(changes.seq) < ? ORDER BY +min(changes.seq)
 """
 FORGET_EVENTS = """
 DELETE FROM events WHERE sent_at IS NOT NULL AND (sent_at < ? OR seq <= (
@@ -273,10 +276,16 @@ SEND_AGAIN = (
 RESERVED = "SELECT session FROM begun WHERE agent = ? AND former = ?"
 REPLAYED = "SELECT session FROM begun WHERE agent = '' AND former = ?"
 FORGET_REPLAYED = "DELETE FROM begun WHERE agent = '' AND former = ?"
-EVENTS = "SELECT document, data FROM events ORDER BY seq DESC LIMIT ?"
-EVENTS_THAT_WAIT = (
-    "SELECT document, data FROM events WHERE sent_at IS NULL ORDER BY seq DESC LIMIT ?"
-)
+_NEWEST_EVENTS = """
+SELECT document, data FROM (
+    SELECT seq, document, data FROM events WHERE {which} ORDER BY seq DESC LIMIT ?)
+ORDER BY +seq DESC
+"""
+EVENTS = _NEWEST_EVENTS.format(which="TRUE")
+EVENTS_THAT_WAIT = _NEWEST_EVENTS.format(which="sent_at IS NULL")
+HELD_BACK = "SELECT document FROM held_back ORDER BY +document"
+FLUSHES = "SELECT id FROM flushes WHERE NOT is_done ORDER BY +id"
+TOLD = "SELECT id, replays FROM told ORDER BY +id"
 # `at` stays: since when nothing has gone out, whatever else has gone wrong since.
 NOTE = "INSERT INTO sender VALUES (1, ?, ?) ON CONFLICT (id) DO UPDATE SET reason = excluded.reason"
 
