@@ -374,6 +374,7 @@ def test_what_the_destination_has_lost_is_sent_again(
         assert sender.flush(10)
         if when == "at rest":
             tell()
+            eventually(lambda: len(destination.arrived) == 2)
         elif when == "before it arrives":
             destination.before = tell
         else:
@@ -383,6 +384,106 @@ def test_what_the_destination_has_lost_is_sent_again(
     numbers = [each.number for each in destination.arrived]
     assert numbers.count(1) == 2
     assert numbers.count(2) == (1 if when == "at rest" else 2)
+
+
+def test_a_flush_waits_for_what_is_lost_once_it_has_asked(
+    outbox: Outbox, destination: Destination
+) -> None:
+    with sending(outbox, destination) as (sender, _):
+        outbox.put(event("a", 1))
+        assert sender.flush(10)
+
+        def lose() -> None:
+            eventually(outbox.flushes)
+            destination.before = no_network
+            sender.send_again()
+
+        destination.after = lose
+        outbox.put(event("a", 2))
+        assert not sender.flush(1.5)
+        assert len(outbox.waiting(-1)) == 2
+        destination.before = destination.after = lambda: None
+        assert sender.flush(10)
+    assert [each.number for each in destination.arrived] == [1, 2, 1, 2]
+
+
+def test_what_is_lost_as_a_sender_is_closed_is_sent_by_the_next(
+    outbox: Outbox, destination: Destination
+) -> None:
+    with sending(outbox, destination) as (sender, _):
+        outbox.put(event("a", 1))
+        assert sender.flush(10)
+        closing = threading.Thread(target=sender.close)
+
+        def lose() -> None:
+            destination.after = lambda: None
+            closing.start()
+            eventually(lambda: sender._closing)
+            sender.send_again()
+
+        destination.after = lose
+        outbox.put(event("a", 2))
+        eventually(lambda: sender._closing)
+        closing.join()
+    with sending(outbox, destination) as (after, _):
+        assert after.flush(10)
+    assert sorted(each.number for each in destination.arrived) == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("broken", ["send_again", "tidy"])
+def test_what_cannot_be_noted_keeps_nothing_from_going_out(
+    outbox: Outbox, destination: Destination, broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise OutboxError("the disk is full")
+
+    monkeypatch.setattr(outbox, broken, refuse)
+    with sending(outbox, destination) as (sender, _):
+        sender.send_again()
+        outbox.put(event("a", 1))
+        eventually(lambda: destination.arrived)
+        time.sleep(1.2)  # more than it waits between two times that it tidies up
+        outbox.put(event("a", 2))
+        eventually(lambda: destination.arrived[-1].number == 2)
+        monkeypatch.undo()
+        assert sender.flush(10)
+
+
+def test_a_put_does_not_wait_where_what_is_lost_cannot_be_noted_for_a_lock(
+    path: Path, outbox: Outbox, destination: Destination
+) -> None:
+    outbox.put(event("a", 1))
+    with sending(outbox, destination) as (sender, _):
+        assert sender.flush(10)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            sender.send_again()
+            putting = threading.Thread(
+                target=lambda: [outbox.put(event("a", number)) for number in range(2, 8)]
+            )
+            putting.start()
+            putting.join(8)
+            assert not putting.is_alive(), "it waits for the lock"
+            other.execute("ROLLBACK")
+        assert sender.flush(20)
+    assert {each.number for each in destination.arrived} == {*range(1, 8)}
+
+
+def test_what_is_let_go_beside_a_locked_file_is_held_back_there_until_it_has_come_in(
+    path: Path, outbox: Outbox, destination: Destination
+) -> None:
+    """The snapshot in the file was begun unread: what was merged since takes its place."""
+    held_back = NewEntry("agent_states/b", "b", "", b"", is_held_back=True)
+    with sending(outbox, destination) as (sender, _):
+        outbox.put(held_back, snapshot("b", 1))
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            outbox.put(snapshot("b", 2, epoch=2))
+            outbox.let_go("agent_states/b")
+            time.sleep(1.0)
+            other.execute("ROLLBACK")
+        assert sender.flush(20)
+    assert [each.number for each in destination.arrived] == [2]
 
 
 def test_what_is_lost_as_the_outbox_is_replaced_too_is_sent_again(

@@ -15,7 +15,7 @@ from firestate.agents.agent import Agent
 from firestate.agents.reading.answers import ReadRequest
 from firestate.agents.registry import AgentRegistry
 from firestate.client.outgoing import Outgoing
-from firestate.errors import OutboxError, UnavailableError
+from firestate.errors import InvalidMessageError, OutboxError, UnavailableError
 from firestate.schema.ids import Identity
 from firestate.schema.messages import Order
 from firestate.stores.protocol import Update
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from firestate.agents.reading.answers import Find
     from tests.agents.folders import Folder
 
 IDENTITY = Identity(*SESSION)
@@ -402,6 +403,72 @@ def test_a_task_under_way_as_its_folder_takes_the_session_back_keeps_its_kind(
     eventually(lambda: is_counted(one, 3))
     (code,) = value(one.manager.learned(*WHO)).kinds
     assert (code.name, code.tries) == ("code", 3)
+
+
+def test_a_task_that_the_other_folder_has_ended_and_let_go_is_not_under_way_again(
+    folder: Callable[[], Folder],
+) -> None:
+    """Its history keeps the newest 200 tasks, and says nothing of those before."""
+    one, two = folder(), folder()
+    one.manager.start(*SESSION).begin_task("a1", "code", tool="t")
+    one.send_all()
+    assert one.manager.settle()
+    holder = two.manager.take_up(*SESSION)
+    holder.end_task("a1")
+    work(holder, *(f"b{number}" for number in range(210)))
+    two.send_all()
+    assert two.manager.settle()
+    assert "a1" not in names(one.manager.take_up(*SESSION))
+    one.send_all()
+    eventually(lambda: is_counted(one, 211))
+
+
+def test_what_has_ended_is_merged_where_there_is_no_room_for_what_is_under_way(
+    folder: Callable[[], Folder],
+) -> None:
+    one, two = folder(), folder()
+    former = cut_off(one)
+    for number in range(100):
+        former.begin_task(f"open{number}", "code", tool="t", note="x" * 3_000)
+    holder = two.manager.take_up(*SESSION)
+
+    def fill() -> None:
+        for number in range(1_000):
+            holder.remember(f"m{number}", "y" * 5_000)
+
+    with pytest.raises(InvalidMessageError, match="size"):
+        fill()
+    two.send_all()
+    assert two.manager.settle()
+    one.manager.take_up(*SESSION)
+    one.send_all()
+    eventually(lambda: is_counted(one, 2))
+
+
+@pytest.mark.parametrize("way", ["resume", "resume_from"])
+def test_a_session_that_was_deleted_is_begun_anew_at_once(
+    folder: Callable[[], Folder], way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = folder()
+    work(one.manager.start(*SESSION), "a1")
+    one.manager.start(*WHO, "next").delete()
+    one.send_all()
+    asked: list[object] = []
+    reader = one.manager._runtime.reader
+    read = reader._asked
+
+    def counted(find: Find) -> object:
+        asked.append(find)
+        return read(find)
+
+    monkeypatch.setattr(reader, "_asked", counted)
+    if way == "resume":
+        agent = one.manager.resume(*WHO, "next")
+    else:
+        agent = one.manager.resume_from(*WHO, SESSION[2], "next")
+    assert agent.identity == Identity(*WHO, "next")
+    assert names(agent) == ["a1"]
+    assert len(asked) <= 4
 
 
 def test_a_resume_does_not_wait_for_what_was_sent_and_is_not_stored(

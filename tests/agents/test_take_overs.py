@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -318,7 +319,8 @@ class DisorderedWay:
     def __init__(self, folders: list[Folder], draw: random.Random) -> None:
         self._draw = draw
         self._held: list[Callable[[], None]] = []
-        self.is_open = True
+        self._lock = threading.Lock()
+        self._is_open = True
         for each in folders:
             self._join(each)
 
@@ -327,13 +329,14 @@ class DisorderedWay:
         gated, send = runtime.backend.send, type(runtime.backend).send
 
         def through(topic: str, messages: Sequence[bytes], writer: str) -> None:
-            if not (folder.is_open and self.is_open):
-                gated(topic, messages, writer)
-                return
-            for each in messages:
-                arrive = partial(send, runtime.backend, topic, [each], writer)
-                times = 1 + (self._draw.random() < 0.2)
-                self._held += times * [partial(runtime._worker.run, arrive)]
+            with self._lock:
+                if folder.is_open and self._is_open:
+                    for each in messages:
+                        arrive = partial(send, runtime.backend, topic, [each], writer)
+                        times = 1 + (self._draw.random() < 0.2)
+                        self._held += times * [partial(runtime._worker.run, arrive)]
+                    return
+            gated(topic, messages, writer)
 
         runtime.backend.send = through  # type: ignore[method-assign]
         runtime.backend.is_near = False  # what was sent is not stored at once
@@ -343,7 +346,8 @@ class DisorderedWay:
             self._held.pop(self._draw.randrange(len(self._held)))()
 
     def deliver_all(self) -> None:
-        self.is_open = False
+        with self._lock:
+            self._is_open = False
         while self._held:
             self.deliver(len(self._held))
 

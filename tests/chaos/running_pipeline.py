@@ -13,6 +13,7 @@ from firestate.ingest.refusal import quarantine_id
 from firestate.schema.ids import GLOBAL_CONFIG, quarantine_path
 from tests.chaos.observed_states import ObservedStates
 from tests.chaos.oracle import expected_totals, found_totals
+from tests.chaos.settings import tell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,6 +27,7 @@ LIMIT_SECONDS = 2.0
 
 _TWO = ("ingest_state", "ingest_event", "derive_state", "derive_event")
 _PATIENCE_SECONDS = 120.0
+_LATE_SECONDS = 5.0
 
 
 class RunningPipeline:
@@ -70,6 +72,12 @@ class RunningPipeline:
         self._good += [message for message in sent if (message.topic, message.data) not in wrong]
         self._check_fates(running, sent, wrong)
         report = FullAudit(running.store, timedelta(0)).run()
+        if report.findings:
+            # On a busy machine the emulator brings a trigger more than a second after all else.
+            tell(f"looked at once more for {report.findings[0].path}")
+            time.sleep(_LATE_SECONDS)
+            running.wait_quiet(_PATIENCE_SECONDS)
+            report = FullAudit(running.store, timedelta(0)).run()
         assert report.findings == []
         assert report.in_flight == 0
         stored = running.store.read(GLOBAL_CONFIG)

@@ -79,6 +79,7 @@ _MOST_EVENTS = 10_000
 _MOST_FORMERS = 10
 _MOVING_SECONDS = 30.0
 _LEAST_LOOK_SECONDS, _MOST_LOOK_SECONDS = 0.005, 1.0
+_AGAIN_SECONDS = 0.05
 FOLDER = Path(".firestate")
 """Where a process keeps its outbox and, without a project, the local engine's file."""
 
@@ -295,17 +296,21 @@ class StateManager:
         identity = Identity.of(agent_type, agent_id, own)
         find = newest_states(identity.agent_type, identity.agent_id, _MOST_FORMERS)
 
-        def make(found: list[Document], fresh: bool) -> Agent:  # noqa: FBT001 - a ReadRequest's
-            if not fresh:
-                return self._later(identity, find)
-            return self._resumed(former_states(found, identity.session_id), identity, find)
+        def resumed(seen: Order) -> ReadRequest[Agent]:
+            def make(found: list[Document], fresh: bool) -> Agent:  # noqa: FBT001 - a ReadRequest's
+                if not fresh:
+                    return self._later(identity, find)
+                return self._resumed(former_states(found, own), identity, find, seen)
 
-        if session_id is None:
             return ReadRequest(find, make)
+
+        seen = self._registry.seen(identity)
+        if session_id is None:
+            return resumed(seen)
 
         def own_first(found: list[Document], fresh: bool) -> Agent:  # noqa: FBT001 - a ReadRequest's
             agent = self._taken_up(found) if fresh else self._later(identity, find)
-            return agent or self._reader.ask(ReadRequest(find, make))
+            return agent or self._reader.ask(resumed(after(found, seen)))
 
         return ReadRequest(identity, own_first)
 
@@ -321,9 +326,11 @@ class StateManager:
         """
         former = Identity.of(agent_type, agent_id, former_session_id)
         identity = Identity.of(agent_type, agent_id, session_id)
+        seen = self._registry.seen(identity)
 
         def make(found: list[Document], fresh: bool) -> Agent:  # noqa: FBT001 - a ReadRequest's
             formers = former_states(found[:1], identity.session_id) if fresh else []
+            own: list[Document] = []
             # Most sessions of a framework have no former one: that costs one read, and no more.
             if formers or (fresh and goes_on_as(found[:1], identity.session_id)):
                 own = self._reader.ask(ReadRequest(identity, lambda own, _: own))
@@ -331,9 +338,10 @@ class StateManager:
                     return agent
             if not formers or self._heirs(former.session_id) - {identity.session_id}:
                 raise UnknownSessionError(f"{former.state_path} is no session to go on with")
-            agent = self._registry.begin(identity, formers)
+            agent = self._registry.begin(identity, formers, seen=after(own, seen))
             if agent is not None:
                 return agent
+            time.sleep(_AGAIN_SECONDS)
             again = self.resume_from.request(agent_type, agent_id, former_session_id, session_id)
             return self._reader.ask(again)
 
@@ -628,22 +636,26 @@ class StateManager:
             self._complete(agent, newest_states(state.agent_type, state.agent_id, _MOST_FORMERS))
         return agent
 
-    def _resumed(self, formers: list[Former], identity: Identity, find: Find) -> Agent:
+    def _resumed(self, formers: list[Former], identity: Identity, find: Find, seen: Order) -> Agent:
         """Begin a session that takes along what `formers` had; read them again where they moved.
 
         Each time is a billed read. Where what this folder has sent is not stored for long, the
         agent begins as where its past cannot be read.
         """
         deadline, pause = time.monotonic() + _MOVING_SECONDS, 0.0
-        while (agent := self._registry.begin(identity, formers)) is None:
+        while (agent := self._registry.begin(identity, formers, seen=seen)) is None:
             if time.monotonic() > deadline:
                 return self._later(identity, find)
             time.sleep(pause)
             pause = min(2 * pause + _LEAST_LOOK_SECONDS, _MOST_LOOK_SECONDS)
+            seen = self._registry.seen(identity)
             own = self._reader.ask(ReadRequest(identity, lambda own, _: own))
             if (there := self._taken_up(own)) is not None:
                 return there  # another process has begun it
-            found = self._reader.ask(ReadRequest(find, lambda found, _: found))
+            seen = after(own, seen)
+            found, fresh = self._reader.ask(ReadRequest(find, lambda *told: told))
+            if not fresh:
+                return self._later(identity, find)
             formers = former_states(found, identity.session_id)
         return agent
 

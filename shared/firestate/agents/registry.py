@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pydantic_core import from_json
@@ -18,7 +19,7 @@ from firestate.agents.state.draft import Draft, Room, fitting
 from firestate.agents.state.encoded_state import EncodedState
 from firestate.agents.state.generated_ids import new_id
 from firestate.agents.state.json_values import to_json_values
-from firestate.agents.state.late_work import keep_under_way, merge_late, with_base
+from firestate.agents.state.late_work import base_of, keep_under_way, merge_late, with_base
 from firestate.agents.state.message_encoding import checked_state
 from firestate.errors import (
     ConflictError,
@@ -359,12 +360,15 @@ class AgentRegistry(ForkSafe):
             return _Continued(state, seen, of_epoch)
         if seen.epoch >= order.epoch:
             return _Continued(state, order)  # it has moved in this folder since it was read
-        for memory in (True, False):
+        base = base_of(stored.collaboration_context, seen)
+        # What has ended comes first where there is no room for all: it was acknowledged.
+        for memory, under_way in product((True, False), repeat=2):
             draft = Draft(EncodedState.of(state), identity.session_id)
             draft.room = Room.END
             try:
                 merge_late(draft, own, seen, memory=memory)
-                keep_under_way(draft, own)
+                if under_way:
+                    keep_under_way(draft, own, base)
                 return _Continued(draft.finished().state(), seen)
             except InvalidMessageError as error:
                 _LOG.warning("%s has no room for what was saved here: %s", identity, error)

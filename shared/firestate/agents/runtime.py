@@ -157,6 +157,13 @@ class Runtime:
 
     def _send_again(self) -> None:
         """Have the local engine, whose file is another one, be told again what it was told."""
+        # At once, also where this process ends now; and what is under way, which is confirmed soon.
+        try:
+            self.outbox.send_again()
+        except OutboxError as error:
+            _LOG.warning(
+                "what was sent to the local engine of late goes out again later: %s", error
+            )
         self.sender.send_again()
         self.registry.put_again()
 

@@ -85,6 +85,7 @@ _KEPT_SENT = 1_000
 _KEPT_ORDER_SECONDS = 86_400
 _SHOWN = 2_000
 _ERASE_PAUSES = 100
+_AGAIN_PATIENCE_SECONDS = 0.03
 _WARN_SECONDS = 60.0
 _MOST_JOURNAL_BYTES = 64_000_000
 _JOURNAL_TRIES, _JOURNAL_PAUSE_SECONDS = 5, 0.001
@@ -403,10 +404,16 @@ class Outbox:
             self._connections.change(gone, (key, now - most_seconds))
         return self.reserve(key, what, own)
 
-    def held_back(self) -> set[str]:
-        """Return the sessions whose snapshots do not go out yet."""
+    def held_back(self, *, in_file: bool = False) -> set[str]:
+        """Return the sessions whose snapshots do not go out yet.
+
+        With `in_file` also those that were let go beside a file that is locked: the snapshot that
+        lies in the file is what was held back, until the other one has come in.
+        """
         spilled = {} if self._spill is None else self._spill.held_back
         kept = {document for (document,) in self._rows(HELD_BACK)}
+        if in_file:
+            return kept | {document for document, is_held in spilled.items() if is_held}
         return {each for each in kept | spilled.keys() if spilled.get(each, True)}
 
     def let_go(self, document: str) -> None:
@@ -544,18 +551,27 @@ class Outbox:
 
         Where this file has vanished as well, that may be seen only now, or just be under way: what
         is carried into the new one while it is noted in the former one would not be sent again.
+        Raises OutboxError where that cannot be noted now, such as in a file that is locked.
         """
-        if self._spill is None:
-            self._send_again()
-        else:
-            self._look_at = 0.0
-            self.look()
-            self._spill.undisturbed(self._send_again)
-
-    def _send_again(self) -> None:
+        path, spill = self.path, self._spill
         with translated_outbox(self._name):
-            for statement in SEND_AGAIN:
-                self._connections.change(statement, beyond_bound=True)
+            if path is None or spill is None:
+                self._note_again()
+                return
+
+            def note_there() -> None:
+                if not self.is_closed:
+                    self._open_anew(path)
+                self._note_again()
+
+            spill.undisturbed(note_there)
+
+    def _note_again(self) -> None:
+        # Puts wait meanwhile: hence not for long.
+        for statement in SEND_AGAIN:
+            self._connections.change(
+                statement, beyond_bound=True, patience_seconds=_AGAIN_PATIENCE_SECONDS
+            )
 
     def newest(self, *, snapshots: bool, waiting: bool = False) -> dict[str, bytes]:
         """Return snapshots, or the newest 2,000 events, that wait or were sent of late.

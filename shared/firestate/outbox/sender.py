@@ -95,13 +95,14 @@ class Sender(ForkSafe):
         self._sent_at: dict[str, float] = {}
         self._pause = 0.0
         self._tidied_at = self._adopted_at = 0.0
-        self._erased = False
+        self._erased = self._is_untidy = False
         self._at_rest: object = None  # how the file was when nothing waited in it
         self._looked_at = 0.0
         self._noted: str | None = _UNKNOWN
         self._flushing: dict[str, set[str | int]] = {}  # what each of those who flush waits for
         self._flushing_in = self._outbox.place
-        self._losses = self._made_good = 0  # how often the destination has lost what was sent
+        # How often the destination has lost what was sent; up to which that is made good, and told.
+        self._losses = self._made_good = self._told_losses = 0
 
     def after_fork(self) -> None:
         """Begin anew: the thread is the parent's. It starts with the child's first append."""
@@ -145,14 +146,16 @@ class Sender(ForkSafe):
         was closed.
         """
         deadline = time.monotonic() + timeout_seconds
-        flush_id = secrets.token_hex(8)
-        is_asked = False
+        flush_id, losses, is_asked = "", -1, False
         try:
             # The sender of an earlier release answers nobody: then it takes until nothing waits.
             # In this order: what was spilled goes to the file.
             while self._is_lost or self._outbox.has_spilled or self._outbox.waiting(1):
-                is_asked = is_asked or not self._outbox.has_spilled
-                if is_asked and self._is_flushed(flush_id) and not self._is_lost:
+                if losses != self._losses:  # at first, and where an answer holds no longer
+                    self._take_back(flush_id)
+                    flush_id, losses, is_asked = secrets.token_hex(8), self._losses, False
+                is_asked = is_asked or not (self._is_lost or self._outbox.has_spilled)
+                if is_asked and self._is_flushed(flush_id) and losses == self._losses:
                     return True
                 if self._closing or time.monotonic() >= deadline:
                     return False
@@ -161,8 +164,12 @@ class Sender(ForkSafe):
             return True
         finally:
             if is_asked:
-                with contextlib.suppress(OutboxError):
-                    self._outbox.forget_flush(flush_id)
+                self._take_back(flush_id)
+
+    def _take_back(self, flush_id: str) -> None:
+        if flush_id:
+            with contextlib.suppress(OutboxError):
+                self._outbox.forget_flush(flush_id)
 
     def _is_flushed(self, flush_id: str) -> bool:
         """Ask whoever sends, unless that is done, and return whether it has answered."""
@@ -188,13 +195,32 @@ class Sender(ForkSafe):
                 # thread: the agents' own threads want the processor as well.
                 self._appended.wait(pause)
                 self._ending.wait(min(pause, _GATHER_SECONDS))
+        self._make_good()  # the next process sends it
         self._erase()
+
+    def _make_good(self) -> None:
+        """Have what the destination has lost be sent again; where that cannot be noted, later.
+
+        Nothing else waits for that: the outbox may be locked for long, or its disk full.
+        """
+        losses = self._losses
+        if self._made_good == losses:
+            return
+        try:
+            self._outbox.send_again()
+        except OutboxError as error:
+            if losses != self._told_losses:
+                _LOG.warning("what was lost on its way is not sent again yet: %s", error)
+            self._told_losses = losses
+            return
+        self._made_good = losses
+        self._flushing = {}  # what those who flush wait for is more again
 
     def _failed(self, reason: str) -> float:
         self._link.lost(reason)
         self._note(reason)
         # What is wrong may be the outbox itself: this thread goes on all the same.
-        with contextlib.suppress(FirestateError, OSError):
+        with contextlib.suppress(OSError):
             self._tidy()
         self._pause = min(max(2 * self._pause, _LEAST_PAUSE), _MOST_PAUSE)
         return self._pause * random.uniform(0.5, 1.0)  # noqa: S311 - a wait, no secret
@@ -202,10 +228,7 @@ class Sender(ForkSafe):
     def _turn(self) -> float:
         """Send what is due; give the seconds after which to look again."""
         self._outbox.look()
-        if self._is_lost:
-            losses = self._losses
-            self._outbox.send_again()
-            self._made_good = losses
+        self._make_good()
         now = time.monotonic()
         if now - self._adopted_at > _TIDY_EVERY_SECONDS:
             self._outbox.adopt()
@@ -229,9 +252,10 @@ class Sender(ForkSafe):
         self._outbox.fold(older_than_seconds=_FOLD_AFTER_SECONDS)
         flushes = self._outbox.flushes()  # before it is read what waits: all of it was there then
         most = _FIRST_AGAIN if self._pause else _MOST_WAITING
-        most += len(self._outbox.held_back())
+        most += len(self._outbox.held_back(in_file=True))
         waiting = self._outbox.waiting(most)
-        held_back = self._outbox.held_back()  # again: of all that waits, it is known only now
+        # Again: of all that waits, it is known only now.
+        held_back = self._outbox.held_back(in_file=True)
         self._look_at_flushes(flushes, waiting, is_all=len(waiting) < most)
         choice = next_batch(
             [each for each in waiting if each.document not in held_back],
@@ -325,9 +349,17 @@ class Sender(ForkSafe):
     def _tidy(self) -> None:
         now = time.monotonic()
         if now - self._tidied_at > _TIDY_EVERY_SECONDS:
-            self._outbox.tidy()
-            self._erase()
             self._tidied_at = now
+            # On a full disk what waits goes out all the same.
+            try:
+                self._outbox.tidy()
+            except FirestateError as error:
+                if not self._is_untidy:
+                    _LOG.warning("what was sent long ago is not forgotten yet: %s", error)
+                self._is_untidy = True
+            else:
+                self._is_untidy = False
+            self._erase()
 
     def _erase(self) -> None:
         # What cannot be erased now, such as on a full disk, must not keep messages from going out.

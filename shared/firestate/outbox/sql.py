@@ -311,6 +311,9 @@ def connect(
         factory=kind,
         uri=path is None,
     )
+    # What is sorted stays in memory: a full disk stops no read, and no bytes of a state are left in
+    # files that nobody erases.
+    connection.execute("PRAGMA temp_store = MEMORY")
     if path is None:
         # A read holds no lock against a put: what interrupts it may put, and could not wait for it.
         connection.execute("PRAGMA read_uncommitted = 1")

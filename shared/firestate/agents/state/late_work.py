@@ -66,7 +66,8 @@ def with_base(fields: Fields, order: Order, writer: str, *, short: bool = False)
         short: Leave the digests of all bases out: for a state that has no room for them.
     """
     context = {k: v for k, v in fields["collaboration_context"].items() if k != ADOPTS}
-    context = {**context, TAKEN_BY: writer, TAKEN_ALONG: _bases(context, order, fields)}
+    bases = _bases(context, order, fields, _under_way(fields))
+    context = {**context, TAKEN_BY: writer, TAKEN_ALONG: bases}
     context = going_on(context, fields, order)
     return {**context, TAKEN_ALONG: _short(context[TAKEN_ALONG])} if short else context
 
@@ -86,7 +87,7 @@ def going_on(context: Fields, fields: Fields, order: Order) -> dict[str, Any]:
     if (ended := ended_with(context, order)) is None:
         return rest
     former = Order(ended, taken_along(context)[ended])
-    return {**rest, TAKEN_ALONG: _bases(context, former, fields)}
+    return {**rest, TAKEN_ALONG: _bases(context, former, fields, _under_way(fields))}
 
 
 def with_short_bases(context: Fields) -> dict[str, Any]:
@@ -151,19 +152,37 @@ def merge_late(draft: Draft, late: Fields, order: Order, *, memory: bool = True)
     changes["performance_metrics"] = {**late["performance_metrics"], **draft["performance_metrics"]}
     children = dict.fromkeys([*late["child_agent_ids"], *draft["child_agent_ids"]])
     changes["child_agent_ids"] = list(children)[-MAX_CHILDREN:]
-    bases = _bases(context, order, late) | _newer_bases(context, late)
+    # What is under way there is not taken along by this.
+    known = base_of(context, order)
+    bases = _bases(context, order, late, known.get("under_way") if known else "")
+    bases |= _newer_bases(context, late)
     changes["collaboration_context"] = {**context, TAKEN_ALONG: bases}
     draft.set(changes, whole=True)
 
 
-def keep_under_way(draft: Draft, own: Fields) -> None:
+def base_of(context: Fields, order: Order) -> Fields:
+    """Return what is noted of a former holder, by the collaboration context; empty for nothing."""
+    return _base_in(context, order.epoch) if order.epoch in taken_along(context) else {}
+
+
+def keep_under_way(draft: Draft, own: Fields, base: Fields) -> None:
     """Keep the tasks that are under way in what a folder had saved of a session that it takes back.
 
-    Those of another folder end there, if at all: they are merged once they have.
+    Those of another folder end there, if at all: they are merged once they have. What that one has
+    taken along is its own: it has ended there, where it is not in the history any more.
+
+    Args:
+        draft: The session as the other folder has left it.
+        own: What this one had saved of it, plain.
+        base: What the other one has noted of this one (`base_of`), before anything was merged.
     """
+    if base and "under_way" not in base:
+        return  # an earlier release has noted it, or there was no room: it may have ended there
+    known = set(str(base.get("under_way", "")).split())
     there = {_key(part.plain) for part in draft.history}
-    entries = (each for each in own["task_history"] if is_open(each, own["session_id"]))
-    kept = [Part.of(each) for each in entries if _key(each) not in there]
+    entries = [each for each in own["task_history"] if is_open(each, own["session_id"])]
+    new = [each for each in entries if _digest(*_key(each)) not in known]
+    kept = [Part.of(each) for each in new if _key(each) not in there]
     if kept:
         draft.set_history([*draft.history, *kept])
 
@@ -191,7 +210,7 @@ def merge_apart(
     if is_merged(context, order):
         return
     if base is not None and order.epoch not in taken_along(context):
-        along = _bases(context, order._replace(revision=0), base)
+        along = _bases(context, order._replace(revision=0), base, _under_way(base))
         draft.set({"collaboration_context": {**context, TAKEN_ALONG: along}}, whole=True)
     merge_late(draft, own, order, memory=memory)
     before = base or {}
@@ -259,7 +278,7 @@ def _given(context: Fields) -> dict[str, Any]:
     return {key: value for key, value in context.items() if key not in OF_FIRESTATE}
 
 
-def _bases(context: Fields, order: Order, fields: Fields) -> dict[str, Any]:
+def _bases(context: Fields, order: Order, fields: Fields, under_way: str | None) -> dict[str, Any]:
     former = context.get(TAKEN_ALONG)
     known = former if isinstance(former, dict) else {}
     newest = sorted(map(str, {**taken_along(context), order.epoch: 0}), key=int)[-MOST_FORMERS:]
@@ -268,6 +287,7 @@ def _bases(context: Fields, order: Order, fields: Fields) -> dict[str, Any]:
         "totals": totals_of(fields),
         "memory": _joined(_digest(*entry) for entry in fields["memory_context"].items()),
         "tasks": _joined(_digest(*_key(entry)) for entry in _ended(fields)),
+        **({} if under_way is None else {"under_way": under_way}),
     }
     # Of the newest former alone the digests of its memory, 11 kB: a full state must have room.
     older = {
@@ -305,6 +325,12 @@ def _newer_bases(context: Fields, late: Fields) -> dict[str, Any]:
 def _base_in(context: Fields, epoch: int) -> Fields:
     found: Fields = context[TAKEN_ALONG][str(epoch)]
     return found
+
+
+def _under_way(fields: Fields) -> str:
+    """Return the digests of the tasks that are under way."""
+    entries = (each for each in fields["task_history"] if is_open(each, fields["session_id"]))
+    return _joined(_digest(*_key(entry)) for entry in entries)
 
 
 def _joined(digests: Iterable[str]) -> str:
