@@ -401,7 +401,7 @@ def test_a_flush_waits_for_what_is_lost_once_it_has_asked(
         destination.after = lose
         outbox.put(event("a", 2))
         assert not sender.flush(1.5)
-        assert len(outbox.waiting(-1)) == 2
+        eventually(lambda: len(outbox.waiting(-1)) == 2)
         destination.before = destination.after = lambda: None
         assert sender.flush(10)
     assert [each.number for each in destination.arrived] == [1, 2, 1, 2]

@@ -15,7 +15,12 @@ from firestate.agents.agent import Agent
 from firestate.agents.reading.answers import ReadRequest
 from firestate.agents.registry import AgentRegistry
 from firestate.client.outgoing import Outgoing
-from firestate.errors import InvalidMessageError, OutboxError, UnavailableError
+from firestate.errors import (
+    InvalidMessageError,
+    OutboxError,
+    UnavailableError,
+    UnknownSessionError,
+)
 from firestate.schema.ids import Identity
 from firestate.schema.messages import Order
 from firestate.stores.protocol import Update
@@ -389,22 +394,6 @@ def test_a_whole_state_that_is_saved_to_an_ended_session_is_not_replaced(
     eventually(lambda: is_counted(two, 3))
 
 
-def test_a_task_under_way_as_its_folder_takes_the_session_back_keeps_its_kind(
-    folder: Callable[[], Folder],
-) -> None:
-    one, two = folder(), folder()
-    former = cut_off(one)
-    former.begin_task("a3", "code", tool="t")
-    two.manager.take_up(*SESSION)
-    two.send_all()
-    agent = one.manager.take_up(*SESSION)
-    agent.end_task("a3")
-    one.send_all()
-    eventually(lambda: is_counted(one, 3))
-    (code,) = value(one.manager.learned(*WHO)).kinds
-    assert (code.name, code.tries) == ("code", 3)
-
-
 def test_a_task_that_the_other_folder_has_ended_and_let_go_is_not_under_way_again(
     folder: Callable[[], Folder],
 ) -> None:
@@ -421,6 +410,101 @@ def test_a_task_that_the_other_folder_has_ended_and_let_go_is_not_under_way_agai
     assert "a1" not in names(one.manager.take_up(*SESSION))
     one.send_all()
     eventually(lambda: is_counted(one, 211))
+
+
+def test_a_task_that_was_ended_more_take_overs_ago_than_are_remembered_is_not_under_way_again(
+    folder: Callable[[], Folder],
+) -> None:
+    one, two, three = folder(), folder(), folder()
+    one.manager.start(*SESSION).begin_task("a1", "code", tool="t")
+    one.send_all()
+    assert one.manager.settle()
+    holder = two.manager.take_up(*SESSION)
+    holder.end_task("a1")
+    work(holder, *(f"b{number}" for number in range(210)))
+    for by in 4 * (two, three) + (two,):
+        by.manager.take_up(*SESSION)
+        by.send_all()
+        assert by.manager.settle()
+    assert "a1" not in names(one.manager.take_up(*SESSION))
+
+
+@pytest.mark.parametrize("back", ["takes it back", "says it late"])
+def test_what_a_folder_does_after_its_epoch_has_risen_counts_once(
+    folder: Callable[[], Folder], back: str
+) -> None:
+    """As after its outbox was lost: the other folder has taken it from the epoch before."""
+    one, two = folder(), folder()
+    agent = one.manager.start(*SESSION)
+    work(agent, *(f"a{number}" for number in range(50)))
+    agent.begin_task("open", "code", tool="t")
+    one.send_all()
+    assert one.manager.settle()
+    one.is_open = False
+    agent.rise_above(agent.epoch)
+    work(agent, "a50")
+    holder = two.manager.take_up(*SESSION)
+    holder.end_task("open")
+    work(holder, *(f"b{number}" for number in range(210)))
+    two.send_all()
+    assert two.manager.settle()
+    if back == "takes it back":
+        assert "open" not in names(one.manager.take_up(*SESSION))
+    one.send_all()
+    eventually(lambda: is_counted(two, 262))
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_a_task_begun_since_the_session_was_taken_is_under_way_as_it_is_taken_back(
+    folder: Callable[[], Folder], *, goes_on: bool
+) -> None:
+    """Also where the other folder has gone on with it in another session."""
+    one, two = folder(), folder()
+    former = cut_off(one)
+    former.begin_task("a3", "code", tool="t")
+    two.manager.take_up(*SESSION)
+    if goes_on:
+        two.manager.resume(*WHO, "next")
+    two.send_all()
+    assert two.manager.settle()
+    agent = one.manager.take_up(*SESSION)
+    agent.end_task("a3")
+    one.send_all()
+    eventually(lambda: is_counted(one, 3))
+    (code,) = value(one.manager.learned(*WHO)).kinds
+    assert (code.name, code.tries) == ("code", 3)
+
+
+@pytest.mark.parametrize("way", ["resume", "resume_from"])
+def test_a_session_that_was_sent_and_is_not_stored_yet_is_not_begun_anew(
+    folder: Callable[..., Folder], way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what was sent long ago the outbox knows where it stands, and no more."""
+    monkeypatch.setattr("firestate.agents.manager._MOVING_SECONDS", 0.5)
+    one = folder()
+    work(one.manager.start(*SESSION), "a1")
+    one.send_all()
+    runtime = one.manager._runtime
+    send, held = runtime.backend.send, list[Any]()
+    monkeypatch.setattr(runtime.backend, "send", lambda *sent: held.append(sent))
+    going_on = one.manager.start(*WHO, "next")
+    going_on.remember("k", "v")
+    one.send_all()
+    going_on.release()
+    monkeypatch.setattr("firestate.outbox.file._KEPT_SENT_SECONDS", -5)
+    runtime.outbox.tidy()
+    if way == "resume":
+        assert one.manager.resume(*WHO, "next").identity.session_id != "next"
+    else:
+        with pytest.raises(UnknownSessionError, match="not stored yet"):
+            one.manager.resume_from(*WHO, SESSION[2], "next")
+    monkeypatch.setattr(runtime.backend, "send", send)
+    for sent in held:
+        runtime._worker.run(partial(send, *sent))
+    one.send_all()
+    state = value(one.manager.load(*WHO, "next"))
+    assert state is not None
+    assert state.memory_context["k"] == "v"
 
 
 def test_what_has_ended_is_merged_where_there_is_no_room_for_what_is_under_way(
@@ -539,8 +623,8 @@ def test_two_who_take_a_session_at_once_lose_nothing_that_the_former_saves_in_be
             each.manager.resume(*WHO, f"n{number}")
         else:
             each.manager.take_up(*SESSION)
+    work(former, "a1")  # it does not know yet
     first.send_all()
-    work(former, "a1")
     one.send_all()
     agent = first.manager.take_up(*SESSION)
     eventually(lambda: names(agent) == ["a1"])

@@ -159,5 +159,8 @@ def program(name: str, *arguments: object, seconds: float = 3_600) -> list[dict[
     assert done.returncode in {0, 1}, f"{done.stdout[-2_000:]}\n{done.stderr[-8_000:]}"
     told = [json.loads(line) for line in done.stdout.splitlines()]
     assert told[-1:] == [{"finished": True}], f"{done.stdout[-2_000:]}\n{done.stderr[-8_000:]}"
-    assert done.returncode == any("problem" in each for each in told), done.stderr[-8_000:]
+    problems = [each for each in told if "problem" in each]
+    assert done.returncode == bool(problems), done.stderr[-8_000:]
+    for each in problems:  # whole: an assertion's text is cut
+        sys.stdout.write("".join(f"{key}: {value}\n" for key, value in each.items()))
     return told

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,7 @@ _LINES_OF = (
 )
 _FLUSH_SECONDS = 10.0
 _REST_SECONDS = 0.5
+_NEWEST_EVENTS, _ALL_EVENTS = 50, 20_000
 
 
 class Hook:
@@ -89,8 +91,8 @@ class Hook:
         if self._closes:
             manager.close()
 
-    def problems(self, least: int = 1) -> list[str]:
-        """Return what is wrong with what the calls have done."""
+    def problems(self, least: int = 1, events: int = _ALL_EVENTS) -> list[str]:
+        """Return what is wrong with what the calls have done, by so many of the newest events."""
         found = list(self.errors)
         if self.calls < least:
             return [*found, f"it was called {self.calls} times"]
@@ -100,9 +102,10 @@ class Hook:
         tasks = {each["task_id"]: each["status"] for each in state.task_history}
         if tasks.get(f"hook{self.calls}") != "completed":
             found.append("a task is lost")
-        events = self._world.manager.events(agent_id=self._agent.identity.agent_id, limit=10_000)
-        numbers = [each.context["n"] for each in events.value if each.context.get("case") == "hook"]
-        if sorted(numbers) != list(range(1, self.calls + 1)):
+        listed = self._world.manager.events(agent_id=self._agent.identity.agent_id, limit=events)
+        numbers = [each.context["n"] for each in listed.value if each.context.get("case") == "hook"]
+        first = self.calls - len(numbers) + 1 if len(listed.value) == events else 1
+        if not numbers or sorted(numbers) != list(range(first, self.calls + 1)):
             found.append("an event is lost")
         return found
 
@@ -150,7 +153,8 @@ def _at_lines(every: int, report: Report, do: Callable[[World, Hook], None], fol
                 return
             if case.parts is not None and not all(case.parts(world, number)):
                 report.write(problem=f"{point}: the outer call has done nothing")
-            for problem in hook.problems(least=0) if hook.calls else ():
+            # To read all of them at each line takes ever longer: that is for the end.
+            for problem in hook.problems(0, _NEWEST_EVENTS) if hook.calls else ():
                 report.write(problem=f"{point}: {problem}")
                 return
     _report_all(world, hook, report)
@@ -421,15 +425,16 @@ def main(every: str, *names: str) -> None:
     for name in names or PLACES:
         folder = Path(tempfile.mkdtemp(prefix="reentrancy-"))
         begun.append((name, folder, forked.begin(partial(_work, name, int(every), folder))))
-    for name, folder, process in begun:
-        ended = process.end()
+    with ThreadPoolExecutor(len(begun)) as pool:  # a pipe that nobody reads has room for so much
+        all_ended = list(pool.map(lambda each: each[2].end(), begun))
+    for (name, folder, _), ended in zip(begun, all_ended, strict=True):
         for record in ended.records:
             if "problem" in record:
                 forked.tell(place=name, problem=record["problem"])
         if not ended.last("finished"):
             problem = "hangs" if ended.hung else f"ends with {ended.code}"
             at = ended.last("at")
-            forked.tell(place=name, problem=problem, at=at, stack=ended.stderr[-4_000:])
+            forked.tell(place=name, problem=problem, at=at, stack=ended.stderr[-40_000:])
         shutil.rmtree(folder, ignore_errors=True)
     forked.finish()
 

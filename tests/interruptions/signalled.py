@@ -196,9 +196,9 @@ def _tell(ended: Ended, what: str) -> None:
             forked.tell(problem=record["problem"])
     complete = ended.last("ended" if what == "process" else "verified")
     if ended.hung:
-        forked.tell(problem=f"the {what} hangs", stack=ended.stderr[-4_000:])
+        forked.tell(problem=f"the {what} hangs", stack=ended.stderr[-40_000:])
     elif not complete and ended.last("problem") is None:
-        forked.tell(problem=f"the {what} ends with {ended.code}", stack=ended.stderr[-4_000:])
+        forked.tell(problem=f"the {what} ends with {ended.code}", stack=ended.stderr[-40_000:])
 
 
 def _check(folders: list[Path], all_ended: list[Ended], status: str | None) -> None:

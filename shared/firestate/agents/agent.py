@@ -35,6 +35,7 @@ from firestate.agents.state.late_work import (
     merge_apart,
     merge_below,
     merge_late,
+    rising,
     with_short_bases,
 )
 from firestate.agents.state.message_encoding import checked_state
@@ -638,11 +639,25 @@ class Agent(ForkSafe):
             new = Order(self._submitter.new_epoch(self.identity, epoch), memory.order.revision + 1)
             # A later epoch alone would take the place of what others save meanwhile.
             expected = self._submitter.expected_entry(self.identity, memory.order)
-            entry = self._whole(memory.fields, new)
-            if self._put(new, memory.fields, expected, entry):
+            fields = self._risen(memory)
+            if self._put(new, fields, expected, self._whole(fields, new)):
                 break
             self._catch_up(memory)
         self.is_above = True
+
+    def _risen(self, memory: _Memory) -> EncodedState:
+        """Return the state with a note of where it has stood until now."""
+        plain = memory.fields.state().model_dump(mode="json")
+        context = rising(plain[CONTEXT], plain, memory.order, self._submitter.writer)
+        for noted in (context, with_short_bases(context)):
+            draft = Draft(memory.fields, self.identity.session_id)
+            draft.room = Room.END
+            try:
+                draft.set({CONTEXT: noted})
+                return draft.finished()
+            except InvalidMessageError:  # no room for it
+                continue
+        return memory.fields
 
     def first_entries(self) -> tuple[NewEntry, ...]:
         """Return what is put for its first save, together with something else.

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from firestate.agents.agent import NOTHING
 from firestate.agents.backends.document_watch import StateChanges, Watch
 from firestate.agents.clean_up import CleanUp
 from firestate.agents.leases import stale_states
@@ -61,7 +62,7 @@ from firestate.schema.models import AgentState, CoordinationEvent, SystemState
 from firestate.stored_states import identity_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
     from firestate.agents.agent import Agent, Former
@@ -79,7 +80,6 @@ _MOST_EVENTS = 10_000
 _MOST_FORMERS = 10
 _MOVING_SECONDS = 30.0
 _LEAST_LOOK_SECONDS, _MOST_LOOK_SECONDS = 0.005, 1.0
-_AGAIN_SECONDS = 0.05
 FOLDER = Path(".firestate")
 """Where a process keeps its outbox and, without a project, the local engine's file."""
 
@@ -304,13 +304,12 @@ class StateManager:
 
             return ReadRequest(find, make)
 
-        seen = self._registry.seen(identity)
         if session_id is None:
-            return resumed(seen)
+            return resumed(NOTHING)
 
         def own_first(found: list[Document], fresh: bool) -> Agent:  # noqa: FBT001 - a ReadRequest's
             agent = self._taken_up(found) if fresh else self._later(identity, find)
-            return agent or self._reader.ask(resumed(after(found, seen)))
+            return agent or self._reader.ask(resumed(after(found, NOTHING)))
 
         return ReadRequest(identity, own_first)
 
@@ -326,24 +325,24 @@ class StateManager:
         """
         former = Identity.of(agent_type, agent_id, former_session_id)
         identity = Identity.of(agent_type, agent_id, session_id)
-        seen = self._registry.seen(identity)
+        refusal = f"{former.state_path} is no session to go on with"
 
         def make(found: list[Document], fresh: bool) -> Agent:  # noqa: FBT001 - a ReadRequest's
-            formers = former_states(found[:1], identity.session_id) if fresh else []
-            own: list[Document] = []
-            # Most sessions of a framework have no former one: that costs one read, and no more.
-            if formers or (fresh and goes_on_as(found[:1], identity.session_id)):
-                own = self._reader.ask(ReadRequest(identity, lambda own, _: own))
-                if (agent := self._taken_up(own)) is not None:
+            for _ in self._while_moving():
+                formers = former_states(found[:1], identity.session_id) if fresh else []
+                own: list[Document] = []
+                # Most sessions of a framework have no former one: that costs one read, and no more.
+                if formers or (fresh and goes_on_as(found[:1], identity.session_id)):
+                    own, fresh = self._reader.ask(ReadRequest(identity, lambda *told: told))
+                    if fresh and (there := self._taken_up(own)) is not None:
+                        return there
+                if not (fresh and formers) or self._heirs(former.session_id) - {session_id}:
+                    raise UnknownSessionError(refusal)
+                agent = self._registry.begin(identity, formers, seen=after(own, NOTHING))
+                if agent is not None:
                     return agent
-            if not formers or self._heirs(former.session_id) - {identity.session_id}:
-                raise UnknownSessionError(f"{former.state_path} is no session to go on with")
-            agent = self._registry.begin(identity, formers, seen=after(own, seen))
-            if agent is not None:
-                return agent
-            time.sleep(_AGAIN_SECONDS)
-            again = self.resume_from.request(agent_type, agent_id, former_session_id, session_id)
-            return self._reader.ask(again)
+                found, fresh = self._reader.ask(ReadRequest(former, lambda *told: told))
+            raise UnknownSessionError(f"{refusal}: what was saved of it last is not stored yet")
 
         return ReadRequest(former, make)
 
@@ -639,25 +638,42 @@ class StateManager:
     def _resumed(self, formers: list[Former], identity: Identity, find: Find, seen: Order) -> Agent:
         """Begin a session that takes along what `formers` had; read them again where they moved.
 
-        Each time is a billed read. Where what this folder has sent is not stored for long, the
-        agent begins as where its past cannot be read.
+        Where what this folder has sent is not stored for long, or the session itself is one of
+        those, the agent begins as where its past cannot be read.
+
+        Args:
+            formers: What it takes along, the newest first.
+            identity: The session.
+            find: How to read the formers again.
+            seen: Where the session was deleted, if it was: it begins above that.
+        """
+        for _ in self._while_moving():
+            agent = self._registry.begin(identity, formers, seen=seen)
+            if agent is not None:
+                return agent
+            own, fresh = self._reader.ask(ReadRequest(identity, lambda *told: told))
+            if fresh and (there := self._taken_up(own)) is not None:
+                return there  # another process has begun it
+            seen = after(own, NOTHING)
+            found, is_current = self._reader.ask(ReadRequest(find, lambda *told: told))
+            if not (fresh and is_current):
+                break
+            formers = former_states(found, identity.session_id)
+        return self._later(identity, find)
+
+    @staticmethod
+    def _while_moving() -> Iterator[None]:
+        """Return at once, then after ever longer pauses, until it has taken too long.
+
+        Each time is a billed read of what has been saved, and is not stored yet.
         """
         deadline, pause = time.monotonic() + _MOVING_SECONDS, 0.0
-        while (agent := self._registry.begin(identity, formers, seen=seen)) is None:
+        while True:
+            yield
             if time.monotonic() > deadline:
-                return self._later(identity, find)
+                return
             time.sleep(pause)
             pause = min(2 * pause + _LEAST_LOOK_SECONDS, _MOST_LOOK_SECONDS)
-            seen = self._registry.seen(identity)
-            own = self._reader.ask(ReadRequest(identity, lambda own, _: own))
-            if (there := self._taken_up(own)) is not None:
-                return there  # another process has begun it
-            seen = after(own, seen)
-            found, fresh = self._reader.ask(ReadRequest(find, lambda *told: told))
-            if not fresh:
-                return self._later(identity, find)
-            formers = former_states(found, identity.session_id)
-        return agent
 
     def _later(self, identity: Identity, find: Find) -> Agent:
         # What is only known may be older than what is stored: nothing is written over it.

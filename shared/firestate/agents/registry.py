@@ -19,7 +19,7 @@ from firestate.agents.state.draft import Draft, Room, fitting
 from firestate.agents.state.encoded_state import EncodedState
 from firestate.agents.state.generated_ids import new_id
 from firestate.agents.state.json_values import to_json_values
-from firestate.agents.state.late_work import base_of, keep_under_way, merge_late, with_base
+from firestate.agents.state.late_work import keep_under_way, merge_late, with_base
 from firestate.agents.state.message_encoding import checked_state
 from firestate.errors import (
     ConflictError,
@@ -360,7 +360,6 @@ class AgentRegistry(ForkSafe):
             return _Continued(state, seen, of_epoch)
         if seen.epoch >= order.epoch:
             return _Continued(state, order)  # it has moved in this folder since it was read
-        base = base_of(stored.collaboration_context, seen)
         # What has ended comes first where there is no room for all: it was acknowledged.
         for memory, under_way in product((True, False), repeat=2):
             draft = Draft(EncodedState.of(state), identity.session_id)
@@ -368,7 +367,7 @@ class AgentRegistry(ForkSafe):
             try:
                 merge_late(draft, own, seen, memory=memory)
                 if under_way:
-                    keep_under_way(draft, own, base)
+                    keep_under_way(draft, stored.collaboration_context, own, seen)
                 return _Continued(draft.finished().state(), seen)
             except InvalidMessageError as error:
                 _LOG.warning("%s has no room for what was saved here: %s", identity, error)

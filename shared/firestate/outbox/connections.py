@@ -266,7 +266,9 @@ class FileConnections(ForkSafe):
                 self._give_back(connection, idle, forks)
                 return None
             if not waits:
+                # It is closed afterwards. A file that is written anew is no matter for memory.
                 connection.execute("PRAGMA busy_timeout = 0").fetchall()
+                connection.execute("PRAGMA temp_store = DEFAULT").fetchall()
             cursor = connection.execute(statement, values)
             found = (cursor.fetchall() if reads else [], cursor.rowcount)
         except sqlite3.ProgrammingError:

@@ -568,10 +568,9 @@ class Outbox:
 
     def _note_again(self) -> None:
         # Puts wait meanwhile: hence not for long.
-        for statement in SEND_AGAIN:
-            self._connections.change(
-                statement, beyond_bound=True, patience_seconds=_AGAIN_PATIENCE_SECONDS
-            )
+        self._connections.change(
+            SEND_AGAIN, beyond_bound=True, patience_seconds=_AGAIN_PATIENCE_SECONDS
+        )
 
     def newest(self, *, snapshots: bool, waiting: bool = False) -> dict[str, bytes]:
         """Return snapshots, or the newest 2,000 events, that wait or were sent of late.
@@ -721,7 +720,8 @@ class Outbox:
             return self._truncate_journal()
 
     def _truncate_journal(self) -> bool:
-        rows = self._connections.rows_if_free("PRAGMA wal_checkpoint(TRUNCATE)")
+        with translated_outbox(self._name):
+            rows = self._connections.rows_if_free("PRAGMA wal_checkpoint(TRUNCATE)")
         return rows is not None and not rows[0][0]
 
     def _with_changes(self, document: str, seq: int = INT64_MAX) -> list[tuple[Any, ...]]:

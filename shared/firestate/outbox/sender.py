@@ -100,7 +100,9 @@ class Sender(ForkSafe):
         self._looked_at = 0.0
         self._noted: str | None = _UNKNOWN
         self._flushing: dict[str, set[str | int]] = {}  # what each of those who flush waits for
-        self._flushing_in = self._outbox.place
+        self._known_in = self._outbox.place
+        # What was sent, and is not noted so yet; whether it deletes a session.
+        self._unconfirmed: dict[tuple[str, int], tuple[PendingEntry, bool]] = {}
         # How often the destination has lost what was sent; up to which that is made good, and told.
         self._losses = self._made_good = self._told_losses = 0
 
@@ -206,6 +208,7 @@ class Sender(ForkSafe):
         losses = self._losses
         if self._made_good == losses:
             return
+        self._unconfirmed = {}
         try:
             self._outbox.send_again()
         except OutboxError as error:
@@ -243,20 +246,25 @@ class Sender(ForkSafe):
         if not owns:
             self._link.unknown()
             self._noted = _UNKNOWN
-            self._flushing = {}
+            self._flushing, self._unconfirmed = {}, {}
             # An earlier release, which knows no changes, may be the one that sends.
             self._outbox.fold(older_than_seconds=_FOLD_AFTER_SECONDS)
             self._at_rest = (owns, mark)
             return _LOOK_SECONDS
         # What cannot go out yet is to stay small all the same.
         self._outbox.fold(older_than_seconds=_FOLD_AFTER_SECONDS)
+        self._forget_former_file()
+        with contextlib.suppress(OutboxError):  # what waits goes out all the same
+            self._confirm()
         flushes = self._outbox.flushes()  # before it is read what waits: all of it was there then
         most = _FIRST_AGAIN if self._pause else _MOST_WAITING
-        most += len(self._outbox.held_back(in_file=True))
+        most += len(self._outbox.held_back(in_file=True)) + len(self._unconfirmed)
         waiting = self._outbox.waiting(most)
+        is_all = len(waiting) < most
+        waiting = [each for each in waiting if _place(each) not in self._unconfirmed]
         # Again: of all that waits, it is known only now.
         held_back = self._outbox.held_back(in_file=True)
-        self._look_at_flushes(flushes, waiting, is_all=len(waiting) < most)
+        self._look_at_flushes(flushes, waiting, is_all=is_all)
         choice = next_batch(
             [each for each in waiting if each.document not in held_back],
             self._sent_at,
@@ -287,12 +295,10 @@ class Sender(ForkSafe):
         if not flushes:
             self._flushing = {}
             return
-        if self._outbox.place != self._flushing_in:
-            # What was carried into another file may have another place there.
-            self._flushing, self._flushing_in = {}, self._outbox.place
         new = flushes - self._flushing.keys()
         if new and not is_all:
             waiting, is_all = self._outbox.waiting(-1), True
+            waiting = [each for each in waiting if _place(each) not in self._unconfirmed]
         keys = {_flush_key(each) for each in waiting}
         self._flushing = {
             each: keys.copy()
@@ -320,17 +326,39 @@ class Sender(ForkSafe):
                 sent += len(there)
                 for left in self._flushing.values():
                     left.difference_update(map(_flush_key, there))
-                # Before it is confirmed: a crash in between brings it again.
-                if any(each.is_snapshot and _is_deletion(data[each]) for each in there):
-                    self._outbox.note_deletion()
+                self._unconfirmed |= {
+                    _place(each): (each, each.is_snapshot and _is_deletion(data[each]))
+                    for each in there
+                }
                 now = time.monotonic()
                 self._sent_at |= {each.document: now for each in there if each.is_snapshot}
-                for first in range(0, len(there), _CONFIRMED_AT_ONCE):
-                    self._outbox.confirm(there[first : first + _CONFIRMED_AT_ONCE])
+                self._confirm()
         if len(self._sent_at) > _MOST_SESSIONS:
             limit = time.monotonic() - self._interval_seconds
             self._sent_at = {name: at for name, at in self._sent_at.items() if at > limit}
         return sent
+
+    def _confirm(self) -> None:
+        """Note what was sent as sent; raise OutboxError where the file is locked, or its disk full.
+
+        It is known here then, and goes out no second time: else it would come again and again, and
+        keep from going out what comes next.
+        """
+        left = list(self._unconfirmed.values())
+        for first in range(0, len(left), _CONFIRMED_AT_ONCE):
+            some = left[first : first + _CONFIRMED_AT_ONCE]
+            # Before it is confirmed: a crash in between brings it again.
+            if any(is_deletion for _, is_deletion in some):
+                self._outbox.note_deletion()
+            self._outbox.confirm([each for each, _ in some])
+            for each, _ in some:
+                self._unconfirmed.pop(_place(each), None)
+
+    def _forget_former_file(self) -> None:
+        """Forget what is known of messages by their places, which are others in another file."""
+        if self._outbox.place != self._known_in:
+            self._known_in = self._outbox.place
+            self._flushing, self._unconfirmed = {}, {}
 
     def _ready(self, entry: PendingEntry, data: bytes) -> bytes:
         """Return a message as it goes out, and keep it so where that is not as it was."""
@@ -368,6 +396,11 @@ class Sender(ForkSafe):
             self._erased = self._outbox.erase()
         except FirestateError as error:
             _LOG.warning("what was deleted is not erased yet: %s", error)
+
+
+def _place(entry: PendingEntry) -> tuple[str, int]:
+    """Return what a message alone has: what takes its place has another one."""
+    return entry.document, entry.seq
 
 
 def _flush_key(entry: PendingEntry) -> str | int:

@@ -88,9 +88,11 @@ class SpillFile:
         self.records.append(record)
 
     def drop(self, document: str) -> None:
-        """Leave out what the records hold of a session."""
+        """Leave out what the records hold of a session, but that it was let go."""
         for record in self.records:
-            record.rows[:] = [row for row in record.rows if row[1] != document]
+            record.rows[:] = [
+                row for row in record.rows if row[1] != document or row[0] == "let go"
+            ]
 
     def remove(self) -> None:
         """Remove the file: all of it has been replayed."""

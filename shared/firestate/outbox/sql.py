@@ -147,6 +147,12 @@ CREATE TEMP TRIGGER put_replayed INSTEAD OF INSERT ON puts WHEN NEW.kind = 'repl
     ON CONFLICT (agent, former) DO UPDATE SET session = NEW.seq;
 END;
 
+-- All that was sent of late waits again; or nothing does, where there is no room to note that.
+CREATE TEMP TRIGGER put_again INSTEAD OF INSERT ON puts WHEN NEW.kind = 'again' BEGIN
+    UPDATE events SET sent_at = NULL WHERE sent_at IS NOT NULL;
+    UPDATE snapshots SET sent_at = NULL WHERE sent_at IS NOT NULL AND length(data) > 0;
+END;
+
 -- A change follows the very one before it, over a snapshot of the same writer that is there still.
 CREATE TEMP TRIGGER put_change INSTEAD OF INSERT ON puts WHEN NEW.kind = 'change' BEGIN
     SELECT RAISE(ABORT, 'it does not follow what is there') WHERE NOT EXISTS (
@@ -269,10 +275,7 @@ FORGET_SENT = ("DELETE FROM events WHERE sent_at IS NOT NULL", FORGET_SNAPSHOTS)
 RESERVE_ANEW = """
 UPDATE begun SET session = ?, at = ? WHERE agent = ? AND former = ? AND session = ?
 """
-SEND_AGAIN = (
-    "UPDATE events SET sent_at = NULL WHERE sent_at IS NOT NULL",
-    "UPDATE snapshots SET sent_at = NULL WHERE sent_at IS NOT NULL AND length(data) > 0",
-)
+SEND_AGAIN = "INSERT INTO puts (kind) VALUES ('again')"
 RESERVED = "SELECT session FROM begun WHERE agent = ? AND former = ?"
 REPLAYED = "SELECT session FROM begun WHERE agent = '' AND former = ?"
 FORGET_REPLAYED = "DELETE FROM begun WHERE agent = '' AND former = ?"

@@ -72,6 +72,21 @@ def with_base(fields: Fields, order: Order, writer: str, *, short: bool = False)
     return {**context, TAKEN_ALONG: _short(context[TAKEN_ALONG])} if short else context
 
 
+def rising(context: Fields, fields: Fields, order: Order, writer: str) -> dict[str, Any]:
+    """Return the collaboration context of a state that begins anew, above where it stood.
+
+    Another folder may have taken the session from there: what both have had is known by this.
+
+    Args:
+        context: The collaboration context.
+        fields: The state, plain, as it is carried over.
+        order: Where that stands.
+        writer: Who has it.
+    """
+    along = _bases(context, order, fields, _under_way(fields))
+    return {**context, TAKEN_BY: writer, TAKEN_ALONG: along}
+
+
 def going_on(context: Fields, fields: Fields, order: Order) -> dict[str, Any]:
     """Return the collaboration context of a session that has ended, and is saved to again.
 
@@ -106,8 +121,10 @@ def with_short_bases(context: Fields) -> dict[str, Any]:
 
 
 def _short(bases: Mapping[str, Fields]) -> dict[str, dict[str, Any]]:
+    """Return bases without what may be long: few tasks are under way at a time."""
+    kept = {"revision", "totals", "under_way"}
     return {
-        epoch: {name: value for name, value in base.items() if name in {"revision", "totals"}}
+        epoch: {name: value for name, value in base.items() if name in kept}
         for epoch, base in bases.items()
     }
 
@@ -153,31 +170,32 @@ def merge_late(draft: Draft, late: Fields, order: Order, *, memory: bool = True)
     children = dict.fromkeys([*late["child_agent_ids"], *draft["child_agent_ids"]])
     changes["child_agent_ids"] = list(children)[-MAX_CHILDREN:]
     # What is under way there is not taken along by this.
-    known = base_of(context, order)
-    bases = _bases(context, order, late, known.get("under_way") if known else "")
+    known = _base_in(context, order.epoch) if order.epoch in taken_along(context) else None
+    bases = _bases(context, order, late, "" if known is None else known.get("under_way"))
     bases |= _newer_bases(context, late)
     changes["collaboration_context"] = {**context, TAKEN_ALONG: bases}
     draft.set(changes, whole=True)
 
 
-def base_of(context: Fields, order: Order) -> Fields:
-    """Return what is noted of a former holder, by the collaboration context; empty for nothing."""
-    return _base_in(context, order.epoch) if order.epoch in taken_along(context) else {}
-
-
-def keep_under_way(draft: Draft, own: Fields, base: Fields) -> None:
+def keep_under_way(draft: Draft, context: Fields, own: Fields, order: Order) -> None:
     """Keep the tasks that are under way in what a folder had saved of a session that it takes back.
 
     Those of another folder end there, if at all: they are merged once they have. What that one has
     taken along is its own: it has ended there, where it is not in the history any more.
 
     Args:
-        draft: The session as the other folder has left it.
+        draft: The session as the other folder has left it, and perhaps with what has ended here.
+        context: The collaboration context with which the other folder has left it.
         own: What this one had saved of it, plain.
-        base: What the other one has noted of this one (`base_of`), before anything was merged.
+        order: Where that stands.
     """
+    base = _base_for(context, own, order)
+    # Nothing is known of it where an earlier release has noted what it took along, where there was
+    # no room, or where that was long ago: it may have ended there, and is not to count twice.
     if base and "under_way" not in base:
-        return  # an earlier release has noted it, or there was no room: it may have ended there
+        return
+    if order.epoch not in taken_along(context) and is_merged(context, order):
+        return
     known = set(str(base.get("under_way", "")).split())
     there = {_key(part.plain) for part in draft.history}
     entries = [each for each in own["task_history"] if is_open(each, own["session_id"])]
