@@ -15,6 +15,7 @@ import pytest
 
 from firestate import StateManager
 from firestate.errors import OutboxError, OutboxFullError
+from firestate.outbox.entries import NewEntry
 from firestate.outbox.file import Outbox
 from tests.agents.environments import eventually
 from tests.agents.outbox_fixtures import PLENTY, event, said, snapshot
@@ -74,6 +75,29 @@ def test_what_is_put_to_a_locked_file_is_kept_beside_it_and_comes_in_its_order(p
     assert spills(path) == []
     assert outbox.put(event("a", 5))
     outbox.close()
+
+
+def test_what_is_let_go_beside_a_locked_file_is_let_go_also_where_others_have_saved_it(
+    path: Path,
+) -> None:
+    """They were first as the lock ended: what was spilled is merged into theirs."""
+    held_back = NewEntry("agent_states/a", "a", "", b"", is_held_back=True)
+    with closing(Outbox(path, most_bytes=PLENTY)) as outbox:
+
+        def merge(*_: object) -> None:
+            outbox.put(snapshot("a", 1, epoch=9))
+
+        outbox.on_conflict(merge)
+        outbox.put(held_back, snapshot("a", 1))
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            outbox.put(snapshot("a", 1, epoch=2))
+            outbox.let_go("agent_states/a")
+            other.execute("UPDATE snapshots SET epoch = 3")
+            other.execute("COMMIT")
+        eventually(lambda: not outbox.has_spilled)
+        assert outbox.head("agent_states/a") == (9, 1)
+        assert outbox.held_back(in_file=True) == set()
 
 
 def test_the_next_process_finds_what_waits_beside_a_locked_file(path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from contextlib import closing
@@ -200,6 +202,49 @@ def test_the_journal_begins_anew_where_it_is_large_though_others_write_all_the_t
     assert found is not None
     assert said(found).number == number
     outbox.close()
+
+
+def test_a_journal_that_cannot_be_begun_anew_is_an_error_of_the_outbox(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("firestate.outbox.file._MOST_JOURNAL_BYTES", 0)
+    with closing(Outbox(path, most_bytes=PLENTY)) as outbox:
+        outbox.put(event("a", 1))
+
+        def refuse(_: str) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        monkeypatch.setattr(outbox._connections, "rows_if_free", refuse)
+        with pytest.raises(OutboxError, match="disk is full"):
+            outbox.tidy()
+
+
+ERASED = """
+import resource, sys, tempfile
+from pathlib import Path
+from firestate.outbox.entries import NewEntry
+from firestate.outbox.file import Outbox
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+with tempfile.TemporaryDirectory() as folder:
+    outbox = Outbox(Path(folder) / "outbox.db", most_bytes=10 ** 9)
+    for number in range(60):
+        outbox.put(NewEntry(f"coordination/{number}", "a", "t", bytes(1_000_000)))
+    outbox.tidy()
+    outbox.note_deletion()
+    before = peak()
+    while not outbox.erase():
+        pass
+    print(peak() - before)
+"""
+
+
+def test_what_is_deleted_is_erased_without_the_whole_file_in_memory() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ERASED], capture_output=True, text=True, check=True
+    )
+    unit = 1024 if sys.platform == "linux" else 1  # of Linux it is in KiB
+    assert int(done.stdout) * unit < 20_000_000, "of 60 MB"
 
 
 def test_who_reads_the_outbox_keeps_the_journal_and_nobody_waits_for_that(

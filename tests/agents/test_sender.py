@@ -449,6 +449,42 @@ def test_what_cannot_be_noted_keeps_nothing_from_going_out(
         assert sender.flush(10)
 
 
+def test_what_was_sent_and_cannot_be_noted_goes_out_once(
+    outbox: Outbox, destination: Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where another program locks the file, or its disk is full; what comes next goes out."""
+
+    def refuse(_: object) -> None:
+        raise OutboxError("the disk is full")
+
+    monkeypatch.setattr(outbox, "confirm", refuse)
+    with sending(outbox, destination) as (sender, _):
+        for number in range(1, 5):
+            outbox.put(event("a", number), snapshot("b", number))
+            eventually(lambda: len(destination.arrived) == 2 * number)  # noqa: B023 - called here
+        assert not sender.flush(1.0)
+        assert len(destination.arrived) == 8
+        monkeypatch.undo()
+        assert sender.flush(10)
+    assert len(destination.arrived) == 8
+    assert outbox.waiting(-1) == []
+
+
+def test_what_is_lost_is_noted_whole_or_not_at_all(path: Path, outbox: Outbox) -> None:
+    """Else the half of it would go out again, and again."""
+    outbox.put(event("a", 1), snapshot("b", 1))
+    outbox.confirm(outbox.waiting(-1))
+    with closing(sqlite3.connect(path)) as other:
+        refused = "BEFORE UPDATE ON snapshots BEGIN SELECT RAISE(ABORT, 'no room'); END"
+        other.execute(f"CREATE TRIGGER refused {refused}")
+        with pytest.raises(OutboxError, match="no room"):
+            outbox.send_again()
+        assert outbox.waiting(-1) == []
+        other.execute("DROP TRIGGER refused")
+    outbox.send_again()
+    assert len(outbox.waiting(-1)) == 2
+
+
 def test_a_put_does_not_wait_where_what_is_lost_cannot_be_noted_for_a_lock(
     path: Path, outbox: Outbox, destination: Destination
 ) -> None:
