@@ -8,7 +8,9 @@ they change memory by single operations, put to the outbox by single statements 
 leave all that needs a lock to the threads made here, which no signal interrupts.
 
 What is used instead is written in C, and either done or not: `queue.SimpleQueue`, whose `put` may
-interrupt itself, and `_thread.start_new_thread`.
+interrupt itself, a bare lock, and `_thread.start_new_thread`. No queue is waited for with a
+timeout: in CPython 3.11 that may wait for ever, where another thread was first and the time was up
+just then (it goes on with what is left of the time, which is below 0 and stands for no limit).
 """
 
 from __future__ import annotations
@@ -40,20 +42,18 @@ class Wakeup:
 
     def __init__(self) -> None:
         """Nobody has called yet."""
-        self._calls: SimpleQueue[None] = SimpleQueue()
+        self._called = _thread.allocate_lock()
+        self._called.acquire()
 
     def call(self) -> None:
         """Let the next `wait` return at once, or the present one."""
-        if self._calls.empty():
-            self._calls.put(None)
+        with suppress(RuntimeError):  # it was called before
+            self._called.release()
 
     def wait(self, timeout_seconds: float | None = None) -> bool:
         """Wait for a call and take it; return False if the time was up before."""
-        try:
-            self._calls.get(timeout=timeout_seconds and max(0.0, timeout_seconds))
-        except Empty:
-            return False
-        return True
+        timeout = -1 if timeout_seconds is None else max(0.0, timeout_seconds)
+        return self._called.acquire(timeout=timeout)
 
 
 class Turn:
@@ -65,11 +65,10 @@ class Turn:
 
     def __init__(self) -> None:
         """Nobody has the turn."""
-        self._free: SimpleQueue[None] = SimpleQueue()
-        self._free.put(None)
+        self._turn = _thread.allocate_lock()
         self._holder: int | None = None
 
-    def take(self) -> SimpleQueue[None] | None:
+    def take(self) -> _thread.LockType | None:
         """Wait for the turn, for a moment; return what is to be given back.
 
         None where this very thread has it, in a call that was interrupted by this one.
@@ -77,19 +76,19 @@ class Turn:
         own = _thread.get_ident()
         if self._holder == own:
             return None
-        free = self._free
-        try:
-            free.get(timeout=_TURN_SECONDS)
-        except Empty:
-            free = self._free = SimpleQueue()
+        turn = self._turn
+        if not turn.acquire(timeout=_TURN_SECONDS):
+            turn = _thread.allocate_lock()
+            turn.acquire()
+            self._turn = turn
         self._holder = own
-        return free
+        return turn
 
-    def give(self, taken: SimpleQueue[None] | None) -> None:
+    def give(self, taken: _thread.LockType | None) -> None:
         """Return the turn to whoever waits for it."""
         if taken is not None:
             self._holder = None
-            taken.put(None)
+            taken.release()
 
 
 class Thread:
