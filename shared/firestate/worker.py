@@ -35,6 +35,8 @@ _LOG = logging.getLogger("firestate.worker")
 _LOOK_SECONDS = 0.001
 _LOOK_AGAIN_SECONDS = 0.2
 _TURN_SECONDS = 0.1
+_UNLOCKED = ("release unlocked lock",)
+"""What a lock says that was released before: the arguments of its RuntimeError."""
 
 
 class Wakeup:
@@ -47,8 +49,11 @@ class Wakeup:
 
     def call(self) -> None:
         """Let the next `wait` return at once, or the present one."""
-        with suppress(RuntimeError):  # it was called before
+        try:
             self._called.release()
+        except RuntimeError as error:
+            if error.args != _UNLOCKED:  # of a signal handler, just here
+                raise
 
     def wait(self, timeout_seconds: float | None = None) -> bool:
         """Wait for a call and take it; return False if the time was up before."""

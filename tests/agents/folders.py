@@ -38,6 +38,10 @@ class Folder:
         """Have the store be there again."""
         self.manager._runtime.backend.reading.back()
 
+    def is_not_told(self) -> None:
+        """Have it not be told yet where others have taken its sessions: that takes its time."""
+        self.manager._runtime.registry._compare = lambda *_: None  # type: ignore[method-assign]
+
     def send_all(self) -> None:
         self.is_open = True
         assert self.manager.flush(30)

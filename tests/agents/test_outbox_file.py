@@ -224,14 +224,20 @@ import resource, sys, tempfile
 from pathlib import Path
 from firestate.outbox.entries import NewEntry
 from firestate.outbox.file import Outbox
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if not CLEAR.exists():  # no Linux, where that would be the peak of whoever began this process
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    (line,) = [each for each in STATUS.read_text().splitlines() if each.startswith("VmHWM")]
+    return int(line.split()[1])
 with tempfile.TemporaryDirectory() as folder:
     outbox = Outbox(Path(folder) / "outbox.db", most_bytes=10 ** 9)
     for number in range(60):
         outbox.put(NewEntry(f"coordination/{number}", "a", "t", bytes(1_000_000)))
     outbox.tidy()
     outbox.note_deletion()
+    if CLEAR.exists():
+        CLEAR.write_text("5")
     before = peak()
     while not outbox.erase():
         pass

@@ -18,6 +18,7 @@ from firestate.outbox.connection import Link, LinkState
 from firestate.outbox.entries import NewEntry
 from firestate.outbox.file import Outbox
 from firestate.outbox.sender import Sender
+from firestate.outbox.status import read_status
 from tests.agents.environments import eventually
 from tests.agents.outbox_fixtures import EVENTS, PLENTY, STATES, Destination, event, said, snapshot
 
@@ -450,7 +451,7 @@ def test_what_cannot_be_noted_keeps_nothing_from_going_out(
 
 
 def test_what_was_sent_and_cannot_be_noted_goes_out_once(
-    outbox: Outbox, destination: Destination, monkeypatch: pytest.MonkeyPatch
+    path: Path, outbox: Outbox, destination: Destination, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where another program locks the file, or its disk is full; what comes next goes out."""
 
@@ -458,16 +459,42 @@ def test_what_was_sent_and_cannot_be_noted_goes_out_once(
         raise OutboxError("the disk is full")
 
     monkeypatch.setattr(outbox, "confirm", refuse)
-    with sending(outbox, destination) as (sender, _):
+    with sending(outbox, destination) as (sender, link):
         for number in range(1, 5):
             outbox.put(event("a", number), snapshot("b", number))
             eventually(lambda: len(destination.arrived) == 2 * number)  # noqa: B023 - called here
-        assert not sender.flush(1.0)
+        time.sleep(2.5)  # longer than it waits after a failure
         assert len(destination.arrived) == 8
+        assert not link.state.open
         monkeypatch.undo()
+        eventually(lambda: link.state.open)
         assert sender.flush(10)
     assert len(destination.arrived) == 8
     assert outbox.waiting(-1) == []
+    assert read_status(path, oldest=1).failure is None
+
+
+def test_what_was_sent_and_not_noted_goes_out_once_more_where_it_is_lost(
+    outbox: Outbox, destination: Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That cannot be noted either, and what comes next goes out all the same."""
+
+    def refuse(*_: object) -> None:
+        raise OutboxError("the disk is full")
+
+    monkeypatch.setattr(outbox, "confirm", refuse)
+    monkeypatch.setattr(outbox, "send_again", refuse)
+    with sending(outbox, destination) as (sender, _):
+        outbox.put(event("a", 1))
+        eventually(lambda: destination.arrived)
+        sender.send_again()
+        outbox.put(event("a", 2))
+        eventually(lambda: len(destination.arrived) == 3)
+        time.sleep(2.5)  # longer than it waits after a failure
+        assert [each.number for each in destination.arrived].count(1) == 2
+        assert [each.number for each in destination.arrived].count(2) == 1
+        monkeypatch.undo()
+        assert sender.flush(10)
 
 
 def test_what_is_lost_is_noted_whole_or_not_at_all(path: Path, outbox: Outbox) -> None:

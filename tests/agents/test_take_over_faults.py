@@ -22,7 +22,7 @@ from firestate.errors import (
     UnknownSessionError,
 )
 from firestate.schema.ids import Identity
-from firestate.schema.messages import Order
+from firestate.schema.messages import STATE_TOPIC, Order
 from firestate.stores.protocol import Update
 from tests.agents.environments import eventually, value
 from tests.agents.test_take_overs import SESSION, WHO, cut_off, is_counted, names, work
@@ -258,12 +258,11 @@ def test_what_comes_late_for_a_session_that_was_held_and_then_resumed_takes_noth
 
 @pytest.mark.parametrize("again", ["third", "resumer"])
 def test_what_comes_late_in_parts_for_a_session_that_has_ended_and_is_taken_up_counts_once(
-    folder: Callable[[], Folder], again: str, monkeypatch: pytest.MonkeyPatch
+    folder: Callable[[], Folder], again: str
 ) -> None:
     """One part while it has ended, and one after; the history keeps not all, its totals tell."""
     one, two, three = folder(), folder(), folder()
-    # The former holder is not told yet that it is fenced off.
-    monkeypatch.setattr(one.manager._runtime.registry, "_compare", lambda *_: None)
+    one.is_not_told()
     former = one.manager.start(*SESSION)
     work(former, *(f"a{n}" for n in range(250)))
     one.send_all()
@@ -311,6 +310,7 @@ def test_what_is_remembered_late_for_an_ended_session_is_taken_by_who_takes_it_u
     folder: Callable[[], Folder], again: str
 ) -> None:
     one, two, three = folder(), folder(), folder()
+    one.is_not_told()
     former = one.manager.start(*SESSION)
     former.remember("plan", "a")
     work(former, "a1")
@@ -454,6 +454,60 @@ def test_what_a_folder_does_after_its_epoch_has_risen_counts_once(
     eventually(lambda: is_counted(two, 262))
 
 
+def test_what_a_folder_does_after_its_epoch_has_risen_twice_counts_once(
+    folder: Callable[[], Folder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it said in between comes last, after the other folder has merged the newest."""
+    one, two = folder(), folder()
+    agent = one.manager.start(*SESSION)
+    work(agent, "a1")
+    one.send_all()
+    assert one.manager.settle()
+    one.is_open = two.is_open = False
+    submitter = two.manager._runtime.submitter
+    new_epoch = submitter.new_epoch
+    # Whatever the other one rises to is below this.
+    monkeypatch.setattr(submitter, "new_epoch", lambda *args: new_epoch(*args) + 60_000_000)
+    work(two.manager.take_up(*SESSION), "b1")
+    agent.rise_above(agent.epoch)
+    work(agent, *(f"c{number}" for number in range(30)))
+    between = one.manager._runtime.outbox.newest(snapshots=True)[PATH]
+    agent.rise_above(agent.epoch)
+    work(agent, *(f"d{number}" for number in range(230)))
+    two.send_all()
+    one.send_all()
+    eventually(lambda: is_counted(two, 262))
+    two.send_all()
+    runtime = two.manager._runtime
+    writer = json.loads(between)["writer"]
+    runtime._worker.run(lambda: runtime.backend.send(STATE_TOPIC, [between], writer))
+    two.send_all()
+    time.sleep(1.0)  # it is told of what is late
+    two.send_all()
+    assert two.manager.settle()
+    assert is_counted(two, 262)
+
+
+def test_what_a_start_replaces_does_not_come_back_where_its_clock_is_behind(
+    folder: Callable[[], Folder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = folder(), folder()
+    submitter = two.manager._runtime.submitter
+    new_epoch = submitter.new_epoch
+    monkeypatch.setattr(submitter, "new_epoch", lambda *args: new_epoch(*args) + 60_000_000)
+    work(two.manager.start(*SESSION), "b1", "b2")
+    two.send_all()
+    assert two.manager.settle()
+    agent = one.manager.start(*SESSION, replace=True)
+    work(agent, "a1")
+    eventually(lambda: agent.is_above)
+    one.send_all()
+    time.sleep(1.0)  # it would be told of what is late
+    one.send_all()
+    assert names(agent) == ["a1"]
+    eventually(lambda: is_counted(one, 1))
+
+
 @pytest.mark.parametrize("goes_on", [False, True])
 def test_a_task_begun_since_the_session_was_taken_is_under_way_as_it_is_taken_back(
     folder: Callable[[], Folder], *, goes_on: bool
@@ -485,6 +539,7 @@ def test_a_session_that_was_sent_and_is_not_stored_yet_is_not_begun_anew(
     work(one.manager.start(*SESSION), "a1")
     one.send_all()
     runtime = one.manager._runtime
+    runtime.backend.is_near = False  # what was sent is not stored at once
     send, held = runtime.backend.send, list[Any]()
     monkeypatch.setattr(runtime.backend, "send", lambda *sent: held.append(sent))
     going_on = one.manager.start(*WHO, "next")
@@ -595,9 +650,9 @@ def test_what_an_unknown_holder_has_done_is_the_difference_to_what_both_have_beg
     work(second, "f1")
     former.send_all()
     former.is_open = False
+    work(second, "f2")  # it does not know yet
     resumer.manager.resume(*WHO, "next")
     resumer.send_all()
-    work(second, "f2")
     last.is_open = False
     agent = last.manager._taken_up(read)
     assert agent is not None

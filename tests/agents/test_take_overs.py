@@ -154,12 +154,12 @@ def test_what_comes_after_the_holder_has_ended_is_merged_by_the_next_one(
     work(former, "a1")
     one.send_all()
     one.is_open = False
+    one.is_not_told()
     holder = other.manager.take_up(*SESSION)
     work(holder, "b1")
     holder.terminate()
     assert other.manager.settle()
     other.close()
-    former._fenced = False
     work(former, "a2")
     one.send_all()
     assert one.manager.settle()
@@ -191,6 +191,7 @@ def test_what_was_forgotten_by_the_holder_does_not_come_back(
     former.remember("secret", 1).remember("old", 1)
     one.send_all()
     one.is_open = False
+    one.is_not_told()
     holder = other.manager.take_up(*SESSION)
     former.remember("old", 2)
     work(former, "a1")
@@ -206,6 +207,7 @@ def test_a_deleted_session_takes_what_is_late_with_it(folder: Callable[[], Folde
     former = one.manager.start(*SESSION)
     one.send_all()
     one.is_open = False
+    one.is_not_told()
     holder = other.manager.take_up(*SESSION)
     work(former, "a1")
     other.send_all()
@@ -215,7 +217,6 @@ def test_a_deleted_session_takes_what_is_late_with_it(folder: Callable[[], Folde
     store = other.manager._runtime.backend.store()
     path = f"{former.identity.state_path}/late/{epoch}"
     assert store.read(path) is not None
-    former._fenced = False
     holder.delete()
     work(former, "a2")
     one.send_all()

@@ -214,6 +214,8 @@ class Agent(ForkSafe):
         self.seen = NOTHING
         """What was there of the session when it was found not to exist, for its first save."""
         self.is_above = False
+        self.replaces = False
+        """Whether it was begun in place of whatever is stored of the session."""
         """Whether its epoch is known to stand above what is stored of its session."""
 
     def after_fork(self) -> None:
@@ -632,14 +634,17 @@ class Agent(ForkSafe):
             if (listener := self._on_fenced.pop(key, None)) is not None:
                 self._submitter.callbacks.call(listener, self)
 
-    def rise_above(self, epoch: int) -> None:
-        """Begin above `epoch`, which was stored before this process began, and save anew."""
+    def rise_above(self, epoch: int, *, replaces: bool = False) -> None:
+        """Begin above `epoch`, which was stored before this process began, and save anew.
+
+        Where it `replaces` what is stored there, nothing of that is kept.
+        """
         while True:
             memory = self._memory
             new = Order(self._submitter.new_epoch(self.identity, epoch), memory.order.revision + 1)
             # A later epoch alone would take the place of what others save meanwhile.
             expected = self._submitter.expected_entry(self.identity, memory.order)
-            fields = self._risen(memory)
+            fields = memory.fields if replaces else self._risen(memory)
             if self._put(new, fields, expected, self._whole(fields, new)):
                 break
             self._catch_up(memory)

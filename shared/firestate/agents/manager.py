@@ -306,10 +306,11 @@ class StateManager:
 
         if session_id is None:
             return resumed(NOTHING)
+        seen = self._seen_near(identity)
 
         def own_first(found: list[Document], fresh: bool) -> Agent:  # noqa: FBT001 - a ReadRequest's
             agent = self._taken_up(found) if fresh else self._later(identity, find)
-            return agent or self._reader.ask(resumed(after(found, NOTHING)))
+            return agent or self._reader.ask(resumed(after(found, seen)))
 
         return ReadRequest(identity, own_first)
 
@@ -321,14 +322,17 @@ class StateManager:
 
         A `session_id` that is there already is taken up, if the former one is there. Raises
         UnknownSessionError where the former one is not there, cannot be read now, or has gone on
-        in another session already, this agent or any other one of it: then nothing is begun.
+        in another session already, this agent or any other one of it; or where what was saved of
+        it last is not stored within half a minute: then nothing is begun.
         """
         former = Identity.of(agent_type, agent_id, former_session_id)
         identity = Identity.of(agent_type, agent_id, session_id)
         refusal = f"{former.state_path} is no session to go on with"
+        seen = self._seen_near(identity)
 
         def make(found: list[Document], fresh: bool) -> Agent:  # noqa: FBT001 - a ReadRequest's
-            for _ in self._while_moving():
+            pauses = self._pauses()
+            while True:
                 formers = former_states(found[:1], identity.session_id) if fresh else []
                 own: list[Document] = []
                 # Most sessions of a framework have no former one: that costs one read, and no more.
@@ -338,9 +342,11 @@ class StateManager:
                         return there
                 if not (fresh and formers) or self._heirs(former.session_id) - {session_id}:
                     raise UnknownSessionError(refusal)
-                agent = self._registry.begin(identity, formers, seen=after(own, NOTHING))
+                agent = self._registry.begin(identity, formers, seen=after(own, seen))
                 if agent is not None:
                     return agent
+                if not next(pauses):
+                    break
                 found, fresh = self._reader.ask(ReadRequest(former, lambda *told: told))
             raise UnknownSessionError(f"{refusal}: what was saved of it last is not stored yet")
 
@@ -647,33 +653,40 @@ class StateManager:
             find: How to read the formers again.
             seen: Where the session was deleted, if it was: it begins above that.
         """
-        for _ in self._while_moving():
-            agent = self._registry.begin(identity, formers, seen=seen)
-            if agent is not None:
-                return agent
+        pauses = self._pauses()
+        while (agent := self._registry.begin(identity, formers, seen=seen)) is None:
+            if not next(pauses):
+                return self._later(identity, find)
+            seen = self._seen_near(identity)
             own, fresh = self._reader.ask(ReadRequest(identity, lambda *told: told))
             if fresh and (there := self._taken_up(own)) is not None:
                 return there  # another process has begun it
-            seen = after(own, NOTHING)
+            seen = after(own, seen)
             found, is_current = self._reader.ask(ReadRequest(find, lambda *told: told))
             if not (fresh and is_current):
-                break
+                return self._later(identity, find)
             formers = former_states(found, identity.session_id)
-        return self._later(identity, find)
+        return agent
+
+    def _seen_near(self, identity: Identity) -> Order:
+        """Return where a session was that is not there any more, as far as that is certain.
+
+        What was sent to the local engine was stored: where it is not, the store was emptied. What
+        was sent to the cloud may only be on its way.
+        """
+        return self._registry.seen(identity) if self._runtime.backend.is_near else NOTHING
 
     @staticmethod
-    def _while_moving() -> Iterator[None]:
-        """Return at once, then after ever longer pauses, until it has taken too long.
+    def _pauses() -> Iterator[bool]:
+        """Pause, ever longer, before what was saved and is not stored yet is read again.
 
-        Each time is a billed read of what has been saved, and is not stored yet.
+        Each time is a billed read. False once it has taken too long.
         """
         deadline, pause = time.monotonic() + _MOVING_SECONDS, 0.0
         while True:
-            yield
-            if time.monotonic() > deadline:
-                return
             time.sleep(pause)
             pause = min(2 * pause + _LEAST_LOOK_SECONDS, _MOST_LOOK_SECONDS)
+            yield time.monotonic() <= deadline
 
     def _later(self, identity: Identity, find: Find) -> Agent:
         # What is only known may be older than what is stored: nothing is written over it.

@@ -104,7 +104,9 @@ class AgentRegistry(ForkSafe):
 
     def new(self, identity: Identity, **given: Any) -> Agent:  # noqa: ANN401 - fields of a state
         """Hold a new session, and save it."""
-        agent = self.drafted(identity, **given).save()
+        agent = self.drafted(identity, **given)
+        agent.replaces = True
+        agent.save()
         self._check(agent)
         return agent
 
@@ -459,6 +461,7 @@ class AgentRegistry(ForkSafe):
             return agent.replace(state)
         order = Order(self._submitter.new_epoch(identity), 0)
         agent = Agent(self._submitter, self, state, order=order)
+        agent.replaces = True
         agent.replace(state)
         self._check(agent)
         return agent
@@ -606,7 +609,7 @@ class AgentRegistry(ForkSafe):
             self._drop(agent)
             agent.fence()
         else:
-            agent.rise_above(stored["epoch"])
+            agent.rise_above(stored["epoch"], replaces=agent.replaces)
 
     def _read_late(self, agent: Agent, stored: Document) -> None:
         """Merge what former holders have saved late, as soon as that can be read."""

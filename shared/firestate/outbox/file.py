@@ -85,7 +85,7 @@ _KEPT_SENT = 1_000
 _KEPT_ORDER_SECONDS = 86_400
 _SHOWN = 2_000
 _ERASE_PAUSES = 100
-_AGAIN_PATIENCE_SECONDS = 0.03
+_AGAIN_PATIENCE_SECONDS, _CONFIRM_PATIENCE_SECONDS = 0.03, 1.0
 _WARN_SECONDS = 60.0
 _MOST_JOURNAL_BYTES = 64_000_000
 _JOURNAL_TRIES, _JOURNAL_PAUSE_SECONDS = 5, 0.001
@@ -540,11 +540,17 @@ class Outbox:
                 statement = (
                     f"UPDATE snapshots SET sent_at = ? WHERE (document, seq) IN (VALUES {pairs})"  # noqa: S608 - of question marks
                 )
-                self._connections.change(statement, (now, *snapshots), beyond_bound=True)
+                self._change_briefly(statement, (now, *snapshots))
             if events:
                 marks = ", ".join("?" * len(events))
                 statement = f"UPDATE events SET sent_at = ? WHERE seq IN ({marks})"  # noqa: S608 - of question marks
-                self._connections.change(statement, (now, *events), beyond_bound=True)
+                self._change_briefly(statement, (now, *events))
+
+    def _change_briefly(self, statement: str, values: Values) -> None:
+        # Whoever sends remembers what it could not note, and has other things to do.
+        self._connections.change(
+            statement, values, beyond_bound=True, patience_seconds=_CONFIRM_PATIENCE_SECONDS
+        )
 
     def send_again(self) -> None:
         """Have all that was sent of late, and is still here, be sent once more: it was lost.
@@ -708,8 +714,10 @@ class Outbox:
                 if began < self._erase_at:
                     return False
                 # `secure_delete` misses what SQLite has moved from page to page before.
-                written = self._connections.rows_if_free("VACUUM") is not None
-                self._erase_at = began + _ERASE_PAUSES * (time.monotonic() - began)
+                try:
+                    written = self._connections.rows_if_free("VACUUM") is not None
+                finally:
+                    self._erase_at = began + _ERASE_PAUSES * (time.monotonic() - began)
                 if not written:
                     return False
                 self._written_anew = last

@@ -208,11 +208,13 @@ class Sender(ForkSafe):
         losses = self._losses
         if self._made_good == losses:
             return
-        self._unconfirmed = {}
+        is_new = losses != self._told_losses
+        if is_new:
+            self._unconfirmed = {}
         try:
             self._outbox.send_again()
         except OutboxError as error:
-            if losses != self._told_losses:
+            if is_new:
                 _LOG.warning("what was lost on its way is not sent again yet: %s", error)
             self._told_losses = losses
             return
@@ -254,8 +256,10 @@ class Sender(ForkSafe):
         # What cannot go out yet is to stay small all the same.
         self._outbox.fold(older_than_seconds=_FOLD_AFTER_SECONDS)
         self._forget_former_file()
-        with contextlib.suppress(OutboxError):  # what waits goes out all the same
-            self._confirm()
+        if self._unconfirmed:
+            with contextlib.suppress(OutboxError):  # what waits goes out all the same
+                self._confirm()
+                self._came_through()
         flushes = self._outbox.flushes()  # before it is read what waits: all of it was there then
         most = _FIRST_AGAIN if self._pause else _MOST_WAITING
         most += len(self._outbox.held_back(in_file=True)) + len(self._unconfirmed)
@@ -275,15 +279,19 @@ class Sender(ForkSafe):
         self._tidy()
         if choice.chosen:
             sent = self._send(choice.chosen)
-            self._pause = 0.0
-            self._link.back()
-            self._note(None)
+            self._came_through()
             return 0.0 if sent else _GATHER_SECONDS
         if choice.again_in is not None:
             return min(choice.again_in, _LOOK_SECONDS)
-        if self._erased:
+        if self._erased and not self._unconfirmed:
             self._at_rest = (owns, mark)
         return _LOOK_SECONDS
+
+    def _came_through(self) -> None:
+        """Say that the way is open: what was to be sent is sent, and noted so."""
+        self._pause = 0.0
+        self._link.back()
+        self._note(None)
 
     def _look_at_flushes(
         self, flushes: set[str], waiting: list[PendingEntry], *, is_all: bool

@@ -173,7 +173,9 @@ def merge_late(draft: Draft, late: Fields, order: Order, *, memory: bool = True)
     known = _base_in(context, order.epoch) if order.epoch in taken_along(context) else None
     bases = _bases(context, order, late, "" if known is None else known.get("under_way"))
     bases |= _newer_bases(context, late)
-    changes["collaboration_context"] = {**context, TAKEN_ALONG: bases}
+    newest = sorted(bases, key=int)[-MOST_FORMERS:]
+    along = {epoch: bases[epoch] for epoch in newest}
+    changes["collaboration_context"] = {**context, TAKEN_ALONG: along}
     draft.set(changes, whole=True)
 
 
@@ -334,9 +336,16 @@ def _base_for(context: Fields, late: Fields, order: Order) -> Fields:
 
 
 def _newer_bases(context: Fields, late: Fields) -> dict[str, Any]:
-    """Return the bases of former holders of which a late state has merged more than its holder."""
+    """Return the bases of former holders of which a late state has merged more than its holder.
+
+    Also of those that the holder does not know: what comes later of them is in the late state.
+    """
     ours, theirs = taken_along(context), taken_along(late["collaboration_context"])
-    newer = {each for each in ours.keys() & theirs.keys() if theirs[each] > ours[each]}
+    newer = {
+        each
+        for each in theirs
+        if theirs[each] > ours.get(each, -1) and (each in ours or each > min(ours, default=0))
+    }
     return _short({str(each): _base_in(late["collaboration_context"], each) for each in newer})
 
 
