@@ -73,17 +73,17 @@ def test_a_manager_that_could_not_be_opened_leaves_no_thread(
     def fail(*_: object, **__: object) -> None:
         raise OutboxError(part)
 
-    # Some of what other tests have closed may still end.
-    eventually(lambda: not _threads("Thread-"))
+    before = {*threading.enumerate()}
     monkeypatch.setattr(f"firestate.agents.runtime.{part}", fail)
     with pytest.raises(OutboxError, match=part):
         StateManager("", folder=tmp_path)
-    eventually(lambda: not _threads("Thread-"))
-
-
-def _threads(name: str) -> list[str]:
-    """Return the threads of the local engine, which have no names of their own."""
-    return [each.name for each in threading.enumerate() if each.name.startswith(name)]
+    # Those of the local engine have no names of their own.
+    named = ("firestate-", "Thread-")
+    eventually(
+        lambda: (
+            not [each for each in {*threading.enumerate()} - before if each.name.startswith(named)]
+        )
+    )
 
 
 def test_in_memory_is_in_memory_whatever_the_environment_names(
