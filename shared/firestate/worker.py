@@ -35,8 +35,18 @@ _LOG = logging.getLogger("firestate.worker")
 _LOOK_SECONDS = 0.001
 _LOOK_AGAIN_SECONDS = 0.2
 _TURN_SECONDS = 0.1
-_UNLOCKED = ("release unlocked lock",)
-"""What a lock says that was released before: the arguments of its RuntimeError."""
+
+
+def _said_by_a_free_lock() -> tuple[object, ...]:
+    """Return the arguments of the RuntimeError of a lock that is released twice."""
+    try:
+        _thread.allocate_lock().release()
+    except RuntimeError as error:
+        return error.args
+    raise AssertionError  # not reached: a lock begins free
+
+
+_FREE = _said_by_a_free_lock()
 
 
 class Wakeup:
@@ -52,7 +62,8 @@ class Wakeup:
         try:
             self._called.release()
         except RuntimeError as error:
-            if error.args != _UNLOCKED:  # of a signal handler, just here
+            # It was called before; unless a signal handler has raised, just here.
+            if error.args != _FREE:
                 raise
 
     def wait(self, timeout_seconds: float | None = None) -> bool:

@@ -214,9 +214,9 @@ class Agent(ForkSafe):
         self.seen = NOTHING
         """What was there of the session when it was found not to exist, for its first save."""
         self.is_above = False
-        self.replaces = False
-        """Whether it was begun in place of whatever is stored of the session."""
         """Whether its epoch is known to stand above what is stored of its session."""
+        self.replaces = False
+        """Whether it was begun in place of whatever is stored of its session."""
 
     def after_fork(self) -> None:
         """Share the session with the parent; of an outbox in memory the child has none."""

@@ -266,7 +266,8 @@ class FileConnections(ForkSafe):
                 self._give_back(connection, idle, forks)
                 return None
             if not waits:
-                # It is closed afterwards. A file that is written anew is no matter for memory.
+                # For this connection alone, which is closed afterwards. VACUUM copies the whole
+                # file: not into memory.
                 connection.execute("PRAGMA busy_timeout = 0").fetchall()
                 connection.execute("PRAGMA temp_store = DEFAULT").fetchall()
             cursor = connection.execute(statement, values)

@@ -100,7 +100,7 @@ class Sender(ForkSafe):
         self._looked_at = 0.0
         self._noted: str | None = _UNKNOWN
         self._flushing: dict[str, set[str | int]] = {}  # what each of those who flush waits for
-        self._known_in = self._outbox.place
+        self._known_in = self._outbox.place  # of which file this and the next are known
         # What was sent, and is not noted so yet; whether it deletes a session.
         self._unconfirmed: dict[tuple[str, int], tuple[PendingEntry, bool]] = {}
         # How often the destination has lost what was sent; up to which that is made good, and told.
@@ -265,7 +265,7 @@ class Sender(ForkSafe):
         most += len(self._outbox.held_back(in_file=True)) + len(self._unconfirmed)
         waiting = self._outbox.waiting(most)
         is_all = len(waiting) < most
-        waiting = [each for each in waiting if _place(each) not in self._unconfirmed]
+        waiting = [each for each in waiting if _message_key(each) not in self._unconfirmed]
         # Again: of all that waits, it is known only now.
         held_back = self._outbox.held_back(in_file=True)
         self._look_at_flushes(flushes, waiting, is_all=is_all)
@@ -306,7 +306,7 @@ class Sender(ForkSafe):
         new = flushes - self._flushing.keys()
         if new and not is_all:
             waiting, is_all = self._outbox.waiting(-1), True
-            waiting = [each for each in waiting if _place(each) not in self._unconfirmed]
+            waiting = [each for each in waiting if _message_key(each) not in self._unconfirmed]
         keys = {_flush_key(each) for each in waiting}
         self._flushing = {
             each: keys.copy()
@@ -335,7 +335,7 @@ class Sender(ForkSafe):
                 for left in self._flushing.values():
                     left.difference_update(map(_flush_key, there))
                 self._unconfirmed |= {
-                    _place(each): (each, each.is_snapshot and _is_deletion(data[each]))
+                    _message_key(each): (each, each.is_snapshot and _is_deletion(data[each]))
                     for each in there
                 }
                 now = time.monotonic()
@@ -360,7 +360,7 @@ class Sender(ForkSafe):
                 self._outbox.note_deletion()
             self._outbox.confirm([each for each, _ in some])
             for each, _ in some:
-                self._unconfirmed.pop(_place(each), None)
+                self._unconfirmed.pop(_message_key(each), None)
 
     def _forget_former_file(self) -> None:
         """Forget what is known of messages by their places, which are others in another file."""
@@ -406,7 +406,7 @@ class Sender(ForkSafe):
             _LOG.warning("what was deleted is not erased yet: %s", error)
 
 
-def _place(entry: PendingEntry) -> tuple[str, int]:
+def _message_key(entry: PendingEntry) -> tuple[str, int]:
     """Return what a message alone has: what takes its place has another one."""
     return entry.document, entry.seq
 
