@@ -38,7 +38,7 @@ class Folder:
         """Have the store be there again."""
         self.manager._runtime.backend.reading.back()
 
-    def is_not_told(self) -> None:
+    def stop_telling(self) -> None:
         """Have it not be told yet where others have taken its sessions: that takes its time."""
         self.manager._runtime.registry._compare = lambda *_: None  # type: ignore[method-assign]
 

@@ -128,7 +128,7 @@ def test_a_resume_takes_along_what_another_process_of_the_folder_does_meanwhile(
     assert {each["task_id"] for each in ended} | set(names(resumed)) == {"a1", "b1"}
 
 
-def test_a_former_holder_that_is_not_told_yet_takes_its_session_back(
+def test_a_former_holder_that_stop_telling_yet_takes_its_session_back(
     folder: Callable[[], Folder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = folder(), folder()
@@ -262,7 +262,7 @@ def test_what_comes_late_in_parts_for_a_session_that_has_ended_and_is_taken_up_c
 ) -> None:
     """One part while it has ended, and one after; the history keeps not all, its totals tell."""
     one, two, three = folder(), folder(), folder()
-    one.is_not_told()
+    one.stop_telling()
     former = one.manager.start(*SESSION)
     work(former, *(f"a{n}" for n in range(250)))
     one.send_all()
@@ -310,7 +310,7 @@ def test_what_is_remembered_late_for_an_ended_session_is_taken_by_who_takes_it_u
     folder: Callable[[], Folder], again: str
 ) -> None:
     one, two, three = folder(), folder(), folder()
-    one.is_not_told()
+    one.stop_telling()
     former = one.manager.start(*SESSION)
     former.remember("plan", "a")
     work(former, "a1")
@@ -394,11 +394,11 @@ def test_a_whole_state_that_is_saved_to_an_ended_session_is_not_replaced(
     eventually(lambda: is_counted(two, 3))
 
 
-def test_a_task_that_the_other_folder_has_ended_and_let_go_is_not_under_way_again(
-    folder: Callable[[], Folder],
-) -> None:
-    """Its history keeps the newest 200 tasks, and says nothing of those before."""
-    one, two = folder(), folder()
+def end_and_let_go(one: Folder, two: Folder) -> None:
+    """Have a folder take a session, and end a task there that its history keeps no more.
+
+    It keeps the newest 200, and says nothing of those before.
+    """
     one.manager.start(*SESSION).begin_task("a1", "code", tool="t")
     one.send_all()
     assert one.manager.settle()
@@ -407,6 +407,20 @@ def test_a_task_that_the_other_folder_has_ended_and_let_go_is_not_under_way_agai
     work(holder, *(f"b{number}" for number in range(210)))
     two.send_all()
     assert two.manager.settle()
+
+
+def put_clock_ahead(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have what a folder begins be above whatever others begin within a minute."""
+    submitter = folder.manager._runtime.submitter
+    new_epoch = submitter.new_epoch
+    monkeypatch.setattr(submitter, "new_epoch", lambda *args: new_epoch(*args) + 60_000_000)
+
+
+def test_a_task_that_the_other_folder_has_ended_and_let_go_is_not_under_way_again(
+    folder: Callable[[], Folder],
+) -> None:
+    one, two = folder(), folder()
+    end_and_let_go(one, two)
     assert "a1" not in names(one.manager.take_up(*SESSION))
     one.send_all()
     eventually(lambda: is_counted(one, 211))
@@ -416,13 +430,8 @@ def test_a_task_that_was_ended_more_take_overs_ago_than_are_remembered_is_not_un
     folder: Callable[[], Folder],
 ) -> None:
     one, two, three = folder(), folder(), folder()
-    one.manager.start(*SESSION).begin_task("a1", "code", tool="t")
-    one.send_all()
-    assert one.manager.settle()
-    holder = two.manager.take_up(*SESSION)
-    holder.end_task("a1")
-    work(holder, *(f"b{number}" for number in range(210)))
-    for by in 4 * (two, three) + (two,):
+    end_and_let_go(one, two)
+    for by in 4 * (three, two) + (three,):
         by.manager.take_up(*SESSION)
         by.send_all()
         assert by.manager.settle()
@@ -464,10 +473,7 @@ def test_what_a_folder_does_after_its_epoch_has_risen_twice_counts_once(
     one.send_all()
     assert one.manager.settle()
     one.is_open = two.is_open = False
-    submitter = two.manager._runtime.submitter
-    new_epoch = submitter.new_epoch
-    # Whatever the other one rises to is below this.
-    monkeypatch.setattr(submitter, "new_epoch", lambda *args: new_epoch(*args) + 60_000_000)
+    put_clock_ahead(two, monkeypatch)  # whatever the other one rises to is below it
     work(two.manager.take_up(*SESSION), "b1")
     agent.rise_above(agent.epoch)
     work(agent, *(f"c{number}" for number in range(30)))
@@ -492,9 +498,7 @@ def test_what_a_start_replaces_does_not_come_back_where_its_clock_is_behind(
     folder: Callable[[], Folder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = folder(), folder()
-    submitter = two.manager._runtime.submitter
-    new_epoch = submitter.new_epoch
-    monkeypatch.setattr(submitter, "new_epoch", lambda *args: new_epoch(*args) + 60_000_000)
+    put_clock_ahead(two, monkeypatch)
     work(two.manager.start(*SESSION), "b1", "b2")
     two.send_all()
     assert two.manager.settle()

@@ -154,7 +154,7 @@ def test_what_comes_after_the_holder_has_ended_is_merged_by_the_next_one(
     work(former, "a1")
     one.send_all()
     one.is_open = False
-    one.is_not_told()
+    one.stop_telling()
     holder = other.manager.take_up(*SESSION)
     work(holder, "b1")
     holder.terminate()
@@ -191,7 +191,7 @@ def test_what_was_forgotten_by_the_holder_does_not_come_back(
     former.remember("secret", 1).remember("old", 1)
     one.send_all()
     one.is_open = False
-    one.is_not_told()
+    one.stop_telling()
     holder = other.manager.take_up(*SESSION)
     former.remember("old", 2)
     work(former, "a1")
@@ -207,7 +207,7 @@ def test_a_deleted_session_takes_what_is_late_with_it(folder: Callable[[], Folde
     former = one.manager.start(*SESSION)
     one.send_all()
     one.is_open = False
-    one.is_not_told()
+    one.stop_telling()
     holder = other.manager.take_up(*SESSION)
     work(former, "a1")
     other.send_all()
