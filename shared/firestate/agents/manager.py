@@ -291,6 +291,9 @@ class StateManager:
         been begins. Where its past cannot be read now, it begins in a session with an id of its
         own, and takes its past along as soon as that can be read: until then `agent.fresh` is
         False. A `session_id` that is there already is taken up.
+
+        What this folder has sent of the former session may not be stored yet: then it is read again
+        for up to half a minute, and past that counts as what cannot be read now.
         """
         own = new_id() if session_id is None else session_id
         identity = Identity.of(agent_type, agent_id, own)
