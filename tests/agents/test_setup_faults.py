@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -156,6 +157,44 @@ def test_a_watch_that_is_refused_says_what_is_missing() -> None:
         stream._target_changed(change)
     assert stream._reason(caught.value).startswith("these credentials may not use Firestore")
     assert stream._reason(OSError("no network")) == "Firestore cannot be watched: no network"
+
+
+class Silent(grpc.GenericRpcHandler):  # type: ignore[type-arg] # at run time it takes none
+    """Takes each stream, and answers nothing."""
+
+    def __init__(self) -> None:
+        self.streams = 0
+
+    def service(self, _: Any) -> Any:
+        def wait(_requests: Any, context: Any) -> Iterator[bytes]:
+            self.streams += 1
+            ended = threading.Event()
+            context.add_callback(ended.set)
+            ended.wait(30)
+            yield from ()
+
+        return grpc.stream_stream_rpc_method_handler(wait)
+
+
+@pytest.mark.parametrize("how", ["a read took too long", "it does not answer"])
+def test_a_stream_that_is_begun_anew_says_why(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """Not what gRPC says of a call that was cancelled here."""
+    silent = Silent()
+    server = grpc.server(ThreadPoolExecutor(4), handlers=[silent])
+    monkeypatch.setenv(_VARIABLES[0], f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
+    server.start()
+    link = Link("Firestore")
+    stream = ListenStream("typo", link)
+    if how == "it does not answer":
+        monkeypatch.setattr("firestate.agents.backends.listen_stream._FIRST_ANSWER_SECONDS", 0.5)
+    stream.add(Watch("system_state/controls", lambda _: None))
+    eventually(lambda: silent.streams == 1)
+    if how == "a read took too long":
+        stream.restart(how)
+    eventually(lambda: silent.streams > 1)
+    assert link.state.reason.endswith(how)
+    stream.close()
+    server.stop(grace=None).wait()
 
 
 def test_each_variable_whose_emulator_does_not_answer_is_named(

@@ -160,7 +160,7 @@ class CloudBackend(ForkSafe):
             store.close()
         self.reading.lost(reason)
         if self._stream is not None:
-            self._stream.restart()
+            self._stream.restart(reason)
 
     def watch(self, watch: Watch) -> None:
         """Watch it on the one stream of this process."""

@@ -57,6 +57,7 @@ class ListenStream:
         self._lock = threading.Lock()
         self._requests: queue.SimpleQueue[ListenRequest | None] = queue.SimpleQueue()
         self._call: Any = None
+        self._cancelled_for: str | None = None
         self._client: Any = None
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="firestate-watcher", daemon=True)
@@ -77,17 +78,19 @@ class ListenStream:
             if not self._thread.is_alive() and not self._closing.is_set():
                 self._thread.start()
 
-    def restart(self) -> None:
-        """Begin anew: a read has failed, so this stream may hang as well."""
+    def restart(self, reason: str) -> None:
+        """Begin anew: a read has failed, for that reason, so this stream may hang as well."""
         call = self._call
         if call is not None:
+            # What the call says of itself, "Locally cancelled by application!", tells nobody why.
+            self._cancelled_for = reason
             call.cancel()
 
     def close(self) -> None:
         """End the thread."""
         self._closing.set()
         self._requests.put(None)
-        self.restart()
+        self.restart("it was closed")
         if self._thread.is_alive():
             self._thread.join(timeout=_FIRST_ANSWER_SECONDS)
 
@@ -98,7 +101,7 @@ class ListenStream:
                 self._listen()
                 reason = _AWAY.format("the stream ended")
             except _ERRORS as error:
-                reason = self._reason(error)
+                reason = self._cancelled_for or self._reason(error)
             except Exception as error:  # noqa: BLE001 - whatever it is: nobody else would tell the watches
                 _LOG.exception("changes cannot be followed for now")
                 reason = _AWAY.format(type(error).__name__)
@@ -121,6 +124,7 @@ class ListenStream:
         return _AWAY.format(getattr(error, "message", error))
 
     def _listen(self) -> None:
+        self._cancelled_for = None
         client = firestore_client(self._project)
         requests: queue.SimpleQueue[ListenRequest | None] = queue.SimpleQueue()
         with self._lock:
@@ -134,7 +138,8 @@ class ListenStream:
         listen = client._firestore_api.transport.listen  # noqa: SLF001 - see above
         self._call = listen(iter(requests.get, None), metadata=client._rpc_metadata)  # noqa: SLF001
         # A connection that hangs gives no answer at all, not even an error.
-        late = threading.Timer(_FIRST_ANSWER_SECONDS, self._call.cancel)
+        silent = _AWAY.format("it does not answer")
+        late = threading.Timer(_FIRST_ANSWER_SECONDS, lambda: self.restart(silent))
         late.daemon = True
         late.start()
         try:
