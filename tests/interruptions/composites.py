@@ -26,7 +26,7 @@ from firestate.errors import FirestateError, OutboxFullError, UnavailableError
 from tests.interruptions import forked, tracing
 from tests.interruptions.calls import CASES, Case, spawn_parts
 from tests.interruptions.tracing import Point
-from tests.interruptions.world import World
+from tests.interruptions.world import World, settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -124,7 +124,7 @@ def _check(case: Case, folder: Path, report: Report) -> None:
 def _report_problems(case: Case, world: World, report: Report, *, must_be: bool | None) -> None:
     assert case.parts is not None
     try:
-        if not world.manager.settle(60):
+        if not settled(world.manager):
             report.write(problem="nothing is sent")
         parts = list(case.parts(world, _NUMBER))
         if len(set(parts)) > 1:

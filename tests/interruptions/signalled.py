@@ -29,6 +29,7 @@ from firestate.audit.full import FullAudit
 from tests.interruptions import forked
 from tests.interruptions.mixed_calls import Ledger, MixedCalls, key_of, problems
 from tests.interruptions.tracing import Interrupted
+from tests.interruptions.world import settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,7 +179,7 @@ def _verify(folder: Path, ended: Ended, *, status: str | None, report: Report) -
     logging.disable(logging.CRITICAL)
     report.step(10 * forked.HANG_SECONDS)
     with _open(folder) as manager:
-        found = [] if manager.settle(60) else ["nothing is sent"]
+        found = [] if settled(manager) else ["nothing is sent"]
         found += problems(manager, _IDENTITY, _ledger(ended))
         state = manager.load(*_IDENTITY).value
         if status is not None and state is not None and state.status != status:

@@ -24,6 +24,7 @@ from firestate.audit.full import FullAudit
 from tests.interruptions import forked
 from tests.interruptions.mixed_calls import SPAWN_EVERY, MixedCalls
 from tests.interruptions.tracing import Interrupted
+from tests.interruptions.world import settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,7 +121,7 @@ class _Story:
 
     def _verify(self) -> None:
         self._report.step(10 * forked.HANG_SECONDS)
-        found: list[Any] = [] if self._manager.settle(60) else ["nothing is sent"]
+        found: list[Any] = [] if settled(self._manager) else ["nothing is sent"]
         found += self._mixed.problems()
         state = self._agent.state
         if state != self._manager.load(*self._agent.identity).value:
