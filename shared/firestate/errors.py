@@ -255,6 +255,10 @@ class UnavailableError(StoreError):
     """The store cannot be reached, or is overloaded, for now."""
 
 
+class PastNotKeptError(UnavailableError):
+    """A read asks for a time of which the store does not know any more what was so then."""
+
+
 class DamagedDocumentError(StoreError):
     """A stored document has not the form that Firestate writes it in: somebody else has written."""
 

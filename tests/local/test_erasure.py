@@ -12,13 +12,14 @@ import pytest
 
 from firestate import StateManager
 from firestate.agents.backends.local import LocalBackend
+from firestate.audit.full import FullAudit
 from firestate.client.outgoing import outgoing
 from firestate.errors import UnavailableError
 from firestate.local.engine import LocalEngine
 from firestate.outbox.entries import NewEntry
 from firestate.outbox.file import Outbox
 from firestate.queries import ALL_STATES
-from firestate.schema.ids import EXPIRING, STATES
+from firestate.schema.ids import EXPIRING, GLOBAL_CONFIG, STATES
 from firestate.stores.protocol import Create, Query, Remove, Update
 from firestate.stores.sqlite import SqliteStore
 from tests.agents.environments import eventually
@@ -88,6 +89,24 @@ def test_a_large_file_is_not_written_anew_by_whoever_closes_it(
     with LocalEngine(tmp_path / "state.db") as engine:
         assert engine.store.erasures.count() == 1
     assert files_with(tmp_path) == []
+
+
+def test_after_a_deletion_an_audit_leaves_out_the_figures_of_the_last_sweep(
+    tmp_path: Path,
+) -> None:
+    """They are of a time of which nothing is known any more; all else is compared."""
+    with closing(LocalEngine(tmp_path / "state.db", fold_interval_seconds=0)) as engine:
+        noted(engine)
+        engine.sweep()
+        engine.publish(outgoing(tombstone_message(9)))
+        engine.settle()
+        assert engine.erase()
+        assert FullAudit(engine.store, NOW).run().findings == []
+        found = engine.store.read(GLOBAL_CONFIG)
+        assert found is not None
+        engine.store.commit([Update(GLOBAL_CONFIG, found.token, {"total_agents_spawned": 7})])
+        (finding,) = FullAudit(engine.store, NOW).run().findings
+        assert (finding.field, finding.found) == ("total_agents_spawned", 7)
 
 
 def test_what_was_not_counted_is_not_erased_before(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ _OF_ONE_TEXT = (
     errors.DamagedDocumentError,
     errors.ExistsError,
     errors.OutboxError,
+    errors.PastNotKeptError,
     errors.RefusedError,
     errors.SchemaTooNewError,
     errors.StoreError,

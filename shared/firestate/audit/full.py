@@ -8,6 +8,7 @@ is counted as in flight; after it, it is drift.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from firestate.audit.recount_agent import (
     recount_events,
 )
 from firestate.audit.recount_system import recount_system
+from firestate.errors import PastNotKeptError
 from firestate.ingest.states import EDITED
 from firestate.pipeline.sweep import swept_figures
 from firestate.queries import ALL_EVENTS, ALL_MEMORIES, ALL_ROWS, ALL_STATES, SHARDS
@@ -257,7 +259,9 @@ class FullAudit:
         metrics = stored.data.get("system_metrics") if stored else None
         swept_at = metrics.get("swept_at") if isinstance(metrics, dict) else None
         if swept_at is not None and swept_at > self._at - _READABLE_PAST:
-            expected["system_metrics"] |= swept_figures(self._store, swept_at)
+            # Nobody can tell them any more where the local engine has deleted something since.
+            with suppress(PastNotKeptError):
+                expected["system_metrics"] |= swept_figures(self._store, swept_at)
         written = [*shards, *([controls] if controls else [])]
         newest = max((each.updated_at for each in written), default=self._ripe)
         found = stored.data if stored else {}

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from firestate.errors import StateFileError, UnavailableError
+from firestate.errors import PastNotKeptError, StateFileError
 from firestate.fork_safe_sqlite import ForkSafeSqlite
 from firestate.stores.sqlite_faults import (
     address_to_look_at,
@@ -205,11 +205,14 @@ class SqliteFile(ForkSafeSqlite):
         return int(last)
 
     def check_readable(self, at: int) -> None:
-        """Raise UnavailableError where what was so at `at` is not known any more."""
+        """Raise PastNotKeptError where what was so at `at` is not known any more."""
         ((whole_since,),) = self.execute("SELECT whole_since FROM clock")
         if at < whole_since:
-            message = "reads at a time go back an hour at most, and less under many writes"
-            raise UnavailableError(message)
+            message = (
+                f"{self.path}: reads at a time go back an hour at most, less under many writes, and"
+                " not behind a deletion: try again as of now"
+            )
+            raise PastNotKeptError(message)
 
     def forget_past(self, now: int) -> None:
         """Keep of the past an hour before `now`, and no more than about 64 MB.
