@@ -13,9 +13,18 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeAlias, Unpack
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    NamedTuple,
+    Protocol,
+    Self,
+    TypeAlias,
+    TypeVar,
+    Unpack,
+)
 
 from pydantic_core import from_json
 
@@ -83,9 +92,11 @@ if TYPE_CHECKING:
     Others: TypeAlias = "Callable[[], Sequence[NewEntry]]"
     """Makes what is put together with a state, all or nothing; asked for again with each try."""
 
+T = TypeVar("T")
+
 _LOG = logging.getLogger("firestate.agents")
 _LOOK_SECONDS = 0.001
-_MOST_TRIES = 10_000
+_MOST_ROUNDS = 200
 CONTEXT = "collaboration_context"
 _ALWAYS_FITS = frozenset({"status", "current_task", "task_status"})
 
@@ -194,6 +205,8 @@ class Agent(ForkSafe):
         is known by it, also when the outbox has forgotten its bytes."""
         self._fenced = False
         self._deleted = False
+        self._is_next_whole = False
+        """Whether a change would have nothing to follow in the outbox."""
         self._turn = Turn()
         self._on_fenced: dict[int, Callable[[Agent], None]] = {}
         self._on_nearly_full: list[Callable[[Agent], None]] = []
@@ -546,18 +559,24 @@ class Agent(ForkSafe):
                 self._list_child(identity)
                 return there
             formers = self._registry.child_before(identity, self)
-            past = self._registry.past(formers, session)
 
-            def make(taken: dict[str, Any]) -> Agent:
+            def attempt() -> Agent | None:
+                try:
+                    past = self._registry.past(formers, session)  # noqa: B023 - called in this round
+                    return self._registry.carry(past.states, partial(make, past))
+                except ConflictError:
+                    return None
+
+            def make(past: Past, taken: dict[str, Any]) -> Agent:
                 fields = {**taken, **given, **parent}
-                child = self._registry.drafted(identity, seen=seen, **fields)  # noqa: B023 - see below
+                child = self._registry.drafted(identity, seen=seen, **fields)  # noqa: B023 - as above
                 # The child, the event and the place in the list are one: all are kept, or none.
-                others = lambda: (*child.first_entries(), *past.ends(), spawned)  # noqa: B023, E731 - called before the next round
+                others = lambda: (*child.first_entries(), *past.ends(), spawned)  # noqa: E731 - short
                 self._list_child(identity, others)
                 return child
 
-            with suppress(ConflictError):
-                child = self._registry.carry(past.states, make)
+            child = self._submitter.get_through(attempt)
+            if child is not None:
                 child.saved_first()
                 self._registry.release_all(formers)
                 return child
@@ -577,15 +596,17 @@ class Agent(ForkSafe):
 
     def delete(self) -> None:
         """Delete the state of this session; that it was spawned stays counted."""
-        while not self._deleted:
-            self._check()
-            memory = self._memory
-            order = Order(memory.order.epoch, memory.order.revision + 1)
-            tombstone = self._submitter.tombstone_entry(self.identity, order)
-            if not self._put(order, None, tombstone):
-                self._catch_up(memory)
+        if not self._deleted:
+            self._until_put(self._put_tombstone)
         self._registry.release(self)
         self._registry.tell_parent(self.identity, self._parent())
+
+    def _put_tombstone(self) -> bool:
+        self._check()
+        memory = self._memory
+        order = Order(memory.order.epoch, memory.order.revision + 1)
+        tombstone = self._submitter.tombstone_entry(self.identity, order)
+        return self._put(order, None, tombstone) or self._catch_up(memory)
 
     @property
     def is_usable(self) -> bool:
@@ -639,16 +660,23 @@ class Agent(ForkSafe):
 
         Where it `replaces` what is stored there, nothing of that is kept.
         """
-        while True:
+
+        def attempt() -> bool:
             memory = self._memory
-            new = Order(self._submitter.new_epoch(self.identity, epoch), memory.order.revision + 1)
-            # A later epoch alone would take the place of what others save meanwhile.
-            expected = self._submitter.expected_entry(self.identity, memory.order)
             fields = memory.fields if replaces else self._risen(memory)
-            if self._put(new, fields, expected, self._whole(fields, new)):
-                break
-            self._catch_up(memory)
+            return self._put_above(epoch, memory, fields)
+
+        self._until_put(attempt)
         self.is_above = True
+
+    def _put_above(self, epoch: int, memory: _Memory, fields: EncodedState) -> bool:
+        """Put fields above an epoch, unless others have saved since `memory`, which is read then.
+
+        A later epoch alone would take the place of what they have saved.
+        """
+        new = Order(self._submitter.new_epoch(self.identity, epoch), memory.order.revision + 1)
+        expected = self._submitter.expected_entry(self.identity, memory.order)
+        return self._put(new, fields, expected, self._whole(fields, new)) or self._catch_up(memory)
 
     def _risen(self, memory: _Memory) -> EncodedState:
         """Return the state with a note of where it has stood until now."""
@@ -769,18 +797,17 @@ class Agent(ForkSafe):
 
         What this handle has saved by now comes on top of it. `stored` is plain.
         """
-        while True:
+
+        def attempt() -> bool:
             memory = self._memory
             if order.epoch in taken_along(memory.fields[CONTEXT]):
                 # A former process was killed before it could say that this is done.
                 self.merge(stored, order)
-                break
+                return True
             fields = self._above(memory.fields, stored, order)
-            new = Order(self._submitter.new_epoch(self.identity, order.epoch), 1)
-            expected = self._submitter.expected_entry(self.identity, memory.order)
-            if self._put(new, fields, expected, self._whole(fields, new)):
-                break
-            self._catch_up(memory)
+            return self._put_above(order.epoch, memory, fields)
+
+        self._until_put(attempt)
 
     def _above(self, own: EncodedState, stored: Mapping[str, Any], order: Order) -> EncodedState:
         """Return a state on top of a stored one, with its memory as far as there is room."""
@@ -806,29 +833,36 @@ class Agent(ForkSafe):
 
         Both are plain, and begun from `base`. It goes on in a new epoch, which all handles follow.
         """
-        with_memory = True
-        while True:
+
+        def attempt() -> bool:
             memory = self._memory
             if is_merged(memory.fields[CONTEXT], order):
-                return
-            draft = Draft(memory.fields, self.identity.session_id)
+                return True
+            fields = self._with_apart(memory.fields, base, own, order)
+            return self._put_above(max(order.epoch, memory.order.epoch), memory, fields)
+
+        self._until_put(attempt)
+
+    def _with_apart(
+        self,
+        there: EncodedState,
+        base: Mapping[str, Any] | None,
+        own: Mapping[str, Any],
+        order: Order,
+    ) -> EncodedState:
+        """Return a state with what was saved apart, with its memory as far as there is room."""
+        for memory in (True, False):
+            draft = Draft(there, self.identity.session_id)
             draft.room = Room.END
             try:
-                merge_apart(draft, base, own, order, memory=with_memory)
-                fields = draft.finished()
+                merge_apart(draft, base, own, order, memory=memory)
+                return draft.finished()
             except InvalidMessageError as error:
-                if error.code != "size" or not with_memory:
+                if error.code != "size" or not memory:
                     raise
                 path = self.identity.state_path
                 _LOG.warning("%s has no room for the memory that was saved apart", path)
-                with_memory = False
-                continue
-            known = max(order.epoch, memory.order.epoch)
-            new = Order(self._submitter.new_epoch(self.identity, known), 1)
-            expected = self._submitter.expected_entry(self.identity, memory.order)
-            if self._put(new, fields, expected, self._whole(fields, new)):
-                return
-            self._catch_up(memory)
+        raise AssertionError  # not reached: the last try returns or raises
 
     def merge(self, late: Mapping[str, Any], order: Order) -> None:
         """Merge what a former holder has saved, as `order`, after it was taken over; once.
@@ -884,15 +918,18 @@ class Agent(ForkSafe):
         """
         turn = self._turn.take()
         try:
-            fields = self._applied(
-                edit,
-                room,
-                listed=listed,
-                new_child=new_child,
-                others=others,
-                whole=whole,
-                active=active,
-                when_resumed=when_resumed,
+            fields = self._until_put(
+                partial(
+                    self._applied,
+                    edit,
+                    room,
+                    listed=listed,
+                    new_child=new_child,
+                    others=others,
+                    whole=whole,
+                    active=active,
+                    when_resumed=when_resumed,
+                )
             )
         finally:
             self._turn.give(turn)
@@ -912,44 +949,58 @@ class Agent(ForkSafe):
         whole: bool,
         active: bool,
         when_resumed: bool,
-    ) -> EncodedState:
-        for _ in range(_MOST_TRIES):
-            self._check()
-            memory = self._memory
-            goes_on_as = self.goes_on_as
-            if goes_on_as is not None and not when_resumed:
-                raise FencedError(self.identity.state_path, goes_on_as=goes_on_as)
-            moves = len(CLOCK.moves)
-            former = self._in_time(memory.fields)
-            draft = Draft(former, self.identity.session_id)
-            draft.room = room
-            # Of a session that has ended with a former holder's state. From here on it is more than
-            # that, and what is stored as this order may be a later state of that one.
-            was_ended = ended_with(former[CONTEXT], memory.order) is not None
-            if was_ended:
-                plain = former.state().model_dump(mode="json")
-                context = going_on(plain[CONTEXT], plain, memory.order)
-                full = is_nearly_full(former)
-                draft.set({CONTEXT: with_short_bases(context) if full else context})
-            edit(draft)
-            ended: set[Identity] = set()
-            if listed is None or "child_agent_ids" not in listed:
-                ended = self._ended.copy()  # children end in threads of their own
-                if ended or new_child is not None:
-                    draft.set({"child_agent_ids": self._children(draft, ended, new_child)})
-            if active and goes_on_as is None:  # else it is active in that session
-                draft.set_active(time_text(now()))
-            fields = draft.finished()
-            order = Order(memory.order.epoch, memory.order.revision + 1)
-            if whole or was_ended or former is not memory.fields or memory.order.revision == 0:
-                entry = self._whole(fields, order)
-            else:
-                entry = self._submitter.change_entry(self.identity, draft.change(), order)
-            if self._put(order, fields, entry, *others()):
-                self._moves = moves
-                self._ended -= ended
-                return fields
-            whole = self._catch_up(memory) or whole
+    ) -> EncodedState | None:
+        """Put a change of the state; None where others have saved, and that is read by now."""
+        self._check()
+        memory = self._memory
+        goes_on_as = self.goes_on_as
+        if goes_on_as is not None and not when_resumed:
+            raise FencedError(self.identity.state_path, goes_on_as=goes_on_as)
+        moves = len(CLOCK.moves)
+        former = self._in_time(memory.fields)
+        draft = Draft(former, self.identity.session_id)
+        draft.room = room
+        # Of a session that has ended with a former holder's state. From here on it is more than
+        # that, and what is stored as this order may be a later state of that one.
+        was_ended = ended_with(former[CONTEXT], memory.order) is not None
+        if was_ended:
+            plain = former.state().model_dump(mode="json")
+            context = going_on(plain[CONTEXT], plain, memory.order)
+            full = is_nearly_full(former)
+            draft.set({CONTEXT: with_short_bases(context) if full else context})
+        edit(draft)
+        ended: set[Identity] = set()
+        if listed is None or "child_agent_ids" not in listed:
+            ended = self._ended.copy()  # children end in threads of their own
+            if ended or new_child is not None:
+                draft.set({"child_agent_ids": self._children(draft, ended, new_child)})
+        if active and goes_on_as is None:  # else it is active in that session
+            draft.set_active(time_text(now()))
+        fields = draft.finished()
+        order = Order(memory.order.epoch, memory.order.revision + 1)
+        whole = whole or self._is_next_whole
+        if whole or was_ended or former is not memory.fields or memory.order.revision == 0:
+            entry = self._whole(fields, order)
+        else:
+            entry = self._submitter.change_entry(self.identity, draft.change(), order)
+        if self._put(order, fields, entry, *others()):
+            self._moves = moves
+            self._is_next_whole = False
+            self._ended -= ended
+            return fields
+        self._catch_up(memory)
+        return None
+
+    def _until_put(self, attempt: Callable[[], T | None]) -> T:
+        """Run an attempt until it has put; where it has not, it has read what others have saved.
+
+        Beside others who save all the time, it would come too late time and again: they wait for it
+        then. Raises OutboxError where they do not.
+        """
+        for _ in range(_MOST_ROUNDS):
+            done = self._submitter.get_through(lambda: attempt() or attempt())
+            if done:
+                return done
         message = f"{self.identity.state_path} could not be saved: others saved it all the time"
         raise OutboxError(message)
 
@@ -996,8 +1047,8 @@ class Agent(ForkSafe):
         except (FencedError, OutboxError, UnavailableError, UnknownSessionError):
             return
 
-    def _catch_up(self, seen: _Memory) -> bool:
-        """Read the newest state of the session from the outbox; True where the next put is whole.
+    def _catch_up(self, seen: _Memory) -> Literal[False]:
+        """Read the newest state of the session from the outbox; nothing was put.
 
         Raises FencedError where it is of somebody else, UnknownSessionError where it is deleted.
         """
@@ -1006,10 +1057,12 @@ class Agent(ForkSafe):
             return False  # another thread, or a call in the middle of this one, has saved
         kept = self._submitter.outbox.state(self.identity.state_path)
         if kept is None or ((kept.epoch, kept.revision) <= own and kept.message is None):
-            return True  # what a change would follow is not there any more
+            self._is_next_whole = True  # what a change would follow is not there any more
+            return False
         order = Order(kept.epoch, kept.revision)
         if order <= own:
-            return order != own
+            self._is_next_whole = order != own
+            return False
         if kept.message is not None:
             message = from_json(kept.message)
             if message["writer"] != self._submitter.writer:
@@ -1029,7 +1082,8 @@ class Agent(ForkSafe):
             if self.goes_on_as is not None:
                 self._registry.release(self)
                 self._tell_fenced()
-        return kept.message is None
+        self._is_next_whole = kept.message is None
+        return False
 
     def _forgotten(self, order: Order) -> tuple[EncodedState | None, Order] | None:
         """Return the state that was put as `order`, or later, and forgotten since it was sent.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -11,8 +12,14 @@ from pydantic_core import from_json
 
 from firestate.agents.agent import NOTHING, Agent, Past
 from firestate.agents.backends.document_watch import Watch
-from firestate.agents.reading.state_queries import former_states, newest_states, read_as
-from firestate.agents.state.carry_over import carry_over, ended_as
+from firestate.agents.reading.read_your_writes import state_document
+from firestate.agents.reading.state_queries import (
+    first_state,
+    former_states,
+    newest_states,
+    read_as,
+)
+from firestate.agents.state.carry_over import PENDING, carry_over, ended_as
 from firestate.agents.state.changes import new_fields
 from firestate.agents.state.clock import now
 from firestate.agents.state.draft import Draft, Room, fitting
@@ -127,14 +134,8 @@ class AgentRegistry(ForkSafe):
         begun the session since `seen`, or a former one has moved since it was read: then all is to
         be read again.
         """
-        past = self.past(formers, identity.session_id)
-
-        def carried(taken: dict[str, Any]) -> Agent | None:
-            agent = self.drafted(identity, seen=seen, **{**taken, **given})
-            agent.fresh = not unread
-            return agent if agent.save_first(past.ends) else None
-
-        agent = self.carry(past.states, carried)
+        begun = partial(self._begun, identity, formers, seen=seen, unread=unread, **given)
+        agent = self._submitter.get_through(begun)
         if agent is not None:
             self.release_all(formers)
             if unread:
@@ -142,6 +143,27 @@ class AgentRegistry(ForkSafe):
             else:
                 self._check(agent)
         return agent and self._held.get(identity, agent)
+
+    def _begun(
+        self,
+        identity: Identity,
+        formers: Sequence[Former],
+        *,
+        seen: Order,
+        unread: bool,
+        **given: Any,  # noqa: ANN401 - fields of a state
+    ) -> Agent | None:
+        try:
+            past = self.past(formers, identity.session_id)
+        except ConflictError:
+            return None
+
+        def carried(taken: dict[str, Any]) -> Agent | None:
+            agent = self.drafted(identity, seen=seen, **{**taken, **given})
+            agent.fresh = not unread
+            return agent if agent.save_first(past.ends) else None
+
+        return self.carry(past.states, carried)
 
     def go_on_with_unread(self) -> None:
         """Read the sessions that this process, or a former one, has begun without reading them."""
@@ -385,13 +407,19 @@ class AgentRegistry(ForkSafe):
 
         Returns False where a former session has moved on since it was read.
         """
-        past = self.past(formers, agent.identity.session_id)
-        try:
-            self.carry(past.states, lambda taken: agent.carry_on(taken, past.ends))
-        except ConflictError:
-            return False
-        self.release_all(formers)
-        return True
+
+        def attempt() -> bool:
+            try:
+                past = self.past(formers, agent.identity.session_id)
+                self.carry(past.states, lambda taken: agent.carry_on(taken, past.ends))
+            except ConflictError:
+                return False
+            return True
+
+        done = self._submitter.get_through(attempt)
+        if done:
+            self.release_all(formers)
+        return done
 
     @staticmethod
     def carry(states: Sequence[AgentState], carry: Callable[[dict[str, Any]], T]) -> T:
@@ -408,8 +436,13 @@ class AgentRegistry(ForkSafe):
             return carry(carry_over(states, marked=False))
 
     def past(self, formers: Sequence[Former], session_id: str) -> Past:
-        """Return the states that go on in a session, and what ends them."""
-        found = [(self._with_own(*former), former[1]) for former in formers]
+        """Return the states that go on in a session, and what ends them.
+
+        They are the newest that this folder has, also where others have saved them since they were
+        read. Raises ConflictError where one of them is to be read again.
+        """
+        newest = [self._newest_here(former) for former in formers]
+        found = [(self._with_own(*former), former[1]) for former in newest]
         ended = []
         for (former, seen, of_epoch), document in found:
             old = self.identity_of(former)
@@ -442,6 +475,22 @@ class AgentRegistry(ForkSafe):
             return made
 
         return Past([continued.state for continued, _ in found], entries)
+
+    def _newest_here(self, former: Former) -> Former:
+        """Return a former session as others of this folder have saved it since it was read.
+
+        Raises ConflictError where one of them has deleted it, or gone on with it.
+        """
+        state, document = former
+        kept = self._submitter.outbox.state(self.identity_of(state).state_path)
+        read = Order(document["epoch"], document["revision"])
+        if kept is None or kept.message is None or Order(kept.epoch, kept.revision) <= read:
+            return former
+        newest = state_document(kept.message)
+        found = first_state([newest]) if self.is_own(newest) else None
+        if found is None or _goes_on_as(found) != _goes_on_as(state):
+            raise ConflictError(self.identity_of(state).state_path)
+        return found, newest
 
     def release_all(self, formers: Sequence[Former]) -> None:
         """Tell those of this process that go on as others."""
@@ -644,6 +693,11 @@ class AgentRegistry(ForkSafe):
         self._background_reads.add_stored(
             agent.identity, lambda stored: self._compare(agent, stored)
         )
+
+
+def _goes_on_as(state: AgentState) -> tuple[object, bool]:
+    context = state.collaboration_context
+    return context.get("resumed_as"), PENDING in context
 
 
 def _as_ended_with(fields: dict[str, Any], epoch: int | None, order: Order) -> dict[str, Any]:

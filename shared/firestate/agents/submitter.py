@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from itertools import count
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from firestate.agents.state.clock import now, now_in_microseconds
 from firestate.agents.state.json_values import to_json_values
@@ -22,7 +22,7 @@ from firestate.schema.messages import EVENT_TOPIC, STATE_TOPIC, Order
 from firestate.schema.values import time_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from firestate.agents.callbacks import Callbacks
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from firestate.schema.messages import EventMessage
     from firestate.schema.models import CoordinationEvent
 
+T = TypeVar("T")
 WhenFull = Literal["refuse", "wait"]
 
 _LOOK_FOR_ROOM_SECONDS = 0.02
@@ -128,6 +129,13 @@ class Submitter(ForkSafe):
             else:
                 self._sender.wake()
                 return done
+
+    def get_through(self, attempt: Callable[[], T]) -> T:
+        """Run an attempt that reads what is kept, and puts what follows from it; return its result.
+
+        One that has come to nothing, since others put in between, is run again while they wait.
+        """
+        return attempt() or self.outbox.alone(attempt)
 
 
 def _entry(identity: Identity, order: Order, data: bytes, *, is_change: bool = False) -> NewEntry:

@@ -18,7 +18,7 @@ import time
 import weakref
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from firestate.forking import ForkSafe
 from firestate.worker import Turn
@@ -39,10 +39,19 @@ _FORK_WAITS_SECONDS = 15.0
 _MOST_IDLE = 32
 _PATIENCE_SECONDS = 10.0
 _PUTS_END_SECONDS = 0.1
+_LOCK_SECONDS = 0.05
 
 
 class _Connection(sqlite3.Connection):
     """One that can be referred to weakly."""
+
+
+class _Lock(NamedTuple):
+    """A transaction that keeps others from writing until its thread has put something."""
+
+    thread: int
+    connection: sqlite3.Connection
+    forks: int
 
 
 class FileConnections(ForkSafe):
@@ -58,6 +67,7 @@ class FileConnections(ForkSafe):
         """Whether puts go elsewhere: none begins here any more."""
         self._most_idle = _MOST_IDLE
         self._forks = 0
+        self._lock: _Lock | None = None
         self._open: dict[int, weakref.ref[sqlite3.Connection]] = {}
         self.after_fork()
 
@@ -72,6 +82,7 @@ class FileConnections(ForkSafe):
         self._open = {}
         self._forking: int | None = None
         self._forks += 1
+        self._lock = None
         self._turn = Turn()
         self.is_diverted = False
 
@@ -101,9 +112,9 @@ class FileConnections(ForkSafe):
         Seen on its stack, since a count would stay wrong for ever where a signal arrives between
         a statement and the counting.
         """
-        own, code = _thread.get_ident(), FileConnections._once.__code__
+        own = _thread.get_ident()
         return any(
-            frame.f_code is code and frame.f_locals.get("self") is self
+            frame.f_code in _INSIDE and frame.f_locals.get("self") is self
             for ident, frame in _all_frames()
             if ident != own
         )
@@ -147,13 +158,94 @@ class FileConnections(ForkSafe):
         """
         turn = self._turn.take()
         try:
-            while (found := self._once(statement, values, is_put=True)) is None:
+            while (changed := self._put(statement, values)) is None:
                 if self.is_diverted:
                     return None
                 time.sleep(_LOOK_SECONDS)
         finally:
             self._turn.give(turn)
-        return found[1]
+        return changed
+
+    def _put(self, statement: str, values: Values) -> int | None:
+        if (lock := self._own_lock) is not None:
+            return self._put_locked(lock, statement, values)
+        found = self._once(statement, values, is_put=True)
+        return found and found[1]
+
+    def alone(self, job: Callable[[], T]) -> T:
+        """Run a job while nobody else writes, until it has put something.
+
+        That is so that it gets on beside others who write all the time, and for nothing else: where
+        the file cannot be locked soon, or a fork comes in between, the job runs all the same, and
+        what it puts is on conditions. Only on a thread that no signal interrupts: the lock of a
+        call that was broken off there would stay for as long as somebody keeps the traceback.
+        """
+        if self._own_lock is not None:
+            return job()  # it is part of another job
+        turn = self._turn.take()
+        try:
+            self._lock_out_others()
+            return job()
+        finally:
+            self._unlock()
+            self._turn.give(turn)
+
+    @property
+    def _own_lock(self) -> _Lock | None:
+        """The lock of the thread that asks, if it has locked the file."""
+        lock = self._lock
+        return lock if lock is not None and lock.thread == _thread.get_ident() else None
+
+    def _lock_out_others(self) -> None:
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while not self._begin() and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+
+    def _begin(self) -> bool:
+        """Begin a transaction that writes; return False where that cannot be done now."""
+        if self._forking not in (None, _thread.get_ident()):
+            return False
+        forks = self._forks
+        try:
+            connection = self._taken(beyond_bound=False)
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.Error:
+                connection.close()
+                raise
+        except (OSError, sqlite3.Error):
+            return False  # where it is not that somebody else writes, the put of the job says so
+        self._lock = _Lock(_thread.get_ident(), connection, forks)
+        return True
+
+    def _put_locked(self, lock: _Lock, statement: str, values: Values) -> int | None:
+        """Put something, and let others write again; None where it is to be put without the lock.
+
+        Where it is not what follows, the file stays locked: the job may try again.
+        """
+        if self._forking not in (None, _thread.get_ident()):
+            return None
+        if lock.forks != self._forks:  # closed by a fork, or of a file that is not the one any more
+            self._unlock()
+            return None
+        try:
+            changed = lock.connection.execute(statement, values).rowcount
+            lock.connection.commit()
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.Error:
+            self._unlock()
+            if lock.forks == self._forks:
+                raise
+            return None
+        self._lock = None
+        self._give_back(lock.connection, self._idle[False], lock.forks)
+        return changed
+
+    def _unlock(self) -> None:
+        if (lock := self._lock) is not None:
+            self._lock = None
+            lock.connection.close()
 
     def divert(self, waiting: CodeType) -> None:
         """Let no put begin here any more, and wait, for a moment, until those under way have ended.
@@ -256,10 +348,7 @@ class FileConnections(ForkSafe):
         if self._forking not in (None, _thread.get_ident()):
             return None
         idle, forks = self._idle[beyond_bound], self._forks
-        try:
-            connection = idle.pop()
-        except IndexError:
-            connection = self._opened(beyond_bound=beyond_bound)
+        connection = self._taken(beyond_bound=beyond_bound)
         try:
             self._set_bound(connection, beyond_bound=beyond_bound)
             if is_put and self.is_diverted:
@@ -303,6 +392,13 @@ class FileConnections(ForkSafe):
         elif forks == self._forks:
             idle.append(connection)
 
+    def _taken(self, *, beyond_bound: bool) -> sqlite3.Connection:
+        """Return a connection that nobody else uses."""
+        try:
+            return self._idle[beyond_bound].pop()
+        except IndexError:
+            return self._opened(beyond_bound=beyond_bound)
+
     def _opened(self, *, beyond_bound: bool) -> sqlite3.Connection:
         if self._closed:
             raise sqlite3.ProgrammingError("it was closed")
@@ -331,6 +427,13 @@ class FileConnections(ForkSafe):
                 while True:
                     idle.pop().close()
         self._closed = True
+
+
+_INSIDE = frozenset(
+    each.__code__
+    for each in (FileConnections._once, FileConnections._begin, FileConnections._put_locked)  # noqa: SLF001 - of this module
+)
+"""What runs statements: a fork waits until nobody is in the middle of it."""
 
 
 def is_locked(error: BaseException) -> bool:
@@ -365,6 +468,9 @@ class MemoryConnections(FileConnections):
 
     def _set_bound(self, connection: sqlite3.Connection, *, beyond_bound: bool) -> None:
         self._bound(connection, beyond_bound=beyond_bound)
+
+    def _lock_out_others(self) -> None:
+        """Lock nothing: all who put are threads of this process, which have turns."""
 
     def before_fork(self) -> None:
         """Let nobody in, and wait until nobody is inside."""

@@ -19,7 +19,7 @@ import secrets
 import sqlite3
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from firestate.errors import OutboxError, OutboxFullError
 from firestate.limits import INT64_MAX
@@ -75,6 +75,8 @@ if TYPE_CHECKING:
 
     from firestate.outbox.connections import Values
     from firestate.outbox.spill import OnConflict
+
+T = TypeVar("T")
 
 _LOG = logging.getLogger("firestate.outbox")
 _LOOK_SECONDS = 0.5
@@ -317,6 +319,17 @@ class Outbox:
         if not is_same:
             self._locked = committed, now
         return is_same and at < now - _STUCK_SECONDS
+
+    def alone(self, job: Callable[[], T]) -> T:
+        """Run a job while nobody else puts, no thread nor process, as far as that can be had.
+
+        It ends with the first put of the job that is kept. It is for a job that reads what is kept,
+        and puts what follows from that: beside others who put all the time it would never get on.
+        What it puts is on conditions all the same.
+        """
+        if self._spill is None:
+            return self._connections.alone(job)
+        return job() if self.has_spilled else self._spill.alone(job)
 
     def _values(self, entry: NewEntry) -> tuple[Any, ...]:
         # In the order of the calls also where the clock is set back. Taken after the order of a

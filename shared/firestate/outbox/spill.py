@@ -154,6 +154,10 @@ class Spill(ForkSafe):
 
         self._wait(run)
 
+    def alone(self, job: Callable[[], T]) -> T:
+        """Run a job while nobody else puts to the outbox, until it has put something itself."""
+        return self._wait(lambda: self._connections.alone(job))
+
     def _wait(self, job: Callable[[], T]) -> T:
         """Run a job on the thread of all that is done here: `divert` knows who waits by this."""
         return self._worker.run(job)
