@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from firestate import StateManager
-from firestate.errors import OutboxError, OutboxFullError
+from firestate.errors import OutboxError, OutboxFullError, UnavailableError
 from firestate.outbox.entries import NewEntry
 from firestate.outbox.file import Outbox
 from tests.agents.environments import eventually
@@ -261,6 +261,24 @@ def test_what_nobody_can_read_any_more_is_told_once(
     assert again == [True]
     assert outbox.put(event("a", 3))
     outbox.close()
+
+
+def test_a_loss_is_said_by_the_first_settle_that_can_say_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: float) -> None:
+        raise UnavailableError("triggers are left")
+
+    with StateManager("", folder=tmp_path) as manager:
+        assert manager.settle()
+        backend: Any = manager._runtime.backend
+        manager._runtime.outbox.losses += 1
+        with monkeypatch.context() as patch:
+            patch.setattr(backend.engine, "settle", fail)
+            with pytest.raises(UnavailableError, match="triggers are left"):
+                manager.settle()
+        assert not manager.settle()
+        assert manager.settle()
 
 
 def test_where_there_can_be_no_file_each_call_says_so(path: Path) -> None:

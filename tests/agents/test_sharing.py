@@ -225,15 +225,15 @@ def test_nothing_is_lost_between_the_read_and_the_put_of_a_resume(
     """What the former process saves meanwhile is taken along."""
     one, other = on_disk(), on_disk()
     first = one.agent(*WHO)
-    begin, calls = other._registry.begin, list[int]()
+    drafted, calls = other._registry.drafted, list[int]()
 
     def late(*args: Any, **kwargs: Any) -> Any:
         if not calls:
             work(first, "late")
         calls.append(1)
-        return begin(*args, **kwargs)
+        return drafted(*args, **kwargs)
 
-    monkeypatch.setattr(other._registry, "begin", late)
+    monkeypatch.setattr(other._registry, "drafted", late)
     second = other.resume(*WHO)
     assert done(second) == ["late"]
     assert len(calls) == 2

@@ -614,10 +614,11 @@ def test_a_session_that_was_deleted_is_begun_anew_at_once(
     assert len(asked) <= 4
 
 
+@pytest.mark.parametrize("is_kept", [True, False])
 def test_a_resume_does_not_wait_for_what_was_sent_and_is_not_stored(
-    folder: Callable[[], Folder], monkeypatch: pytest.MonkeyPatch
+    folder: Callable[[], Folder], monkeypatch: pytest.MonkeyPatch, *, is_kept: bool
 ) -> None:
-    """The agent begins, and takes its past along as soon as that can be read."""
+    """What this folder has no more is taken along as soon as it can be read."""
     monkeypatch.setattr("firestate.agents.manager._MOVING_SECONDS", 0.5)
     one = folder()
     former = one.manager.start(*SESSION)
@@ -628,10 +629,13 @@ def test_a_resume_does_not_wait_for_what_was_sent_and_is_not_stored(
     monkeypatch.setattr(runtime.backend, "send", lambda *sent: held.append(sent))
     work(former, "a2")
     one.send_all()
+    if not is_kept:
+        monkeypatch.setattr("firestate.outbox.file._KEPT_SENT_SECONDS", -5)
+        runtime.outbox.tidy()
     began = time.monotonic()
     agent = one.manager.resume(*WHO, "next")
     assert time.monotonic() - began < 10
-    assert not agent.fresh
+    assert agent.fresh is is_kept
     monkeypatch.setattr(runtime.backend, "send", send)
     for sent in held:
         runtime._worker.run(partial(send, *sent))

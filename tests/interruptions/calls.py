@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from firestate import Agent, StateManager
 from firestate.agents.runtime import _OPEN
+from firestate.agents.submitter import Submitter
+from firestate.schema.ids import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -73,6 +75,61 @@ def _resumed(world: World, number: int) -> list[bool]:
         old.status == "terminated",
         old.collaboration_context.get("resumed_as") == "second",
     ]
+
+
+@contextlib.contextmanager
+def _beside_others(world: World, *ids: str) -> Iterator[None]:
+    """Have others save a session twice, each time just before something that follows is put."""
+    runtime = world.manager._runtime
+    submitter, left, saving = runtime.submitter, [1, 2], list[int]()
+
+    def put(*entries: Any) -> bool:
+        path = Identity(*ids).state_path
+        if left and not saving and any(each.document == path for each in entries):
+            saving.append(left.pop())
+            other = runtime.registry._kept(Identity(*ids))
+            if other is not None:
+                other.remember("other", saving[0])
+            saving.clear()
+        return Submitter.put(submitter, *entries)
+
+    submitter.put = put  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        submitter.__dict__.pop("put", None)
+
+
+def _resume_beside_others(world: World, number: int) -> None:
+    with _beside_others(world, "Former", f"r{number}", "first"):
+        world.manager.resume("Former", f"r{number}", "second")
+
+
+def _resumed_beside_others(world: World, number: int) -> list[bool]:
+    _let_jobs_end(world)
+    return _resumed(world, number)
+
+
+def _take_up_beside_others(world: World, number: int) -> None:
+    with _beside_others(world, "Taken", f"Taken{number}", "s"):
+        _take_up(world, number)
+
+
+def _remember_beside_others(world: World, number: int) -> None:
+    with _beside_others(world, *world.agent.identity):
+        world.agent.remember(f"beside{number}", number)
+
+
+def _remembered_beside_others(world: World, number: int) -> list[bool]:
+    _let_jobs_end(world)
+    return [f"beside{number}" in world.state.memory_context]
+
+
+def _let_jobs_end(world: World) -> None:
+    # What is under way on a thread of ours goes on there when the call is interrupted.
+    outbox = world.manager._runtime.outbox
+    if outbox.path is not None:
+        outbox.alone(lambda: None)
 
 
 def _end_long_ago(world: World, number: int) -> None:
@@ -249,6 +306,11 @@ AGENT = (
     ),
     Case("Agent.task", _whole_task, _task_parts),
     Case("Agent.task, failing", _failing_task, _failing_task_parts),
+    Case(
+        "Agent.remember, beside others",
+        _remember_beside_others,
+        _remembered_beside_others,
+    ),
     _event(
         "record",
         lambda world, details: world.agent.record("collaboration", world.other, **details),
@@ -390,6 +452,18 @@ MANAGER = (
         "StateManager.resume",
         lambda world, n: world.manager.resume("Former", f"r{n}", "second"),
         _resumed,
+        prepare=_former,
+    ),
+    Case(
+        "StateManager.take_up, beside others",
+        _take_up_beside_others,
+        prepare=lambda world, n: world.manager.start("Taken", f"Taken{n}", "s"),
+        subject=_taken,
+    ),
+    Case(
+        "StateManager.resume, beside others",
+        _resume_beside_others,
+        _resumed_beside_others,
         prepare=_former,
     ),
     Case(

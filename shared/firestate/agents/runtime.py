@@ -178,14 +178,15 @@ class Runtime:
         were lost with the outbox's file since the last time.
         """
         flushed = self.flush(timeout_seconds)
-        losses, self._losses = self._losses, self.outbox.losses
-        flushed = flushed and losses == self._losses
         if not isinstance(self.backend, LocalBackend):
-            return flushed and not self.refusals.is_any_new()
-        backend = self.backend
-        self._worker.run(lambda: backend.engine.settle(timeout_seconds))
-        is_any_refused = self._worker.run(lambda: self.refusals.is_any_new(backend.store()))
-        return flushed and not is_any_refused
+            is_any_refused = self.refusals.is_any_new()
+        else:
+            backend = self.backend
+            self._worker.run(lambda: backend.engine.settle(timeout_seconds))
+            is_any_refused = self._worker.run(lambda: self.refusals.is_any_new(backend.store()))
+        # Last: where something has raised, the next call still says what was lost.
+        losses, self._losses = self._losses, self.outbox.losses
+        return flushed and losses == self._losses and not is_any_refused
 
     def close(self, timeout_seconds: float) -> None:
         """Send what waits, as far as that goes in time, and end all threads; once.

@@ -180,7 +180,7 @@ class FileConnections(ForkSafe):
         what it puts is on conditions. Only on a thread that no signal interrupts: the lock of a
         call that was broken off there would stay for as long as somebody keeps the traceback.
         """
-        if self._own_lock is not None:
+        if self.is_alone:
             return job()  # it is part of another job
         turn = self._turn.take()
         try:
@@ -191,6 +191,11 @@ class FileConnections(ForkSafe):
             self._turn.give(turn)
 
     @property
+    def is_alone(self) -> bool:
+        """Whether the thread that asks has locked the file, and not put anything since."""
+        return self._own_lock is not None
+
+    @property
     def _own_lock(self) -> _Lock | None:
         """The lock of the thread that asks, if it has locked the file."""
         lock = self._lock
@@ -198,23 +203,25 @@ class FileConnections(ForkSafe):
 
     def _lock_out_others(self) -> None:
         deadline = time.monotonic() + _LOCK_SECONDS
-        while not self._begin() and time.monotonic() < deadline:
+        while time.monotonic() < deadline:
+            try:
+                if self._begin():
+                    return
+            except (OSError, sqlite3.Error) as error:
+                if not is_locked(error):
+                    return  # the put of the job says what it is
             time.sleep(_LOOK_SECONDS)
 
     def _begin(self) -> bool:
-        """Begin a transaction that writes; return False where that cannot be done now."""
+        """Begin a transaction that writes; return False where a fork comes in between."""
         if self._forking not in (None, _thread.get_ident()):
             return False
-        forks = self._forks
+        forks, connection = self._forks, self._taken(beyond_bound=False)
         try:
-            connection = self._taken(beyond_bound=False)
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-            except sqlite3.Error:
-                connection.close()
-                raise
-        except (OSError, sqlite3.Error):
-            return False  # where it is not that somebody else writes, the put of the job says so
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error:
+            connection.close()
+            raise
         self._lock = _Lock(_thread.get_ident(), connection, forks)
         return True
 

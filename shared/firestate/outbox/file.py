@@ -271,7 +271,7 @@ class Outbox:
         rows = [self._values(entry) for entry in entries]
         self._waited += len(rows)
         while True:
-            if self._connections.is_diverted:
+            if self._connections.is_diverted and not self._connections.is_alone:
                 done = self._spilled(rows, begin=False)
             else:
                 done = self._put(rows)

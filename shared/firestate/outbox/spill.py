@@ -383,7 +383,9 @@ class Spill(ForkSafe):
         if self._kept(document) == newest:
             return  # a replay before this one, which was cut off, had put it
         try:
-            self.on_conflict(document, spilled.base, newest)
+            # What is put by that goes to the outbox, not to a file of spills once more: beside
+            # others who save all the time, it would be in conflict again as it is replayed.
+            self._connections.alone(lambda: self.on_conflict(document, spilled.base, newest))
         except Exception:  # noqa: BLE001 - others wait; and what it is, is kept
             path = self._outbox.with_name(f"{self._outbox.name}.unmerged-{time.time_ns()}.json")
             path.write_bytes(newest.message or b"")
