@@ -177,7 +177,7 @@ def test_so_it_does_in_the_cloud(
 
 def _merge_apart(agent: Agent) -> None:
     plain = agent.state.model_dump(mode="json")
-    agent.merge_apart(plain, plain, Order(agent.epoch, 1))
+    agent.merge_apart(plain, plain, uuid.uuid4().hex, agent.epoch)
 
 
 SAVING: dict[str, Callable[[Agent], object]] = {

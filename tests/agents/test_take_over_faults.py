@@ -22,7 +22,7 @@ from firestate.errors import (
     UnknownSessionError,
 )
 from firestate.schema.ids import Identity
-from firestate.schema.messages import STATE_TOPIC, Order
+from firestate.schema.messages import STATE_TOPIC
 from firestate.stores.protocol import Update
 from tests.agents.environments import eventually, value
 from tests.agents.test_take_overs import SESSION, WHO, cut_off, is_counted, names, work
@@ -347,7 +347,7 @@ def test_what_was_saved_apart_to_an_ended_session_is_not_replaced(
     assert kept is not None
     fields = kept.state.model_dump(mode="json")
     spilled = {**fields, "task_history": [*fields["task_history"], task(77)]}
-    kept.merge_apart(None, spilled, Order(kept.epoch + 5, 1))
+    kept.merge_apart(None, spilled, "apart", kept.epoch + 5)
     two.send_all()
     one.send_all()
     eventually(lambda: is_counted(two, 3))

@@ -40,6 +40,7 @@ from firestate.agents.state.json_values import to_json_values
 from firestate.agents.state.late_work import (
     going_on,
     is_merged,
+    is_merged_apart,
     keep_own_keys,
     merge_apart,
     merge_below,
@@ -827,35 +828,32 @@ class Agent(ForkSafe):
         raise AssertionError  # not reached: the last try returns or raises
 
     def merge_apart(
-        self, base: Mapping[str, Any] | None, own: Mapping[str, Any], order: Order
+        self, base: Mapping[str, Any] | None, own: Mapping[str, Any], name: str, epoch: int
     ) -> None:
-        """Merge what this folder has saved, as `order`, apart from what it holds; once.
+        """Merge what this folder has saved apart from what it holds; once.
 
-        Both are plain, and begun from `base`. It goes on in a new epoch, which all handles follow.
+        Both are plain, and begun from `base`; the name tells what was saved apart from all else
+        that was. It goes on above the epoch of that, which all handles follow.
         """
 
         def attempt() -> bool:
             memory = self._memory
-            if is_merged(memory.fields[CONTEXT], order):
+            if is_merged_apart(memory.fields[CONTEXT], name):
                 return True
-            fields = self._with_apart(memory.fields, base, own, order)
-            return self._put_above(max(order.epoch, memory.order.epoch), memory, fields)
+            fields = self._with_apart(memory, base, own, name)
+            return self._put_above(max(epoch, memory.order.epoch), memory, fields)
 
         self._until_put(attempt)
 
     def _with_apart(
-        self,
-        there: EncodedState,
-        base: Mapping[str, Any] | None,
-        own: Mapping[str, Any],
-        order: Order,
+        self, there: _Memory, base: Mapping[str, Any] | None, own: Mapping[str, Any], name: str
     ) -> EncodedState:
         """Return a state with what was saved apart, with its memory as far as there is room."""
         for memory in (True, False):
-            draft = Draft(there, self.identity.session_id)
+            draft = Draft(self._risen(there), self.identity.session_id)
             draft.room = Room.END
             try:
-                merge_apart(draft, base, own, order, memory=memory)
+                merge_apart(draft, base, own, name, memory=memory)
                 return draft.finished()
             except InvalidMessageError as error:
                 if error.code != "size" or not memory:

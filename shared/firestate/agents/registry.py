@@ -224,7 +224,7 @@ class AgentRegistry(ForkSafe):
             except FirestateError as error:
                 _LOG.error("%s cannot be put again: %s", agent.identity, error)
 
-    def merge_apart(self, _: str, base: KeptState | None, newest: KeptState) -> None:
+    def merge_apart(self, _: str, base: KeptState | None, newest: KeptState, name: str) -> None:
         """Merge what was saved beside the outbox while that was locked, and others wrote to it.
 
         A session that either of them has deleted is deleted.
@@ -247,7 +247,7 @@ class AgentRegistry(ForkSafe):
                 entry = submitter.state_entry(identity, body, above)
             elif (agent := self._kept(identity)) is not None:
                 before = None if base is None or base.message is None else from_json(base.message)
-                agent.merge_apart(before and before.get("state"), fields, order)
+                agent.merge_apart(before and before.get("state"), fields, name, order.epoch)
                 return
             else:
                 return

@@ -241,7 +241,8 @@ class Outbox:
     def on_conflict(self, merge: OnConflict) -> None:
         """Have `merge` called where a state that was spilled was saved by others meanwhile.
 
-        Its arguments: the document, what was there before, and what was spilled last.
+        Its arguments: the document, what was there before, what was spilled last, and a name that
+        tells what was spilled from all else that ever was.
         """
         if self._spill is not None:
             self._spill.on_conflict = merge

@@ -8,8 +8,12 @@ state follows what is there.
 All of this is done on one thread of ours, one after the other: a caller waits for its answer, and
 may be interrupted while it does.
 
-A state that somebody else has saved meanwhile, in the outbox itself, is not replaced: `on_conflict`
-merges the two. A spill file of a process that was killed is replayed by the next process.
+What is spilled of a session is a stretch of puts, which begins from what the outbox held of it, its
+base. Where somebody else saves the session meanwhile, in the outbox itself, that is not replaced,
+nor is the stretch: `on_conflict` merges it, by the difference to its base, as it is replayed, or as
+more is put to it.
+
+A spill file of a process that was killed is replayed by the next process.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import logging
 import sqlite3
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from firestate.errors import OutboxError, OutboxFullError
@@ -37,7 +42,7 @@ if TYPE_CHECKING:
     from firestate.outbox.connections import FileConnections
     from firestate.outbox.spill_file import Record, Row
 
-    OnConflict = Callable[[str, KeptState | None, KeptState], None]
+    OnConflict = Callable[[str, KeptState | None, KeptState, str], None]
 
 T = TypeVar("T")
 
@@ -47,17 +52,16 @@ _MOST_AT_ONCE = 50  # puts of this and other processes wait for so many
 _MOST_CHANGES = 100
 _PATIENCE_SECONDS = 0.05
 _CLOSE_SECONDS = 5.0
+_OF_STATES = ("expected", "snapshot", "change")
 
 
 class _Session(NamedTuple):
-    """The newest of a session: a whole message, and the changes that follow it."""
+    """A session at some order: a whole message, and the changes that follow it."""
 
     epoch: int
     revision: int
     message: bytes | None
     changes: tuple[bytes, ...] = ()
-    base: KeptState | None = None
-    """What the outbox held of it when it was spilled first."""
 
     @property
     def order(self) -> tuple[int, int]:
@@ -68,6 +72,47 @@ class _Session(NamedTuple):
         if message is not None and self.changes:
             message = apply_changes(message, self.changes, self.revision)
         return KeptState(self.epoch, self.revision, message)
+
+    def after(self, row: Row) -> _Session | None:
+        """Return the session with what is put of it; None where that does not follow."""
+        kind, _, epoch, revision, *_, data = row
+        if kind == "snapshot":
+            return None if self.order >= (epoch, revision) else _Session(epoch, revision, data)
+        if self.message is None or (epoch, revision - 1) != self.order:
+            return None
+        if len(self.changes) == _MOST_CHANGES:
+            return _Session(epoch, revision, self.kept().message, (data,))
+        return _Session(epoch, revision, self.message, (*self.changes, data))
+
+
+_NOTHING = _Session(0, 0, None)
+
+
+class _Stretch:
+    """What is spilled of a session, put by put, in one file."""
+
+    def __init__(self, file: SpillFile, begun: int, base: KeptState | None) -> None:
+        self.file = file
+        self.name = f"{file.path.name.rpartition('.')[2]}-{begun}"
+        """What tells it from all others."""
+        self.base = base
+        """What the outbox held of the session as it began, and with what was replayed since."""
+        self.newest = _NOTHING if base is None else _Session(*base)
+        self._replayed = self.newest
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the outbox has had all of it."""
+        return self._replayed.order == self.newest.order
+
+    def add(self, row: Row) -> None:
+        """Take what was put to follow its newest."""
+        self.newest = self.newest.after(row) or self.newest
+
+    def replayed(self, row: Row) -> None:
+        """Take it that the outbox has a put of it."""
+        self._replayed = self._replayed.after(row) or self._replayed
+        self.base = self._replayed.kept()
 
 
 class Spill(ForkSafe):
@@ -88,7 +133,7 @@ class Spill(ForkSafe):
         self._kept = kept
         self._most_bytes = most_bytes
         self.on_conflict: OnConflict = _set_aside
-        """Merges what was spilled of a session (its base, its newest) into what is there by now."""
+        """Merges a stretch (its base, its newest, its name) into what there is by now."""
         self._worker = Worker("firestate-spill")
         self._files: list[SpillFile] = []
         self.after_fork()
@@ -99,7 +144,8 @@ class Spill(ForkSafe):
             file.leave()
         self._files = []
         self._own: SpillFile | None = None
-        self._sessions: dict[str, _Session] = {}
+        self._stretches: dict[str, list[_Stretch]] = {}
+        """What is spilled of each session, as it came."""
         self.events: dict[str, bytes] = {}
         """The events that are spilled, by their documents."""
         self.held_back: dict[str, bool] = {}
@@ -122,17 +168,21 @@ class Spill(ForkSafe):
     @property
     def documents(self) -> list[str]:
         """The sessions that are spilled."""
-        return list(self._sessions)
+        return list(self._stretches)
 
     def order(self, document: str) -> tuple[int, int] | None:
         """Return the order of the newest of a session that is spilled."""
-        session = self._sessions.get(document)
-        return session and session.order
+        stretch = self._newest(document)
+        return None if stretch is None else stretch.newest.order
 
     def state(self, document: str) -> KeptState | None:
         """Return the newest of a session that is spilled."""
-        session = self._sessions.get(document)
-        return session and session.kept()
+        stretch = self._newest(document)
+        return None if stretch is None else stretch.newest.kept()
+
+    def _newest(self, document: str) -> _Stretch | None:
+        stretches = self._stretches.get(document, [])
+        return max(stretches, key=lambda each: each.newest.order, default=None)
 
     def put(self, rows: Sequence[Row], *, begin: bool) -> bool | None:
         """Keep the rows of a put, all or none of them, like `Outbox.put`.
@@ -211,43 +261,59 @@ class Spill(ForkSafe):
             self.start()
             return
         self._connections.is_diverted = False
-        self._sessions, self.events, self.held_back = {}, {}, {}
+        self._stretches, self.events, self.held_back = {}, {}, {}
 
     def _added(self, rows: Sequence[Row]) -> bool:
         """Write a put to the spill file, unless a state in it does not follow what is there."""
+        states = [row for row in rows if row[0] in _OF_STATES]
+        apart = {row[1] for row in states if self._is_apart(row[1])}
+        for document in apart:
+            self._merge(document)
+        if apart:
+            return False
         added: list[Row] = []
         sessions: dict[str, _Session] = {}
         bases: dict[str, KeptState | None] = {}
         for row in rows:
             kind, document, epoch, revision, *_ = row
-            if epoch is None or kind not in ("expected", "snapshot", "change"):
+            if kind not in _OF_STATES:
                 added.append(row)
                 continue
+            stretch = self._newest(document)
             there = sessions.get(document) or self._there(document)
-            if there is None:
-                there = _Session(0, 0, None)
             if kind == "expected":
                 if there.order > (epoch, revision):
                     return False
                 added.append(row)
                 continue
-            after = _after(there, row)
+            after = there.after(row)
             if after is None:
                 return False
-            if document not in self._sessions and document not in bases:
-                bases[document] = after.base
-            if not after.changes and kind == "change":
-                # Whole, so that a replay needs nothing else.
-                added.append(("snapshot", *row[1:-1], after.message))
-            else:
-                added.append(row)
+            whole = kind == "change" and stretch is None and document not in bases
+            if whole:  # so that a replay needs nothing else
+                after = _Session(*after.kept())
+            if stretch is None and document not in bases:
+                bases[document] = None if there is _NOTHING else there.kept()
+            added.append(("snapshot", *row[1:-1], after.message) if whole else row)
             sessions[document] = after
-        self._write(added, bases)
-        self._sessions |= sessions
+        file = self._write(added, bases)
+        self._show_states(file, added, bases)
         self._show(added)
         return True
 
-    def _write(self, rows: list[Row], bases: dict[str, KeptState | None]) -> None:
+    def _is_apart(self, document: str) -> bool:
+        """Whether what is spilled of a session is not what a put can go on with.
+
+        Somebody else has saved it in the outbox since, or it was left by a process that has ended:
+        then another process may replay what goes on with it before that itself.
+        """
+        if (stretch := self._newest(document)) is None:
+            return False
+        kept = self._kept(document)
+        is_overtaken = kept is not None and kept[:2] > stretch.newest.order
+        return is_overtaken or stretch.file is not self._own
+
+    def _write(self, rows: list[Row], bases: dict[str, KeptState | None]) -> SpillFile:
         own = self._own
         if own is None:
             own = SpillFile.made(self._outbox)
@@ -262,14 +328,40 @@ class Spill(ForkSafe):
             raise OutboxFullError(str(own.path))
         else:
             own.append(rows, bases)
+        return own
 
-    def _there(self, document: str) -> _Session | None:
+    def _there(self, document: str) -> _Session:
         """Return the newest of a session, spilled or in the outbox."""
-        spilled, kept = self._sessions.get(document), self._kept(document)
-        if spilled is not None and (kept is None or spilled.order >= kept[:2]):
-            return spilled
-        self._sessions.pop(document, None)  # somebody else has saved since
-        return kept and _Session(*kept, base=kept)
+        if (stretch := self._newest(document)) is not None:
+            return stretch.newest
+        kept = self._kept(document)
+        return _NOTHING if kept is None else _Session(*kept)
+
+    def _show_states(
+        self, file: SpillFile, rows: Sequence[Row], bases: dict[str, KeptState | None]
+    ) -> None:
+        begun: set[str] = set()
+        for row in rows:
+            kind, document, _, _, seq, *_ = row
+            if kind not in ("snapshot", "change"):
+                continue
+            stretches = self._stretches.setdefault(document, [])
+            own = [each for each in stretches if each.file is file]
+            if not own or (document in bases and document not in begun):
+                own = [_Stretch(file, seq, bases.get(document))]
+                stretches += own
+            begun.add(document)
+            own[-1].add(row)
+
+    def _note_replayed(self, file: SpillFile, rows: Sequence[Row]) -> None:
+        """Take it that the outbox has rows of a file."""
+        for row in rows:
+            if row[0] not in ("snapshot", "change"):
+                continue
+            for stretch in self._stretches.get(row[1], []):
+                if stretch.file is file and not stretch.is_done:
+                    stretch.replayed(row)
+                    break
 
     def _show(self, rows: Sequence[Row]) -> None:
         for kind, document, *_, data in rows:
@@ -290,26 +382,19 @@ class Spill(ForkSafe):
                 continue
             done = self._connections.rows(REPLAYED, (path.name,))
             upto = int(done[0][0]) if done else 0
-            file.records = [each for each in file.records if each.number > upto]
-            if not file.records:
+            if all(each.number <= upto for each in file.records):
                 self._done(file)
                 continue
             _LOG.warning("%s: %s was left by a process that has ended", self, path.name)
             self._connections.divert(_WAITING)
             self._files.insert(0, file)
             for record in file.records:
-                self._show(record.rows)
-                self._show_states(record)
-
-    def _show_states(self, record: Record) -> None:
-        for row in record.rows:
-            kind, document, epoch, revision, *_, data = row
-            there = self._sessions.get(document)
-            if kind == "snapshot" and (there is None or there.order < (epoch, revision)):
-                base = record.bases.get(document, there and there.base)
-                self._sessions[document] = _Session(epoch, revision, data, base=base)
-            elif kind == "change" and there is not None:
-                self._sessions[document] = _after(there, row) or there
+                self._show_states(file, record.rows, record.bases)
+                if record.number <= upto:
+                    self._note_replayed(file, record.rows)
+                else:
+                    self._show(record.rows)
+            file.records = [each for each in file.records if each.number > upto]
 
     def _run(self) -> None:
         while not self._closing:
@@ -339,7 +424,9 @@ class Spill(ForkSafe):
         file = self._files[0]
         some = file.records[:_MOST_AT_ONCE]
         rows = [row for record in some for row in record.rows]
-        if some and not self._taken([*rows, _progress(file, some[-1])]):
+        if some and self._taken([*rows, _progress(file, some[-1])]):
+            self._note_replayed(file, rows)
+        elif some:
             some = some[:1]
             self._replay_one(file, some[0])
         del file.records[: len(some)]
@@ -365,31 +452,38 @@ class Spill(ForkSafe):
     def _replay_one(self, file: SpillFile, record: Record) -> None:
         """Replay a record; where it is not taken as a whole, what it holds of each document."""
         if self._taken([*record.rows, _progress(file, record)]):
+            self._note_replayed(file, record.rows)
             return
         documents = dict.fromkeys(row[1] for row in record.rows)
         for document in documents:
-            if not self._taken([row for row in record.rows if row[1] == document]):
+            rows = [row for row in record.rows if row[1] == document]
+            if self._taken(rows):
+                self._note_replayed(file, rows)
+            else:
                 self._merge(document)
         self._taken([_progress(file, record)])
 
     def _merge(self, document: str) -> None:
-        """Have the newest of a session merged into what somebody else has saved of it."""
-        spilled = self._sessions.pop(document, None)
+        """Have what is spilled of a session merged into what somebody else has saved of it."""
+        stretches = self._stretches.pop(document, [])
         for file in self._files:
             file.drop(document)
-        if spilled is None:
-            return
-        newest = spilled.kept()
-        if self._kept(document) == newest:
-            return  # a replay before this one, which was cut off, had put it
-        try:
-            # What is put by that goes to the outbox, not to a file of spills once more: beside
-            # others who save all the time, it would be in conflict again as it is replayed.
-            self._connections.alone(lambda: self.on_conflict(document, spilled.base, newest))
-        except Exception:  # noqa: BLE001 - others wait; and what it is, is kept
-            path = self._outbox.with_name(f"{self._outbox.name}.unmerged-{time.time_ns()}.json")
-            path.write_bytes(newest.message or b"")
-            _LOG.exception("what was spilled of %s cannot be merged: it lies in %s", document, path)
+        for stretch in stretches:
+            newest = stretch.newest.kept()
+            if stretch.is_done or self._kept(document) == newest:
+                continue  # the latter: a replay that was cut off had put it
+            try:
+                # What is put by that goes to the outbox, not to a spill file once more: beside
+                # others who save all the time, it would be in conflict again as it is replayed.
+                merge = partial(self.on_conflict, document, stretch.base, newest, stretch.name)
+                self._connections.alone(merge)
+            except Exception:  # noqa: BLE001 - others wait; and what it is, is kept
+                name = f"{self._outbox.name}.unmerged-{time.time_ns()}.json"
+                path = self._outbox.with_name(name)
+                path.write_bytes(newest.message or b"")
+                _LOG.exception(
+                    "what was spilled of %s cannot be merged: it lies in %s", document, path
+                )
 
     def _taken(self, rows: Sequence[Row]) -> bool:
         """Put rows to the outbox, all or none of them; False where they do not follow."""
@@ -407,29 +501,11 @@ class Spill(ForkSafe):
 _WAITING = Spill._wait.__code__  # noqa: SLF001 - of this module
 
 
-def _after(there: _Session, row: Row) -> _Session | None:
-    """Return a session with what is put of it; None where that does not follow."""
-    kind, _, epoch, revision, *_, data = row
-    if kind == "snapshot":
-        if there.order >= (epoch, revision):
-            return None
-        return _Session(epoch, revision, data, base=there.base)
-    if there.message is None or (epoch, revision - 1) != there.order:
-        return None
-    changes = (*there.changes, data)
-    after = _Session(epoch, revision, there.message, changes, there.base)
-    # One that lies in the outbox alone is spilled whole; so is one of many changes.
-    is_first = there.base is not None and there.order == there.base[:2]
-    if is_first or len(changes) > _MOST_CHANGES:
-        return after._replace(message=after.kept().message, changes=())
-    return after
-
-
 def _progress(file: SpillFile, record: Record) -> tuple[Any, ...]:
     return ("replayed", file.path.name, None, None, record.number, "", "", b"")
 
 
-def _set_aside(document: str, _: KeptState | None, newest: KeptState) -> None:
+def _set_aside(document: str, _: KeptState | None, newest: KeptState, __: str) -> None:
     """Refuse to merge: of an outbox that nobody but its sender uses."""
     message = f"{document} was saved by others as well, and is not {newest[:2]}"
     raise OutboxError(message)

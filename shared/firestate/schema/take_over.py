@@ -28,8 +28,19 @@ ENDED_WITH = "ended_with"
 """Of an ended session: the former holder whose state it is, with nothing added (`ended_with`)."""
 ADOPTS = "adopts"
 """Of a message that takes a session on condition that it is stored as `<epoch>.<revision>`."""
+MERGED_APART = "merged_apart"
+"""Names of what processes of the writer have saved apart, and is merged: the newest of them."""
 OF_FIRESTATE = frozenset(
-    {TAKEN_ALONG, TAKEN_BY, RESUMED_AS, ENDED_WITH, ADOPTS, "resumed_from", "resume_pending"}
+    {
+        TAKEN_ALONG,
+        TAKEN_BY,
+        RESUMED_AS,
+        ENDED_WITH,
+        ADOPTS,
+        MERGED_APART,
+        "resumed_from",
+        "resume_pending",
+    }
 )
 """The keys of the collaboration context that are Firestate's own."""
 MOST_FORMERS = 8

@@ -32,6 +32,7 @@ from firestate.schema.messages import Order
 from firestate.schema.take_over import (
     ADOPTS,
     ENDED_WITH,
+    MERGED_APART,
     MOST_FORMERS,
     OF_FIRESTATE,
     RESUMED_AS,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 _WHOLE = ("status", "current_task", "task_status", "tools_enabled")
 _BY_KEY = ("memory_context", "performance_metrics", "agent_config")
 _DIGEST_CHARACTERS = 10
+_MOST_APART = 16
 _MOST_DIGESTS = 1_000
 """Entries that a base tells apart, in 11 kB of a state; of a larger memory the others are taken."""
 
@@ -208,39 +210,55 @@ def keep_under_way(draft: Draft, context: Fields, own: Fields, order: Order) -> 
 
 
 def merge_apart(
-    draft: Draft, base: Fields | None, own: Fields, order: Order, *, memory: bool = True
+    draft: Draft, base: Fields | None, own: Fields, name: str, *, memory: bool = True
 ) -> None:
     """Merge a state that was saved apart from the draft's, both from one `base`; once.
 
     So it is with what one process has saved beside a locked file, while another one could write
-    there. What both have changed stays as it is in the draft; tasks, memory entries and metrics
-    are merged one by one.
+    there, or has saved apart as well. What both have changed stays as it is in the draft; tasks,
+    memory entries, settings and metrics are merged one by one.
 
     Args:
         draft: The state under change.
         base: What both have begun with, plain; None where there was nothing.
         own: The state to be merged, plain.
-        order: Where that stands.
-        memory: Whether to take memory entries as well (`merge_late`).
+        name: What tells it from all else that was saved apart.
+        memory: Whether to take memory entries and settings as well (`merge_late`).
 
     Raises:
         InvalidMessageError: The state would be too large.
     """
     context = draft["collaboration_context"]
-    if is_merged(context, order):
+    if is_merged_apart(context, name):
         return
-    if base is not None and order.epoch not in taken_along(context):
-        along = _bases(context, order._replace(revision=0), base, _under_way(base))
-        draft.set({"collaboration_context": {**context, TAKEN_ALONG: along}}, whole=True)
-    merge_late(draft, own, order, memory=memory)
     before = base or {}
+    _merge_tasks(draft, own, {} if base is None else _base_of(base))
     changes: dict[str, Any] = {}
-    for name in _WHOLE:
-        if own.get(name) != before.get(name) and draft[name] == before.get(name):
-            changes[name] = own.get(name)
-    for name in _BY_KEY if memory else ():
-        changes[name] = _changed_keys(draft[name], before.get(name) or {}, own[name])
+    for field in _WHOLE:
+        if own.get(field) != before.get(field) and draft[field] == before.get(field):
+            changes[field] = own.get(field)
+    for field in _BY_KEY if memory else ("performance_metrics",):
+        changes[field] = _changed_keys(draft[field], before.get(field) or {}, own[field])
+    children = dict.fromkeys([*own["child_agent_ids"], *draft["child_agent_ids"]])
+    changes["child_agent_ids"] = list(children)[-MAX_CHILDREN:]
+    names = [*_names_apart(context), name][-_MOST_APART:]
+    context = {**context, MERGED_APART: names}
+    if newer := _newer_bases(context, own):
+        bases = {str(each): _base_in(context, each) for each in taken_along(context)} | newer
+        newest = sorted(bases, key=int)[-MOST_FORMERS:]
+        context[TAKEN_ALONG] = {epoch: bases[epoch] for epoch in newest}
+    changes["collaboration_context"] = context
     draft.set(changes, whole=True)
+
+
+def is_merged_apart(context: Fields, name: str) -> bool:
+    """Whether a state, by its collaboration context, holds what was saved apart under a name."""
+    return name in _names_apart(context)
+
+
+def _names_apart(context: Fields) -> list[str]:
+    found = context.get(MERGED_APART)
+    return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
 
 
 def _changed_keys(there: Fields, base: Fields, own: Fields) -> dict[str, Any]:
@@ -304,9 +322,7 @@ def _bases(context: Fields, order: Order, fields: Fields, under_way: str | None)
     newest = sorted(map(str, {**taken_along(context), order.epoch: 0}), key=int)[-MOST_FORMERS:]
     base = {
         "revision": order.revision,
-        "totals": totals_of(fields),
-        "memory": _joined(_digest(*entry) for entry in fields["memory_context"].items()),
-        "tasks": _joined(_digest(*_key(entry)) for entry in _ended(fields)),
+        **_base_of(fields),
         **({} if under_way is None else {"under_way": under_way}),
     }
     # Of the newest former alone the digests of its memory, 11 kB: a full state must have room.
@@ -316,6 +332,15 @@ def _bases(context: Fields, order: Order, fields: Fields, under_way: str | None)
         if epoch in known
     }
     return {each: base if each == str(order.epoch) else older[each] for each in newest}
+
+
+def _base_of(fields: Fields) -> dict[str, Any]:
+    """Return what tells later what a state has had."""
+    return {
+        "totals": totals_of(fields),
+        "memory": _joined(_digest(*entry) for entry in fields["memory_context"].items()),
+        "tasks": _joined(_digest(*_key(entry)) for entry in _ended(fields)),
+    }
 
 
 def _base_for(context: Fields, late: Fields, order: Order) -> Fields:
