@@ -144,7 +144,7 @@ def test_what_is_spilled_on_top_of_what_others_have_saved_since_is_not_all_that_
     check(processes)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(24))
 def test_whatever_their_turns(processes: list[Process], tmp_path: Path, seed: int) -> None:
     draw = random.Random(seed)
     with locked(tmp_path):

@@ -466,24 +466,29 @@ class Spill(ForkSafe):
     def _merge(self, document: str) -> None:
         """Have what is spilled of a session merged into what somebody else has saved of it."""
         stretches = self._stretches.pop(document, [])
-        for file in self._files:
-            file.drop(document)
+        upto = [(file, file.last) for file in {each.file for each in stretches}]
+        for file, last in upto:
+            file.drop(document, last)
         for stretch in stretches:
             newest = stretch.newest.kept()
-            if stretch.is_done or self._kept(document) == newest:
-                continue  # the latter: a replay that was cut off had put it
-            try:
-                # What is put by that goes to the outbox, not to a spill file once more: beside
-                # others who save all the time, it would be in conflict again as it is replayed.
-                merge = partial(self.on_conflict, document, stretch.base, newest, stretch.name)
-                self._connections.alone(merge)
-            except Exception:  # noqa: BLE001 - others wait; and what it is, is kept
-                name = f"{self._outbox.name}.unmerged-{time.time_ns()}.json"
-                path = self._outbox.with_name(name)
-                path.write_bytes(newest.message or b"")
-                _LOG.exception(
-                    "what was spilled of %s cannot be merged: it lies in %s", document, path
-                )
+            if not stretch.is_done and self._kept(document) != newest:
+                self._merge_stretch(document, stretch, newest)
+        # From here on the next process does not merge it once more.
+        for file, last in upto:
+            with suppress(OSError):
+                file.note_dropped(document, last)
+
+    def _merge_stretch(self, document: str, stretch: _Stretch, newest: KeptState) -> None:
+        try:
+            # What is put by that goes to the outbox, not to a spill file once more: beside others
+            # who save all the time, it would be in conflict again as it is replayed.
+            self._connections.alone(
+                partial(self.on_conflict, document, stretch.base, newest, stretch.name)
+            )
+        except Exception:  # noqa: BLE001 - others wait; and what it is, is kept
+            path = self._outbox.with_name(f"{self._outbox.name}.unmerged-{time.time_ns()}.json")
+            path.write_bytes(newest.message or b"")
+            _LOG.exception("what was spilled of %s cannot be merged: it lies in %s", document, path)
 
     def _taken(self, rows: Sequence[Row]) -> bool:
         """Put rows to the outbox, all or none of them; False where they do not follow."""

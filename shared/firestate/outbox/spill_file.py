@@ -3,6 +3,9 @@
 Its process holds a lock on it, which dies with the process: then another one takes the file over.
 A record is there once it is written whole, and a `kill -9` afterwards loses nothing. One that was
 cut off was never acknowledged, and is not read.
+
+What was merged elsewhere is dropped: that is noted in a record as well, so that the next process
+does not merge it once more.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     Row = tuple[Any, ...]
 
 _HEAD = struct.Struct("<II")  # the length of what follows, and its checksum
+_DROPPED = "dropped"
+_NO_ROW: Row = ("", "", None, None, 0)
 
 
 class Record(NamedTuple):
@@ -46,7 +51,8 @@ class SpillFile:
         """What is not replayed yet."""
         self.size = 0
         self._handle = handle
-        self._last = 0
+        self.last = 0
+        """The number of the last record that was written."""
 
     @classmethod
     def made(cls, outbox: Path) -> SpillFile:
@@ -68,12 +74,22 @@ class SpillFile:
         if handle is None:
             return None
         found = cls(path, handle)
-        found.records = list(_records(path.read_bytes()))
+        for record, found.size in _records(path.read_bytes()):
+            found.last = record.number
+            kind, document, _, _, upto, *_ = record.rows[0] if record.rows else _NO_ROW
+            if kind == _DROPPED:
+                found.drop(document, upto)
+            else:
+                found.records.append(record)
+        os.ftruncate(handle, found.size)  # of what was cut off
         return found
 
     def append(self, rows: list[Row], bases: dict[str, KeptState | None]) -> None:
         """Write a record; raise OSError where that cannot be done, and nothing is kept."""
-        record = Record(self._last + 1, rows, bases)
+        self._append(Record(self.last + 1, rows, bases))
+        self.records.append(Record(self.last, rows, bases))
+
+    def _append(self, record: Record) -> None:
         data = _written(record)
         written = 0
         try:
@@ -84,15 +100,20 @@ class SpillFile:
         if written != len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         self.size += len(data)
-        self._last = record.number
-        self.records.append(record)
+        self.last = record.number
 
-    def drop(self, document: str) -> None:
-        """Leave out what the records hold of a session, but that it was let go."""
+    def drop(self, document: str, upto: int) -> None:
+        """Leave out what records up to a number hold of a session, but that it was let go."""
         for record in self.records:
-            record.rows[:] = [
-                row for row in record.rows if row[1] != document or row[0] == "let go"
-            ]
+            if record.number <= upto:
+                record.rows[:] = [
+                    row for row in record.rows if row[1] != document or row[0] == "let go"
+                ]
+
+    def note_dropped(self, document: str, upto: int) -> None:
+        """Have the next process leave that out as well; raise OSError where it cannot be noted."""
+        row = (_DROPPED, document, None, None, upto, "", "", b"")
+        self._append(Record(self.last + 1, [row], {}))
 
     def remove(self) -> None:
         """Remove the file: all of it has been replayed."""
@@ -131,7 +152,8 @@ def _written(record: Record) -> bytes:
     return _HEAD.pack(len(data), zlib.crc32(data)) + data
 
 
-def _records(data: bytes) -> Iterator[Record]:
+def _records(data: bytes) -> Iterator[tuple[Record, int]]:
+    """Return the records, each with where it ends."""
     place = 0
     while place + _HEAD.size <= len(data):
         length, checksum = _HEAD.unpack_from(data, place)
@@ -141,7 +163,7 @@ def _records(data: bytes) -> Iterator[Record]:
             return
         place += length
         number, rows, bases = json.loads(body)
-        yield Record(
+        record = Record(
             number,
             [(*row[:-1], _bytes(row[-1])) for row in rows],
             {
@@ -149,6 +171,7 @@ def _records(data: bytes) -> Iterator[Record]:
                 for document, kept in bases.items()
             },
         )
+        yield record, place
 
 
 def _text(data: bytes) -> str:
