@@ -239,6 +239,11 @@ class Worker(ForkSafe):
         """Whether `close` was called."""
         return self._closed
 
+    @property
+    def is_current(self) -> bool:
+        """Whether one of its threads is the one that asks."""
+        return any(each.is_current for each in self._threads)
+
     def submit(self, job: Callable[[], object]) -> None:
         """Run a job soon, or now where there can be no thread; what it raises is logged."""
         self._jobs.put(job)
@@ -270,7 +275,7 @@ class Worker(ForkSafe):
     def begin(self, job: Callable[[], T]) -> Result[T]:
         """Run a job soon, and return where its result will be."""
         result: Result[T] = Result(job)
-        if self._closed or sys.is_finalizing() or any(each.is_current for each in self._threads):
+        if self._closed or sys.is_finalizing() or self.is_current:
             result.run()  # no other thread would
         else:
             self.submit(result.run)

@@ -6,19 +6,25 @@ and what the others have is merged: whatever their turns, and whoever of them di
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import sqlite3
-from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING
+import threading
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from firestate import StateManager
 from firestate.audit.full import FullAudit
+from firestate.errors import OutboxError
+from firestate.outbox.spill_file import SpillFile
 from tests.agents.environments import PATIENCE, eventually, value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from firestate import Agent
@@ -41,6 +47,7 @@ class Process:
         self.name = name
         self._folder = folder
         self.tasks = 0
+        self._dead: list[StateManager] = []
         self.begin()
 
     def begin(self) -> None:
@@ -59,9 +66,9 @@ class Process:
 
     def work(self, number: int = 1) -> None:
         for _ in range(number):
-            self.tasks += 1
-            with self.agent.task(f"{self.name}{self.tasks}", "code"):
+            with self.agent.task(f"{self.name}{self.tasks + 1}", "code"):
                 pass
+            self.tasks += 1
         self.agent.remember(self.name, self.tasks)
 
     def replay(self) -> None:
@@ -71,7 +78,16 @@ class Process:
 
     def die(self) -> None:
         """End, and leave what is spilled to the next one."""
-        self.manager.close(0.0)
+        for each in (*self._dead, self.manager):
+            each.close(0.0)
+
+    def be_dead(self) -> None:
+        """Be killed: what is on the disk stays as it is, and others may have it."""
+        for file in self._spill._files:
+            file.leave()
+        self._spill._files, self._spill._own = [], None
+        self._spill._adopt = lambda: None  # type: ignore[method-assign] # its threads live on
+        self._dead.append(self.manager)
 
     def replay_all(self) -> None:
         self._spill._replay = self._replay  # type: ignore[method-assign]
@@ -79,20 +95,24 @@ class Process:
         eventually(lambda: not self.has_spilled)
 
 
-def check(processes: list[Process]) -> None:
-    """All that was acknowledged is there, and counted once."""
+def check(processes: list[Process], *, unsure: int = 0, more: dict[str, int] | None = None) -> None:
+    """All that was acknowledged is there, and counted once; what is `unsure` may be there."""
     for each in processes:
         each.replay_all()
     manager = processes[0].manager
     assert manager.settle(PATIENCE)
     number = sum(each.tasks for each in processes)
     (code,) = value(manager.learned(*SESSION[:2])).kinds
-    assert code.tries == number
-    notes = {each.name: each.tasks for each in processes}
+    assert number <= code.tries <= number + unsure
+    notes = {each.name: each.tasks for each in processes} | (more or {})
     for each in processes:
-        assert each.agent.state.memory_context == notes
+        assert unsure or each.agent.state.memory_context == notes
         history = [entry["task_id"] for entry in each.agent.state.task_history]
-        assert len(history) == len(set(history)) == min(number, 200)
+        assert len(history) == len(set(history)) == min(code.tries, 200)
+        if number <= 200 - unsure:
+            assert {f"{one.name}{n + 1}" for one in processes for n in range(one.tasks)} <= set(
+                history
+            )
     assert FullAudit(manager._runtime.backend.store()).run().findings == []
 
 
@@ -164,3 +184,119 @@ def test_whatever_their_turns(processes: list[Process], tmp_path: Path, seed: in
             with locked(tmp_path):
                 each.work()
     check(processes)
+
+
+def test_a_full_disk_as_that_is_merged_loses_nothing(
+    processes: list[Process], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is merged once there is room."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    one, other, _ = processes
+    with locked(tmp_path):
+        one.work(3)
+    other.work(20)
+    with locked(tmp_path), monkeypatch.context() as patch:
+        patch.setattr("os.write", fail)
+        patch.setattr("pathlib.Path.write_bytes", fail)
+        with pytest.raises(OutboxError, match="No space left"):
+            one.work()
+    check(processes, unsure=1)
+
+
+def test_what_both_have_begun_with_may_be_forgotten(
+    processes: list[Process], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ten minutes after it was sent; of a note that both have changed nobody knows the later."""
+    one, other, _ = processes
+    one.work(230)
+    assert one.manager.settle(PATIENCE)
+    with monkeypatch.context() as patch:
+        patch.setattr("firestate.outbox.file._KEPT_SENT_SECONDS", -5)
+        one.manager._runtime.outbox.tidy()
+    with locked(tmp_path):
+        one.work(3)
+        other.work(2)
+        other.agent.remember("own", 1)
+    for each in processes:
+        each.replay_all()
+    other.work(1)
+    check(processes, more={"own": 1})
+
+
+class Died(BaseException):
+    """A process has ended, at any call that changes what is on the disk."""
+
+
+class Death:
+    """Has a process die as it makes such a call, just before that is done or just after."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, process: Process, number: int, *, is_after: bool
+    ) -> None:
+        self._left = number
+        self._is_after = is_after
+        self.has_come = False
+        connections = process.manager._runtime.outbox._connections
+        for owner, name in (
+            (SpillFile, "_append"),
+            (SpillFile, "remove"),
+            (connections, "change"),
+            (connections, "_put_locked"),
+        ):
+            monkeypatch.setattr(owner, name, self._dying(getattr(owner, name)))
+
+    def _dying(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(call)
+        def dying(*arguments: Any, **given: Any) -> Any:
+            if threading.current_thread().name != "firestate-spill":
+                return call(*arguments, **given)
+            is_last = self._left == 0
+            self._left -= 1
+            self.has_come = self.has_come or is_last
+            if is_last and not self._is_after:
+                raise Died
+            result = call(*arguments, **given)
+            if is_last:
+                raise Died
+            return result
+
+        return dying
+
+
+@pytest.mark.parametrize("is_after", [False, True])
+@pytest.mark.parametrize("is_locked", [False, True])
+def test_whoever_dies_as_that_is_replayed_leaves_it_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_after: bool, is_locked: bool
+) -> None:
+    """At each call that changes what is on the disk; also where the file is locked once more."""
+    monkeypatch.setattr("firestate.outbox.spill._MOST_AT_ONCE", 3)
+    for number in range(100):
+        folder = tmp_path / str(number)
+        one, other = Process("a", folder), Process("b", folder)
+        for each in (one, other):
+            each.work()
+        with locked(folder):
+            one.work(205 if is_locked else 2)
+            other.work(2)
+        other.replay()
+        with monkeypatch.context() as patch, ExitStack() as stack:
+            if is_locked:
+                stack.enter_context(locked(folder))
+            death = Death(patch, one, number, is_after=is_after)
+            with suppress(Died):
+                if is_locked:
+                    one.work()
+                while not is_locked and one.has_spilled:
+                    one.replay()
+        one.be_dead()
+        one.begin()
+        check([one, other], unsure=int(is_locked))
+        for each in (one, other):
+            each.die()
+        if not death.has_come:
+            assert number > 2
+            return
+    raise AssertionError

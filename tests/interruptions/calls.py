@@ -105,11 +105,6 @@ def _resume_beside_others(world: World, number: int) -> None:
         world.manager.resume("Former", f"r{number}", "second")
 
 
-def _resumed_beside_others(world: World, number: int) -> list[bool]:
-    _let_jobs_end(world)
-    return _resumed(world, number)
-
-
 def _take_up_beside_others(world: World, number: int) -> None:
     with _beside_others(world, "Taken", f"Taken{number}", "s"):
         _take_up(world, number)
@@ -118,18 +113,6 @@ def _take_up_beside_others(world: World, number: int) -> None:
 def _remember_beside_others(world: World, number: int) -> None:
     with _beside_others(world, *world.agent.identity):
         world.agent.remember(f"beside{number}", number)
-
-
-def _remembered_beside_others(world: World, number: int) -> list[bool]:
-    _let_jobs_end(world)
-    return [f"beside{number}" in world.state.memory_context]
-
-
-def _let_jobs_end(world: World) -> None:
-    # What is under way on a thread of ours goes on there when the call is interrupted.
-    outbox = world.manager._runtime.outbox
-    if outbox.path is not None:
-        outbox.alone(lambda: None)
 
 
 def _end_long_ago(world: World, number: int) -> None:
@@ -309,7 +292,7 @@ AGENT = (
     Case(
         "Agent.remember, beside others",
         _remember_beside_others,
-        _remembered_beside_others,
+        lambda world, n: [f"beside{n}" in world.state.memory_context],
     ),
     _event(
         "record",
@@ -463,7 +446,7 @@ MANAGER = (
     Case(
         "StateManager.resume, beside others",
         _resume_beside_others,
-        _resumed_beside_others,
+        _resumed,
         prepare=_former,
     ),
     Case(

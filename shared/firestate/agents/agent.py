@@ -828,32 +828,37 @@ class Agent(ForkSafe):
         raise AssertionError  # not reached: the last try returns or raises
 
     def merge_apart(
-        self, base: Mapping[str, Any] | None, own: Mapping[str, Any], name: str, epoch: int
+        self,
+        base: Mapping[str, Any] | None,
+        own: Mapping[str, Any],
+        name: str,
+        epoch: int,
+        *,
+        is_base_lost: bool = False,
     ) -> None:
         """Merge what this folder has saved apart from what it holds; once.
 
-        Both are plain, and begun from `base`; the name tells what was saved apart from all else
-        that was. It goes on above the epoch of that, which all handles follow.
+        Both are plain, and begun from `base`, if that is known; the name tells what was saved apart
+        from all else that was. It goes on above the epoch of that, which all handles follow.
         """
 
         def attempt() -> bool:
             memory = self._memory
             if is_merged_apart(memory.fields[CONTEXT], name):
                 return True
-            fields = self._with_apart(memory, base, own, name)
+            merge = partial(merge_apart, base=base, own=own, name=name, is_base_lost=is_base_lost)
+            fields = self._with_apart(memory, merge)
             return self._put_above(max(epoch, memory.order.epoch), memory, fields)
 
         self._until_put(attempt)
 
-    def _with_apart(
-        self, there: _Memory, base: Mapping[str, Any] | None, own: Mapping[str, Any], name: str
-    ) -> EncodedState:
+    def _with_apart(self, there: _Memory, merge: Callable[..., None]) -> EncodedState:
         """Return a state with what was saved apart, with its memory as far as there is room."""
         for memory in (True, False):
             draft = Draft(self._risen(there), self.identity.session_id)
             draft.room = Room.END
             try:
-                merge_apart(draft, base, own, name, memory=memory)
+                merge(draft, memory=memory)
                 return draft.finished()
             except InvalidMessageError as error:
                 if error.code != "size" or not memory:
@@ -1092,6 +1097,7 @@ class Agent(ForkSafe):
         for (put, _), fields in self._putting.copy().items():
             if put == order:
                 return fields, order
+        self._submitter.outbox.let_others_put()
         time.sleep(_LOOK_SECONDS)
         if self._memory.order >= order:
             return None  # a call of another thread had put it, and has said so

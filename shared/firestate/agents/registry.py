@@ -247,7 +247,13 @@ class AgentRegistry(ForkSafe):
                 entry = submitter.state_entry(identity, body, above)
             elif (agent := self._kept(identity)) is not None:
                 before = None if base is None or base.message is None else from_json(base.message)
-                agent.merge_apart(before and before.get("state"), fields, name, order.epoch)
+                agent.merge_apart(
+                    before and before.get("state"),
+                    fields,
+                    name,
+                    order.epoch,
+                    is_base_lost=base is not None and base.message is None,
+                )
                 return
             else:
                 return

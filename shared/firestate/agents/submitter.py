@@ -122,10 +122,10 @@ class Submitter(ForkSafe):
             try:
                 done = self.outbox.put(*entries)
             except OutboxFullError:
-                if self._when_full == "refuse":
+                # Whoever keeps others from putting may not wait: nor could they send then.
+                if self._when_full == "refuse" or self.outbox.is_alone:
                     raise
-                self._sender.wake()
-                time.sleep(_LOOK_FOR_ROOM_SECONDS)
+                self._wait_for_room()
             else:
                 self._sender.wake()
                 return done
@@ -135,7 +135,19 @@ class Submitter(ForkSafe):
 
         One that has come to nothing, since others put in between, is run again while they wait.
         """
-        return attempt() or self.outbox.alone(attempt)
+        while True:
+            if done := attempt():
+                return done
+            try:
+                return self.outbox.alone(attempt)
+            except OutboxFullError:
+                if self._when_full == "refuse" or self.outbox.is_alone:
+                    raise
+                self._wait_for_room()
+
+    def _wait_for_room(self) -> None:
+        self._sender.wake()
+        time.sleep(_LOOK_FOR_ROOM_SECONDS)
 
 
 def _entry(identity: Identity, order: Order, data: bytes, *, is_change: bool = False) -> NewEntry:

@@ -18,6 +18,7 @@ import time
 import weakref
 from collections import deque
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from firestate.forking import ForkSafe
@@ -40,6 +41,7 @@ _MOST_IDLE = 32
 _PATIENCE_SECONDS = 10.0
 _PUTS_END_SECONDS = 0.1
 _LOCK_SECONDS = 0.05
+_MOST_LOCKED_SECONDS = 1.0
 
 
 class _Connection(sqlite3.Connection):
@@ -57,9 +59,10 @@ class _Lock(NamedTuple):
 class FileConnections(ForkSafe):
     """Connections to a file, as many as there are calls at once; idle ones are used again."""
 
-    def __init__(self, connect: Connect, *, most_pages: int) -> None:
-        """Open nothing yet; `connect` opens a connection of a class."""
+    def __init__(self, connect: Connect, path: Path | None, *, most_pages: int) -> None:
+        """Open nothing yet; `connect` opens a connection of a class, to the file of the path."""
         super().__init__()
+        self._place = Path() if path is None else path.with_name(f"{path.name}-alone")
         self._connect = connect
         self._most_pages = most_pages
         self._closed = False
@@ -179,6 +182,7 @@ class FileConnections(ForkSafe):
         the file cannot be locked soon, or a fork comes in between, the job runs all the same, and
         what it puts is on conditions. Only on a thread that no signal interrupts: the lock of a
         call that was broken off there would stay for as long as somebody keeps the traceback.
+        `let_others_write` ends it before that.
         """
         if self.is_alone:
             return job()  # it is part of another job
@@ -187,8 +191,21 @@ class FileConnections(ForkSafe):
             self._lock_out_others()
             return job()
         finally:
-            self._unlock()
+            self.let_others_write()
             self._turn.give(turn)
+
+    def let_others_write(self) -> None:
+        """End what `alone` has begun, where this thread has."""
+        if (lock := self._own_lock) is None:
+            return
+        self._lock = None
+        self._unmark()
+        try:
+            lock.connection.rollback()
+        except sqlite3.Error:  # closed, by a fork
+            lock.connection.close()
+        else:
+            self._give_back(lock.connection, self._idle[False], lock.forks)
 
     @property
     def is_alone(self) -> bool:
@@ -223,6 +240,7 @@ class FileConnections(ForkSafe):
             connection.close()
             raise
         self._lock = _Lock(_thread.get_ident(), connection, forks)
+        self._mark()
         return True
 
     def _put_locked(self, lock: _Lock, statement: str, values: Values) -> int | None:
@@ -233,7 +251,7 @@ class FileConnections(ForkSafe):
         if self._forking not in (None, _thread.get_ident()):
             return None
         if lock.forks != self._forks:  # closed by a fork, or of a file that is not the one any more
-            self._unlock()
+            self.let_others_write()
             return None
         try:
             changed = lock.connection.execute(statement, values).rowcount
@@ -241,18 +259,31 @@ class FileConnections(ForkSafe):
         except sqlite3.IntegrityError:
             raise
         except sqlite3.Error:
-            self._unlock()
+            self.let_others_write()
             if lock.forks == self._forks:
                 raise
             return None
         self._lock = None
+        self._unmark()
         self._give_back(lock.connection, self._idle[False], lock.forks)
         return changed
 
-    def _unlock(self) -> None:
-        if (lock := self._lock) is not None:
-            self._lock = None
-            lock.connection.close()
+    @property
+    def is_locked_by_us(self) -> bool:
+        """Whether a process of the folder has locked the file of late, and gets on."""
+        try:
+            return abs(time.time() - self._place.stat().st_mtime) < _MOST_LOCKED_SECONDS
+        except OSError:
+            return False
+
+    def _mark(self) -> None:
+        # Others wait for us, as long as this is there. Where it cannot be, they wait less.
+        with suppress(OSError):
+            self._place.touch()
+
+    def _unmark(self) -> None:
+        with suppress(OSError):
+            self._place.unlink()
 
     def divert(self, waiting: CodeType) -> None:
         """Let no put begin here any more, and wait, for a moment, until those under way have ended.
@@ -271,6 +302,7 @@ class FileConnections(ForkSafe):
 
         Return one of them, by which it can still be read, if there is any.
         """
+        self.let_others_write()
         self._forks += 1
         former = [each for idle in self._idle.values() for each in idle]
         self._idle = {False: deque(), True: deque()}

@@ -141,7 +141,7 @@ class Outbox:
                 self.writer = Worker("firestate-outbox").run_last(
                     lambda: _brought_up_to_date(opened_patiently, path, with_room)
                 )
-            self._connections = made(opened, most_pages=most_pages)
+            self._connections = made(opened, path, most_pages=most_pages)
             self._spill: Spill | None = None
             if path is not None:
                 self._place = place_of(path)
@@ -272,6 +272,8 @@ class Outbox:
         rows = [self._values(entry) for entry in entries]
         self._waited += len(rows)
         while True:
+            if self._spill is not None:
+                self._spill.check_wanted()
             if self._connections.is_diverted and not self._connections.is_alone:
                 done = self._spilled(rows, begin=False)
             else:
@@ -317,9 +319,10 @@ class Outbox:
         now = time.monotonic()
         before, at = self._locked
         is_same = before == committed and at > now - _LOCKED_LATELY_SECONDS
-        if not is_same:
+        if not is_same or self._connections.is_locked_by_us:
             self._locked = committed, now
-        return is_same and at < now - _STUCK_SECONDS
+            return False
+        return at < now - _STUCK_SECONDS
 
     def alone(self, job: Callable[[], T]) -> T:
         """Run a job while nobody else puts, no thread nor process, as far as that can be had.
@@ -327,10 +330,21 @@ class Outbox:
         It ends with the first put of the job that is kept. It is for a job that reads what is kept,
         and puts what follows from that: beside others who put all the time it would never get on.
         What it puts is on conditions all the same.
+
+        Of a call that is broken off nothing is put later: it raises once the job has ended.
         """
         if self._spill is None:
             return self._connections.alone(job)
         return job() if self.has_spilled else self._spill.alone(job)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the thread that asks runs a job of `alone`: it may not wait for anybody."""
+        return self._connections.is_alone or (self._spill is not None and self._spill.is_current)
+
+    def let_others_put(self) -> None:
+        """End what `alone` has begun, where this thread has: what follows may take long."""
+        self._connections.let_others_write()
 
     def _values(self, entry: NewEntry) -> tuple[Any, ...]:
         # In the order of the calls also where the clock is set back. Taken after the order of a

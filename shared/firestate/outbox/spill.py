@@ -26,7 +26,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from firestate.errors import OutboxError, OutboxFullError
+from firestate.errors import OutboxError, OutboxFullError, UnavailableError
 from firestate.forking import ForkSafe
 from firestate.outbox.changes import apply_changes
 from firestate.outbox.connections import is_locked
@@ -52,6 +52,7 @@ _MOST_AT_ONCE = 50  # puts of this and other processes wait for so many
 _MOST_CHANGES = 100
 _PATIENCE_SECONDS = 0.05
 _CLOSE_SECONDS = 5.0
+_GIVE_UP_SECONDS, _SHORT_LOOK_SECONDS = 1.0, 0.001
 _OF_STATES = ("expected", "snapshot", "change")
 
 
@@ -86,6 +87,28 @@ class _Session(NamedTuple):
 
 
 _NOTHING = _Session(0, 0, None)
+
+
+class GivenUp(BaseException):
+    """Nobody waits for the job any more: ends it, and is seen by nobody."""
+
+
+class _Caller:
+    """Who waits for a job."""
+
+    def __init__(self) -> None:
+        self.is_done = False
+        self.has_given_up = False
+
+    def give_up(self) -> None:
+        """Have the job put nothing from here on; return once it has ended.
+
+        It has soon: it waits for nobody. Further signals that raise in here are late.
+        """
+        self.has_given_up = True
+        deadline = time.monotonic() + _GIVE_UP_SECONDS
+        while not self.is_done and time.monotonic() < deadline:
+            time.sleep(_SHORT_LOOK_SECONDS)
 
 
 class _Stretch:
@@ -150,6 +173,7 @@ class Spill(ForkSafe):
         """The events that are spilled, by their documents."""
         self.held_back: dict[str, bool] = {}
         """Of sessions that were held back, or let go, which ones are held back."""
+        self._caller: _Caller | None = None
         self._woken = Wakeup()
         self._closing = False
         self._thread = Thread("firestate-replay", self._run)
@@ -205,8 +229,43 @@ class Spill(ForkSafe):
         self._wait(run)
 
     def alone(self, job: Callable[[], T]) -> T:
-        """Run a job while nobody else puts to the outbox, until it has put something itself."""
-        return self._wait(lambda: self._connections.alone(job))
+        """Run a job while nobody else puts to the outbox, until it has put something itself.
+
+        Where the call is broken off, the job puts nothing any more: `check_wanted` raises.
+        """
+        if self.is_current:
+            return self._connections.alone(job)
+        caller = _Caller()
+
+        def run() -> T:
+            try:
+                # Where there can be no thread, it runs on that of the caller, which locks nothing.
+                if not self.is_current:
+                    return job()
+                self._caller = caller
+                self.check_wanted()
+                return self._connections.alone(job)
+            finally:
+                if self._caller is caller:
+                    self._caller = None
+                caller.is_done = True
+
+        try:
+            return self._wait(run)
+        except BaseException:
+            caller.give_up()
+            raise
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the thread that asks is the one of all that is done here."""
+        return self._worker.is_current
+
+    def check_wanted(self) -> None:
+        """Raise GivenUp where this thread runs a job whose caller does not wait for it any more."""
+        caller = self._caller
+        if caller is not None and caller.has_given_up and self.is_current:
+            raise GivenUp
 
     def _wait(self, job: Callable[[], T]) -> T:
         """Run a job on the thread of all that is done here: `divert` knows who waits by this."""
@@ -459,23 +518,33 @@ class Spill(ForkSafe):
             rows = [row for row in record.rows if row[1] == document]
             if self._taken(rows):
                 self._note_replayed(file, rows)
+                # Where the next one fails, this is not to be done once more.
+                record.rows[:] = [row for row in record.rows if row[1] != document]
             else:
                 self._merge(document)
         self._taken([_progress(file, record)])
 
     def _merge(self, document: str) -> None:
-        """Have what is spilled of a session merged into what somebody else has saved of it."""
+        """Have what is spilled of a session merged into what somebody else has saved of it.
+
+        Raises OSError, OutboxError or UnavailableError where that cannot be done now: then it is
+        still spilled.
+        """
         stretches = self._stretches.pop(document, [])
         upto = [(file, file.last) for file in {each.file for each in stretches}]
+        try:
+            while stretches:
+                first, *others = stretches
+                newest = first.newest.kept()
+                if not (first.is_done or _holds(others, first) or self._kept(document) == newest):
+                    self._merge_stretch(document, first, newest)
+                stretches = others
+        finally:
+            if stretches:
+                self._stretches[document] = [*stretches, *self._stretches.get(document, [])]
         for file, last in upto:
             file.drop(document, last)
-        for stretch in stretches:
-            newest = stretch.newest.kept()
-            if not stretch.is_done and self._kept(document) != newest:
-                self._merge_stretch(document, stretch, newest)
-        # From here on the next process does not merge it once more.
-        for file, last in upto:
-            with suppress(OSError):
+            with suppress(OSError):  # then the next process finds that it was merged
                 file.note_dropped(document, last)
 
     def _merge_stretch(self, document: str, stretch: _Stretch, newest: KeptState) -> None:
@@ -485,6 +554,8 @@ class Spill(ForkSafe):
             self._connections.alone(
                 partial(self.on_conflict, document, stretch.base, newest, stretch.name)
             )
+        except (OSError, OutboxError, UnavailableError):
+            raise  # such as a full disk
         except Exception:  # noqa: BLE001 - others wait; and what it is, is kept
             path = self._outbox.with_name(f"{self._outbox.name}.unmerged-{time.time_ns()}.json")
             path.write_bytes(newest.message or b"")
@@ -504,6 +575,12 @@ class Spill(ForkSafe):
 
 
 _WAITING = Spill._wait.__code__  # noqa: SLF001 - of this module
+
+
+def _holds(stretches: Sequence[_Stretch], other: _Stretch) -> bool:
+    """Whether another stretch was merged into one of some, which was spilled in its turn."""
+    name = other.name.encode()
+    return any(name in (each.newest.kept().message or b"") for each in stretches)
 
 
 def _progress(file: SpillFile, record: Record) -> tuple[Any, ...]:

@@ -210,7 +210,13 @@ def keep_under_way(draft: Draft, context: Fields, own: Fields, order: Order) -> 
 
 
 def merge_apart(
-    draft: Draft, base: Fields | None, own: Fields, name: str, *, memory: bool = True
+    draft: Draft,
+    base: Fields | None,
+    own: Fields,
+    name: str,
+    *,
+    is_base_lost: bool = False,
+    memory: bool = True,
 ) -> None:
     """Merge a state that was saved apart from the draft's, both from one `base`; once.
 
@@ -220,9 +226,11 @@ def merge_apart(
 
     Args:
         draft: The state under change.
-        base: What both have begun with, plain; None where there was nothing.
+        base: What both have begun with, plain; None where there was nothing, or it is lost.
         own: The state to be merged, plain.
         name: What tells it from all else that was saved apart.
+        is_base_lost: Whether nobody knows what both have begun with. Then what only the totals of
+            `own` tell is taken to have been there.
         memory: Whether to take memory entries and settings as well (`merge_late`).
 
     Raises:
@@ -232,7 +240,9 @@ def merge_apart(
     if is_merged_apart(context, name):
         return
     before = base or {}
-    _merge_tasks(draft, own, {} if base is None else _base_of(base))
+    had = _base_in_common(draft, own) if is_base_lost else {} if base is None else _base_of(base)
+    _merge_tasks(draft, own, had)
+    _keep_new_under_way(draft, before, own)
     changes: dict[str, Any] = {}
     for field in _WHOLE:
         if own.get(field) != before.get(field) and draft[field] == before.get(field):
@@ -241,14 +251,40 @@ def merge_apart(
         changes[field] = _changed_keys(draft[field], before.get(field) or {}, own[field])
     children = dict.fromkeys([*own["child_agent_ids"], *draft["child_agent_ids"]])
     changes["child_agent_ids"] = list(children)[-MAX_CHILDREN:]
-    names = [*_names_apart(context), name][-_MOST_APART:]
-    context = {**context, MERGED_APART: names}
+    apart = [*_names_apart(context), *_names_apart(own["collaboration_context"]), name]
+    context = {**context, MERGED_APART: list(dict.fromkeys(apart))[-_MOST_APART:]}
     if newer := _newer_bases(context, own):
         bases = {str(each): _base_in(context, each) for each in taken_along(context)} | newer
         newest = sorted(bases, key=int)[-MOST_FORMERS:]
         context[TAKEN_ALONG] = {epoch: bases[epoch] for epoch in newest}
     changes["collaboration_context"] = context
     draft.set(changes, whole=True)
+
+
+def _base_in_common(draft: Draft, own: Fields) -> dict[str, Any]:
+    """Return a base by which what `own` has more is what its history has more."""
+    there = {_key(part.plain): _ended_at(part.plain) for part in draft.history}
+    # Older ones may be there no more since the history is full: they are in the totals.
+    oldest = "" if draft["task_totals"] is None else min(filter(None, there.values()), default="")
+    new: list[Fields] = []
+    known: list[Fields] = []
+    for entry in _ended(own):
+        is_new = _key(entry) not in there and _ended_at(entry) >= oldest
+        (new if is_new else known).append(entry)
+    before = _difference(totals_of(own), with_tasks({}, ended_tasks(new, own["session_id"])))
+    return {
+        "totals": _fields(before),
+        "tasks": _joined(_digest(*_key(entry)) for entry in known),
+    }
+
+
+def _keep_new_under_way(draft: Draft, base: Fields, own: Fields) -> None:
+    """Keep the tasks that were begun since a base, and are still under way: they end here."""
+    known = {_key(entry) for entry in base.get("task_history", ())}
+    known |= {_key(part.plain) for part in draft.history}
+    entries = [each for each in own["task_history"] if is_open(each, own["session_id"])]
+    if new := [Part.of(each) for each in entries if _key(each) not in known]:
+        draft.set_history([*draft.history, *new])
 
 
 def is_merged_apart(context: Fields, name: str) -> bool:
