@@ -256,11 +256,15 @@ class Worker(ForkSafe):
 
         On a thread of its own it is run at once: there it may be asked for by a `__del__`.
         """
+        jobs = self._jobs
         result = self.begin(job)
-        # It is run here where the threads have ended meanwhile.
+        # It is run here where the threads have ended meanwhile, or are those of the parent: a
+        # signal handler may have forked in the middle of this.
         while not result.wait(_LOOK_AGAIN_SECONDS):
-            if sys.is_finalizing() or (
-                self._closed and all(each.has_ended for each in self._threads)
+            if (
+                jobs is not self._jobs
+                or sys.is_finalizing()
+                or (self._closed and all(each.has_ended for each in self._threads))
             ):
                 result.run()
         return result.result()

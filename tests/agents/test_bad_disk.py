@@ -100,6 +100,22 @@ def test_what_is_let_go_beside_a_locked_file_is_let_go_also_where_others_have_sa
         assert outbox.held_back(in_file=True) == set()
 
 
+def test_what_cannot_be_merged_lies_apart_and_holds_nothing_up(path: Path) -> None:
+    """As of an outbox without agents, such as that of a command."""
+    with closing(Outbox(path, most_bytes=PLENTY)) as outbox:
+        outbox.put(snapshot("a", 1))
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            outbox.put(snapshot("a", 2))
+            outbox.put(event("b", 1))
+            other.execute("UPDATE snapshots SET epoch = 3")
+            other.execute("COMMIT")
+        eventually(lambda: not outbox.has_spilled)
+        assert ("b", 1) in waiting(outbox)
+        (apart,) = path.parent.glob("*.unmerged-*")
+        assert said(apart.read_bytes()).number == 2
+
+
 def test_the_next_process_finds_what_waits_beside_a_locked_file(path: Path) -> None:
     outbox = Outbox(path, most_bytes=PLENTY)
     with locked(path):

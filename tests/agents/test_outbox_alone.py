@@ -270,6 +270,67 @@ def test_a_signal_handler_may_put_while_its_thread_waits_for_the_job(
     assert kept == {"other"} | (set() if raises else {"handler", "job"})
 
 
+FORKED = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from firestate.outbox.entries import NewEntry
+from firestate.outbox.file import Outbox
+outbox = Outbox(Path(sys.argv[1]), most_bytes=10**7)
+children, begun = [], threading.Event()
+signal.signal(signal.SIGUSR1, lambda *_: children.append(os.fork()))
+
+def job():
+    begun.set()
+    time.sleep(0.2)
+    return outbox.put(NewEntry(f"coordination/{os.getpid()}", "a", "agent-coordination", b"{}"))
+
+def interrupt():
+    begun.wait()
+    os.kill(os.getpid(), signal.SIGUSR1)
+
+threading.Thread(target=interrupt).start()
+assert outbox.alone(job)
+if children == [0]:
+    os._exit(0)
+_, status = os.waitpid(children[0], 0)
+sys.exit(status)
+"""
+
+
+def test_a_fork_by_a_signal_handler_leaves_both_to_end_what_they_do(
+    path: Path, opened: Callable[[], Outbox]
+) -> None:
+    subprocess.run([sys.executable, "-c", FORKED, str(path)], check=True, timeout=60)
+    assert len(opened().waiting(10)) == 2
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_forks_at_any_time_disturb_no_job(opened: Callable[[], Outbox]) -> None:
+    outbox, over, faults = opened(), threading.Event(), list[BaseException]()
+
+    def work() -> None:
+        number = 0
+        try:
+            while not over.is_set():
+                number += 1
+                outbox.alone(lambda: None)
+                assert outbox.alone(lambda: outbox.put(event("a", number)))  # noqa: B023 - at once
+        except BaseException as error:
+            faults.append(error)
+            raise
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    for _ in range(150):
+        child = os.fork()
+        if not child:
+            os._exit(0)
+        os.waitpid(child, 0)
+    over.set()
+    thread.join()
+    assert faults == []
+
+
 def test_the_job_runs_all_the_same_where_another_program_has_locked_the_file(
     opened: Callable[[], Outbox], path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,7 @@ class _Lock(NamedTuple):
     thread: int
     connection: sqlite3.Connection
     forks: int
+    beyond_bound: bool
 
 
 class FileConnections(ForkSafe):
@@ -175,7 +176,7 @@ class FileConnections(ForkSafe):
         found = self._once(statement, values, is_put=True)
         return found and found[1]
 
-    def alone(self, job: Callable[[], T]) -> T:
+    def alone(self, job: Callable[[], T], *, beyond_bound: bool = False) -> T:
         """Run a job while nobody else writes, until it has put something.
 
         That is so that it gets on beside others who write all the time, and for nothing else: where
@@ -188,7 +189,7 @@ class FileConnections(ForkSafe):
             return job()  # it is part of another job
         turn = self._turn.take()
         try:
-            self._lock_out_others()
+            self._lock_out_others(beyond_bound=beyond_bound)
             return job()
         finally:
             self.let_others_write()
@@ -200,12 +201,11 @@ class FileConnections(ForkSafe):
             return
         self._lock = None
         self._unmark()
-        try:
-            lock.connection.rollback()
-        except sqlite3.Error:  # closed, by a fork
+        if self._forking not in (None, _thread.get_ident()) or lock.forks != self._forks:
             lock.connection.close()
-        else:
-            self._give_back(lock.connection, self._idle[False], lock.forks)
+            return
+        lock.connection.rollback()
+        self._give_back(lock.connection, self._idle[lock.beyond_bound], lock.forks)
 
     @property
     def is_alone(self) -> bool:
@@ -218,28 +218,28 @@ class FileConnections(ForkSafe):
         lock = self._lock
         return lock if lock is not None and lock.thread == _thread.get_ident() else None
 
-    def _lock_out_others(self) -> None:
+    def _lock_out_others(self, *, beyond_bound: bool) -> None:
         deadline = time.monotonic() + _LOCK_SECONDS
         while time.monotonic() < deadline:
             try:
-                if self._begin():
+                if self._begin(beyond_bound=beyond_bound):
                     return
             except (OSError, sqlite3.Error) as error:
                 if not is_locked(error):
                     return  # the put of the job says what it is
             time.sleep(_LOOK_SECONDS)
 
-    def _begin(self) -> bool:
+    def _begin(self, *, beyond_bound: bool) -> bool:
         """Begin a transaction that writes; return False where a fork comes in between."""
         if self._forking not in (None, _thread.get_ident()):
             return False
-        forks, connection = self._forks, self._taken(beyond_bound=False)
+        forks, connection = self._forks, self._taken(beyond_bound=beyond_bound)
         try:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error:
             connection.close()
             raise
-        self._lock = _Lock(_thread.get_ident(), connection, forks)
+        self._lock = _Lock(_thread.get_ident(), connection, forks, beyond_bound)
         self._mark()
         return True
 
@@ -255,6 +255,7 @@ class FileConnections(ForkSafe):
             return None
         try:
             changed = lock.connection.execute(statement, values).rowcount
+            self._unmark()  # before others can lock it, and say so by the same mark
             lock.connection.commit()
         except sqlite3.IntegrityError:
             raise
@@ -264,8 +265,7 @@ class FileConnections(ForkSafe):
                 raise
             return None
         self._lock = None
-        self._unmark()
-        self._give_back(lock.connection, self._idle[False], lock.forks)
+        self._give_back(lock.connection, self._idle[lock.beyond_bound], lock.forks)
         return changed
 
     @property
@@ -470,7 +470,12 @@ class FileConnections(ForkSafe):
 
 _INSIDE = frozenset(
     each.__code__
-    for each in (FileConnections._once, FileConnections._begin, FileConnections._put_locked)  # noqa: SLF001 - of this module
+    for each in (
+        FileConnections._once,  # noqa: SLF001 - of this module
+        FileConnections._begin,  # noqa: SLF001 - as above
+        FileConnections._put_locked,  # noqa: SLF001 - as above
+        FileConnections.let_others_write,
+    )
 )
 """What runs statements: a fork waits until nobody is in the middle of it."""
 
@@ -508,7 +513,7 @@ class MemoryConnections(FileConnections):
     def _set_bound(self, connection: sqlite3.Connection, *, beyond_bound: bool) -> None:
         self._bound(connection, beyond_bound=beyond_bound)
 
-    def _lock_out_others(self) -> None:
+    def _lock_out_others(self, *, beyond_bound: bool) -> None:
         """Lock nothing: all who put are threads of this process, which have turns."""
 
     def before_fork(self) -> None:

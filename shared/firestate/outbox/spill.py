@@ -26,7 +26,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from firestate.errors import OutboxError, OutboxFullError, UnavailableError
+from firestate.errors import ConflictError, OutboxError, OutboxFullError, UnavailableError
 from firestate.forking import ForkSafe
 from firestate.outbox.changes import apply_changes
 from firestate.outbox.connections import is_locked
@@ -551,9 +551,9 @@ class Spill(ForkSafe):
         try:
             # What is put by that goes to the outbox, not to a spill file once more: beside others
             # who save all the time, it would be in conflict again as it is replayed.
-            self._connections.alone(
-                partial(self.on_conflict, document, stretch.base, newest, stretch.name)
-            )
+            # And beyond the bound, as what is replayed: it was acknowledged.
+            merge = partial(self.on_conflict, document, stretch.base, newest, stretch.name)
+            self._connections.alone(merge, beyond_bound=True)
         except (OSError, OutboxError, UnavailableError):
             raise  # such as a full disk
         except Exception:  # noqa: BLE001 - others wait; and what it is, is kept
@@ -590,4 +590,4 @@ def _progress(file: SpillFile, record: Record) -> tuple[Any, ...]:
 def _set_aside(document: str, _: KeptState | None, newest: KeptState, __: str) -> None:
     """Refuse to merge: of an outbox that nobody but its sender uses."""
     message = f"{document} was saved by others as well, and is not {newest[:2]}"
-    raise OutboxError(message)
+    raise ConflictError(message)
