@@ -89,7 +89,7 @@ class _Session(NamedTuple):
 _NOTHING = _Session(0, 0, None)
 
 
-class GivenUp(BaseException):
+class _GivenUp(BaseException):
     """Nobody waits for the job any more: ends it, and is seen by nobody."""
 
 
@@ -231,7 +231,7 @@ class Spill(ForkSafe):
     def alone(self, job: Callable[[], T]) -> T:
         """Run a job while nobody else puts to the outbox, until it has put something itself.
 
-        Where the call is broken off, the job puts nothing any more: `check_wanted` raises.
+        Where the call is broken off, the job puts nothing any more: `check_wanted` ends it.
         """
         if self.is_current:
             return self._connections.alone(job)
@@ -262,10 +262,10 @@ class Spill(ForkSafe):
         return self._worker.is_current
 
     def check_wanted(self) -> None:
-        """Raise GivenUp where this thread runs a job whose caller does not wait for it any more."""
+        """Raise _GivenUp where this thread runs a job whose caller waits for it no more."""
         caller = self._caller
         if caller is not None and caller.has_given_up and self.is_current:
-            raise GivenUp
+            raise _GivenUp
 
     def _wait(self, job: Callable[[], T]) -> T:
         """Run a job on the thread of all that is done here: `divert` knows who waits by this."""
