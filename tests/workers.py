@@ -17,7 +17,7 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped] 
 
 TOGETHER = {
     "pipeline": (
-        "tests/agents/test_busy_sessions.py",
+        "tests/agents/test_contention.py",
         "tests/agents/test_clocks.py",
         "tests/agents/test_events.py",
         "tests/agents/test_identities.py",

@@ -576,7 +576,7 @@ class Agent(ForkSafe):
                 self._list_child(identity, others)
                 return child
 
-            child = self._submitter.get_through(attempt)
+            child = self._submitter.retry_exclusively(attempt)
             if child is not None:
                 child.saved_first()
                 self._registry.release_all(formers)
@@ -1001,7 +1001,7 @@ class Agent(ForkSafe):
         then. Raises OutboxError where they do not.
         """
         for _ in range(_MOST_ROUNDS):
-            done = self._submitter.get_through(lambda: attempt() or attempt())
+            done = self._submitter.retry_exclusively(lambda: attempt() or attempt())
             if done:
                 return done
         message = f"{self.identity.state_path} could not be saved: others saved it all the time"
@@ -1097,7 +1097,7 @@ class Agent(ForkSafe):
         for (put, _), fields in self._putting.copy().items():
             if put == order:
                 return fields, order
-        self._submitter.outbox.let_others_put()
+        self._submitter.outbox.release_lock()
         time.sleep(_LOOK_SECONDS)
         if self._memory.order >= order:
             return None  # a call of another thread had put it, and has said so

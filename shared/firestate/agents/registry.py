@@ -135,7 +135,7 @@ class AgentRegistry(ForkSafe):
         be read again.
         """
         begun = partial(self._begun, identity, formers, seen=seen, unread=unread, **given)
-        agent = self._submitter.get_through(begun)
+        agent = self._submitter.retry_exclusively(begun)
         if agent is not None:
             self.release_all(formers)
             if unread:
@@ -422,7 +422,7 @@ class AgentRegistry(ForkSafe):
                 return False
             return True
 
-        done = self._submitter.get_through(attempt)
+        done = self._submitter.retry_exclusively(attempt)
         if done:
             self.release_all(formers)
         return done

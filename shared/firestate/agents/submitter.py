@@ -123,14 +123,14 @@ class Submitter(ForkSafe):
                 done = self.outbox.put(*entries)
             except OutboxFullError:
                 # Whoever keeps others from putting may not wait: nor could they send then.
-                if self._when_full == "refuse" or self.outbox.is_alone:
+                if self._when_full == "refuse" or self.outbox.is_exclusive:
                     raise
                 self._wait_for_room()
             else:
                 self._sender.wake()
                 return done
 
-    def get_through(self, attempt: Callable[[], T]) -> T:
+    def retry_exclusively(self, attempt: Callable[[], T]) -> T:
         """Run an attempt that reads what is kept, and puts what follows from it; return its result.
 
         One that has come to nothing, since others put in between, is run again while they wait.
@@ -139,9 +139,9 @@ class Submitter(ForkSafe):
             if done := attempt():
                 return done
             try:
-                return self.outbox.alone(attempt)
+                return self.outbox.exclusively(attempt)
             except OutboxFullError:
-                if self._when_full == "refuse" or self.outbox.is_alone:
+                if self._when_full == "refuse" or self.outbox.is_exclusive:
                     raise
                 self._wait_for_room()
 

@@ -18,7 +18,6 @@ import time
 import weakref
 from collections import deque
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from firestate.forking import ForkSafe
@@ -26,6 +25,7 @@ from firestate.worker import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
     from types import CodeType, FrameType
 
     Row = tuple[Any, ...]
@@ -40,8 +40,8 @@ _FORK_WAITS_SECONDS = 15.0
 _MOST_IDLE = 32
 _PATIENCE_SECONDS = 10.0
 _PUTS_END_SECONDS = 0.1
-_LOCK_SECONDS = 0.05
-_MOST_LOCKED_SECONDS = 1.0
+_LOCK_SECONDS = 0.05  # threads that put wait for their turn meanwhile
+_MOST_LOCKED_SECONDS = 1.0  # so long others wait for a mark that a killed process has left
 
 
 class _Connection(sqlite3.Connection):
@@ -63,7 +63,7 @@ class FileConnections(ForkSafe):
     def __init__(self, connect: Connect, path: Path | None, *, most_pages: int) -> None:
         """Open nothing yet; `connect` opens a connection of a class, to the file of the path."""
         super().__init__()
-        self._place = Path() if path is None else path.with_name(f"{path.name}-alone")
+        self._mark_path = None if path is None else path.with_name(f"{path.name}-locked")
         self._connect = connect
         self._most_pages = most_pages
         self._closed = False
@@ -176,27 +176,27 @@ class FileConnections(ForkSafe):
         found = self._once(statement, values, is_put=True)
         return found and found[1]
 
-    def alone(self, job: Callable[[], T], *, beyond_bound: bool = False) -> T:
+    def exclusively(self, job: Callable[[], T], *, beyond_bound: bool = False) -> T:
         """Run a job while nobody else writes, until it has put something.
 
         That is so that it gets on beside others who write all the time, and for nothing else: where
         the file cannot be locked soon, or a fork comes in between, the job runs all the same, and
         what it puts is on conditions. Only on a thread that no signal interrupts: the lock of a
         call that was broken off there would stay for as long as somebody keeps the traceback.
-        `let_others_write` ends it before that.
+        `release_lock` ends it before that.
         """
-        if self.is_alone:
+        if self.has_lock:
             return job()  # it is part of another job
         turn = self._turn.take()
         try:
             self._lock_out_others(beyond_bound=beyond_bound)
             return job()
         finally:
-            self.let_others_write()
+            self.release_lock()
             self._turn.give(turn)
 
-    def let_others_write(self) -> None:
-        """End what `alone` has begun, where this thread has."""
+    def release_lock(self) -> None:
+        """End what `exclusively` has begun, where this thread has."""
         if (lock := self._own_lock) is None:
             return
         self._lock = None
@@ -208,7 +208,7 @@ class FileConnections(ForkSafe):
         self._give_back(lock.connection, self._idle[lock.beyond_bound], lock.forks)
 
     @property
-    def is_alone(self) -> bool:
+    def has_lock(self) -> bool:
         """Whether the thread that asks has locked the file, and not put anything since."""
         return self._own_lock is not None
 
@@ -251,7 +251,7 @@ class FileConnections(ForkSafe):
         if self._forking not in (None, _thread.get_ident()):
             return None
         if lock.forks != self._forks:  # closed by a fork, or of a file that is not the one any more
-            self.let_others_write()
+            self.release_lock()
             return None
         try:
             changed = lock.connection.execute(statement, values).rowcount
@@ -260,7 +260,7 @@ class FileConnections(ForkSafe):
         except sqlite3.IntegrityError:
             raise
         except sqlite3.Error:
-            self.let_others_write()
+            self.release_lock()
             if lock.forks == self._forks:
                 raise
             return None
@@ -271,19 +271,23 @@ class FileConnections(ForkSafe):
     @property
     def is_locked_by_us(self) -> bool:
         """Whether a process of the folder has locked the file of late, and gets on."""
+        if self._mark_path is None:
+            return False
         try:
-            return abs(time.time() - self._place.stat().st_mtime) < _MOST_LOCKED_SECONDS
+            return abs(time.time() - self._mark_path.stat().st_mtime) < _MOST_LOCKED_SECONDS
         except OSError:
             return False
 
     def _mark(self) -> None:
         # Others wait for us, as long as this is there. Where it cannot be, they wait less.
-        with suppress(OSError):
-            self._place.touch()
+        if self._mark_path is not None:
+            with suppress(OSError):
+                self._mark_path.touch()
 
     def _unmark(self) -> None:
-        with suppress(OSError):
-            self._place.unlink()
+        if self._mark_path is not None:
+            with suppress(OSError):
+                self._mark_path.unlink()
 
     def divert(self, waiting: CodeType) -> None:
         """Let no put begin here any more, and wait, for a moment, until those under way have ended.
@@ -302,7 +306,7 @@ class FileConnections(ForkSafe):
 
         Return one of them, by which it can still be read, if there is any.
         """
-        self.let_others_write()
+        self.release_lock()
         self._forks += 1
         former = [each for idle in self._idle.values() for each in idle]
         self._idle = {False: deque(), True: deque()}
@@ -474,7 +478,7 @@ _INSIDE = frozenset(
         FileConnections._once,  # noqa: SLF001 - of this module
         FileConnections._begin,  # noqa: SLF001 - as above
         FileConnections._put_locked,  # noqa: SLF001 - as above
-        FileConnections.let_others_write,
+        FileConnections.release_lock,
     )
 )
 """What runs statements: a fork waits until nobody is in the middle of it."""

@@ -272,9 +272,7 @@ class Outbox:
         rows = [self._values(entry) for entry in entries]
         self._waited += len(rows)
         while True:
-            if self._spill is not None:
-                self._spill.check_wanted()
-            if self._connections.is_diverted and not self._connections.is_alone:
+            if self._connections.is_diverted and not self._connections.has_lock:
                 done = self._spilled(rows, begin=False)
             else:
                 done = self._put(rows)
@@ -324,27 +322,27 @@ class Outbox:
             return False
         return at < now - _STUCK_SECONDS
 
-    def alone(self, job: Callable[[], T]) -> T:
+    def exclusively(self, job: Callable[[], T]) -> T:
         """Run a job while nobody else puts, no thread nor process, as far as that can be had.
 
         It ends with the first put of the job that is kept. It is for a job that reads what is kept,
         and puts what follows from that: beside others who put all the time it would never get on.
         What it puts is on conditions all the same.
 
-        Of a call that is broken off nothing is put later: it raises once the job has ended.
+        A call that is broken off raises once the job has ended, or is sure not to begin.
         """
         if self._spill is None:
-            return self._connections.alone(job)
-        return job() if self.has_spilled else self._spill.alone(job)
+            return self._connections.exclusively(job)
+        return job() if self.has_spilled else self._spill.exclusively(job)
 
     @property
-    def is_alone(self) -> bool:
-        """Whether the thread that asks runs a job of `alone`: it may not wait for anybody."""
-        return self._connections.is_alone or (self._spill is not None and self._spill.is_current)
+    def is_exclusive(self) -> bool:
+        """Whether the thread that asks runs a job of `exclusively`: it may not wait for anybody."""
+        return self._connections.has_lock or (self._spill is not None and self._spill.is_current)
 
-    def let_others_put(self) -> None:
-        """End what `alone` has begun, where this thread has: what follows may take long."""
-        self._connections.let_others_write()
+    def release_lock(self) -> None:
+        """End what `exclusively` has begun, where this thread has: what follows may take long."""
+        self._connections.release_lock()
 
     def _values(self, entry: NewEntry) -> tuple[Any, ...]:
         # In the order of the calls also where the clock is set back. Taken after the order of a

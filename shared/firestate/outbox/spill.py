@@ -8,10 +8,10 @@ state follows what is there.
 All of this is done on one thread of ours, one after the other: a caller waits for its answer, and
 may be interrupted while it does.
 
-What is spilled of a session is a stretch of puts, which begins from what the outbox held of it, its
+What is spilled of a session is a branch of it: puts that begin from what the outbox held, their
 base. Where somebody else saves the session meanwhile, in the outbox itself, that is not replaced,
-nor is the stretch: `on_conflict` merges it, by the difference to its base, as it is replayed, or as
-more is put to it.
+nor is the branch: `on_conflict` merges the two, by the difference to the base, as it is replayed,
+or as more is put to it.
 
 A spill file of a process that was killed is replayed by the next process.
 """
@@ -24,7 +24,7 @@ import sqlite3
 import time
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from firestate.errors import ConflictError, OutboxError, OutboxFullError, UnavailableError
 from firestate.forking import ForkSafe
@@ -52,7 +52,7 @@ _MOST_AT_ONCE = 50  # puts of this and other processes wait for so many
 _MOST_CHANGES = 100
 _PATIENCE_SECONDS = 0.05
 _CLOSE_SECONDS = 5.0
-_GIVE_UP_SECONDS, _SHORT_LOOK_SECONDS = 1.0, 0.001
+_GIVE_UP_SECONDS, _SHORT_LOOK_SECONDS = 5.0, 0.001
 _OF_STATES = ("expected", "snapshot", "change")
 
 
@@ -89,10 +89,6 @@ class _Session(NamedTuple):
 _NOTHING = _Session(0, 0, None)
 
 
-class _GivenUp(BaseException):
-    """Nobody waits for the job any more: ends it, and is seen by nobody."""
-
-
 class _Caller:
     """Who waits for a job."""
 
@@ -101,9 +97,9 @@ class _Caller:
         self.has_given_up = False
 
     def give_up(self) -> None:
-        """Have the job put nothing from here on; return once it has ended.
+        """Have the job not begin any more; where it has, return once it has ended.
 
-        It has soon: it waits for nobody. Further signals that raise in here are late.
+        It has soon: it waits for nobody. So whoever is broken off finds it done, or not done.
         """
         self.has_given_up = True
         deadline = time.monotonic() + _GIVE_UP_SECONDS
@@ -111,7 +107,7 @@ class _Caller:
             time.sleep(_SHORT_LOOK_SECONDS)
 
 
-class _Stretch:
+class _Branch:
     """What is spilled of a session, put by put, in one file."""
 
     def __init__(self, file: SpillFile, begun: int, base: KeptState | None) -> None:
@@ -156,7 +152,7 @@ class Spill(ForkSafe):
         self._kept = kept
         self._most_bytes = most_bytes
         self.on_conflict: OnConflict = _set_aside
-        """Merges a stretch (its base, its newest, its name) into what there is by now."""
+        """Merges a branch (its base, its newest, its name) into what there is by now."""
         self._worker = Worker("firestate-spill")
         self._files: list[SpillFile] = []
         self.after_fork()
@@ -167,13 +163,12 @@ class Spill(ForkSafe):
             file.leave()
         self._files = []
         self._own: SpillFile | None = None
-        self._stretches: dict[str, list[_Stretch]] = {}
+        self._branches: dict[str, list[_Branch]] = {}
         """What is spilled of each session, as it came."""
         self.events: dict[str, bytes] = {}
         """The events that are spilled, by their documents."""
         self.held_back: dict[str, bool] = {}
         """Of sessions that were held back, or let go, which ones are held back."""
-        self._caller: _Caller | None = None
         self._woken = Wakeup()
         self._closing = False
         self._thread = Thread("firestate-replay", self._run)
@@ -192,21 +187,21 @@ class Spill(ForkSafe):
     @property
     def documents(self) -> list[str]:
         """The sessions that are spilled."""
-        return list(self._stretches)
+        return list(self._branches)
 
     def order(self, document: str) -> tuple[int, int] | None:
         """Return the order of the newest of a session that is spilled."""
-        stretch = self._newest(document)
-        return None if stretch is None else stretch.newest.order
+        branch = self._newest(document)
+        return None if branch is None else branch.newest.order
 
     def state(self, document: str) -> KeptState | None:
         """Return the newest of a session that is spilled."""
-        stretch = self._newest(document)
-        return None if stretch is None else stretch.newest.kept()
+        branch = self._newest(document)
+        return None if branch is None else branch.newest.kept()
 
-    def _newest(self, document: str) -> _Stretch | None:
-        stretches = self._stretches.get(document, [])
-        return max(stretches, key=lambda each: each.newest.order, default=None)
+    def _newest(self, document: str) -> _Branch | None:
+        branches = self._branches.get(document, [])
+        return max(branches, key=lambda each: each.newest.order, default=None)
 
     def put(self, rows: Sequence[Row], *, begin: bool) -> bool | None:
         """Keep the rows of a put, all or none of them, like `Outbox.put`.
@@ -228,30 +223,26 @@ class Spill(ForkSafe):
 
         self._wait(run)
 
-    def alone(self, job: Callable[[], T]) -> T:
+    def exclusively(self, job: Callable[[], T]) -> T:
         """Run a job while nobody else puts to the outbox, until it has put something itself.
 
-        Where the call is broken off, the job puts nothing any more: `check_wanted` ends it.
+        A call that is broken off raises once the job has ended, or is sure not to begin.
         """
         if self.is_current:
-            return self._connections.alone(job)
+            return self._connections.exclusively(job)
         caller = _Caller()
 
-        def run() -> T:
+        def run() -> T | None:
             try:
+                if caller.has_given_up:
+                    return None
                 # Where there can be no thread, it runs on that of the caller, which locks nothing.
-                if not self.is_current:
-                    return job()
-                self._caller = caller
-                self.check_wanted()
-                return self._connections.alone(job)
+                return self._connections.exclusively(job) if self.is_current else job()
             finally:
-                if self._caller is caller:
-                    self._caller = None
                 caller.is_done = True
 
         try:
-            return self._wait(run)
+            return cast("T", self._wait(run))
         except BaseException:
             caller.give_up()
             raise
@@ -260,12 +251,6 @@ class Spill(ForkSafe):
     def is_current(self) -> bool:
         """Whether the thread that asks is the one of all that is done here."""
         return self._worker.is_current
-
-    def check_wanted(self) -> None:
-        """Raise _GivenUp where this thread runs a job whose caller waits for it no more."""
-        caller = self._caller
-        if caller is not None and caller.has_given_up and self.is_current:
-            raise _GivenUp
 
     def _wait(self, job: Callable[[], T]) -> T:
         """Run a job on the thread of all that is done here: `divert` knows who waits by this."""
@@ -320,7 +305,7 @@ class Spill(ForkSafe):
             self.start()
             return
         self._connections.is_diverted = False
-        self._stretches, self.events, self.held_back = {}, {}, {}
+        self._branches, self.events, self.held_back = {}, {}, {}
 
     def _added(self, rows: Sequence[Row]) -> bool:
         """Write a put to the spill file, unless a state in it does not follow what is there."""
@@ -338,7 +323,7 @@ class Spill(ForkSafe):
             if kind not in _OF_STATES:
                 added.append(row)
                 continue
-            stretch = self._newest(document)
+            branch = self._newest(document)
             there = sessions.get(document) or self._there(document)
             if kind == "expected":
                 if there.order > (epoch, revision):
@@ -348,10 +333,10 @@ class Spill(ForkSafe):
             after = there.after(row)
             if after is None:
                 return False
-            whole = kind == "change" and stretch is None and document not in bases
+            whole = kind == "change" and branch is None and document not in bases
             if whole:  # so that a replay needs nothing else
                 after = _Session(*after.kept())
-            if stretch is None and document not in bases:
+            if branch is None and document not in bases:
                 bases[document] = None if there is _NOTHING else there.kept()
             added.append(("snapshot", *row[1:-1], after.message) if whole else row)
             sessions[document] = after
@@ -366,11 +351,11 @@ class Spill(ForkSafe):
         Somebody else has saved it in the outbox since, or it was left by a process that has ended:
         then another process may replay what goes on with it before that itself.
         """
-        if (stretch := self._newest(document)) is None:
+        if (branch := self._newest(document)) is None:
             return False
         kept = self._kept(document)
-        is_overtaken = kept is not None and kept[:2] > stretch.newest.order
-        return is_overtaken or stretch.file is not self._own
+        is_overtaken = kept is not None and kept[:2] > branch.newest.order
+        return is_overtaken or branch.file is not self._own
 
     def _write(self, rows: list[Row], bases: dict[str, KeptState | None]) -> SpillFile:
         own = self._own
@@ -391,8 +376,8 @@ class Spill(ForkSafe):
 
     def _there(self, document: str) -> _Session:
         """Return the newest of a session, spilled or in the outbox."""
-        if (stretch := self._newest(document)) is not None:
-            return stretch.newest
+        if (branch := self._newest(document)) is not None:
+            return branch.newest
         kept = self._kept(document)
         return _NOTHING if kept is None else _Session(*kept)
 
@@ -404,11 +389,11 @@ class Spill(ForkSafe):
             kind, document, _, _, seq, *_ = row
             if kind not in ("snapshot", "change"):
                 continue
-            stretches = self._stretches.setdefault(document, [])
-            own = [each for each in stretches if each.file is file]
+            branches = self._branches.setdefault(document, [])
+            own = [each for each in branches if each.file is file]
             if not own or (document in bases and document not in begun):
-                own = [_Stretch(file, seq, bases.get(document))]
-                stretches += own
+                own = [_Branch(file, seq, bases.get(document))]
+                branches += own
             begun.add(document)
             own[-1].add(row)
 
@@ -417,9 +402,9 @@ class Spill(ForkSafe):
         for row in rows:
             if row[0] not in ("snapshot", "change"):
                 continue
-            for stretch in self._stretches.get(row[1], []):
-                if stretch.file is file and not stretch.is_done:
-                    stretch.replayed(row)
+            for branch in self._branches.get(row[1], []):
+                if branch.file is file and not branch.is_done:
+                    branch.replayed(row)
                     break
 
     def _show(self, rows: Sequence[Row]) -> None:
@@ -530,30 +515,30 @@ class Spill(ForkSafe):
         Raises OSError, OutboxError or UnavailableError where that cannot be done now: then it is
         still spilled.
         """
-        stretches = self._stretches.pop(document, [])
-        upto = [(file, file.last) for file in {each.file for each in stretches}]
+        branches = self._branches.pop(document, [])
+        upto = [(file, file.last) for file in {each.file for each in branches}]
         try:
-            while stretches:
-                first, *others = stretches
+            while branches:
+                first, *others = branches
                 newest = first.newest.kept()
                 if not (first.is_done or _holds(others, first) or self._kept(document) == newest):
-                    self._merge_stretch(document, first, newest)
-                stretches = others
+                    self._merge_branch(document, first, newest)
+                branches = others
         finally:
-            if stretches:
-                self._stretches[document] = [*stretches, *self._stretches.get(document, [])]
+            if branches:
+                self._branches[document] = [*branches, *self._branches.get(document, [])]
         for file, last in upto:
             file.drop(document, last)
             with suppress(OSError):  # then the next process finds that it was merged
                 file.note_dropped(document, last)
 
-    def _merge_stretch(self, document: str, stretch: _Stretch, newest: KeptState) -> None:
+    def _merge_branch(self, document: str, branch: _Branch, newest: KeptState) -> None:
         try:
             # What is put by that goes to the outbox, not to a spill file once more: beside others
             # who save all the time, it would be in conflict again as it is replayed.
             # And beyond the bound, as what is replayed: it was acknowledged.
-            merge = partial(self.on_conflict, document, stretch.base, newest, stretch.name)
-            self._connections.alone(merge, beyond_bound=True)
+            merge = partial(self.on_conflict, document, branch.base, newest, branch.name)
+            self._connections.exclusively(merge, beyond_bound=True)
         except (OSError, OutboxError, UnavailableError):
             raise  # such as a full disk
         except Exception:  # noqa: BLE001 - others wait; and what it is, is kept
@@ -577,10 +562,10 @@ class Spill(ForkSafe):
 _WAITING = Spill._wait.__code__  # noqa: SLF001 - of this module
 
 
-def _holds(stretches: Sequence[_Stretch], other: _Stretch) -> bool:
-    """Whether another stretch was merged into one of some, which was spilled in its turn."""
+def _holds(branches: Sequence[_Branch], other: _Branch) -> bool:
+    """Whether another branch was merged into one of some, which was spilled in its turn."""
     name = other.name.encode()
-    return any(name in (each.newest.kept().message or b"") for each in stretches)
+    return any(name in (each.newest.kept().message or b"") for each in branches)
 
 
 def _progress(file: SpillFile, record: Record) -> tuple[Any, ...]:

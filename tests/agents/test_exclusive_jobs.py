@@ -1,4 +1,4 @@
-"""`Outbox.alone`: nobody else puts while a job runs, and whatever befalls it locks nobody out."""
+"""`Outbox.exclusively`: nobody else puts while a job runs; whatever befalls it locks nobody out."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def opened(path: Path) -> Iterator[Callable[[], Outbox]]:
 
 @pytest.fixture(params=["a process", "a thread", "a thread, in memory"])
 def two(request: pytest.FixtureRequest, path: Path) -> Iterator[tuple[Outbox, Outbox]]:
-    """Give an outbox, and what another process or another thread has of it."""
+    """Return an outbox, and what another process or another thread has of it."""
     outbox = Outbox(None if "memory" in request.param else path, most_bytes=PLENTY)
     other = Outbox(path, most_bytes=PLENTY) if request.param == "a process" else outbox
     yield outbox, other
@@ -101,7 +101,7 @@ def test_others_put_only_once_the_job_has(two: tuple[Outbox, Outbox]) -> None:
             eventually(lambda: other.is_done)
         return "done"
 
-    assert outbox.alone(job) == "done"
+    assert outbox.exclusively(job) == "done"
     other.join()
     assert sorted(waiting(outbox)) == [("a", 6), ("other", 1)]
 
@@ -118,9 +118,9 @@ def test_a_job_that_puts_nothing_locks_nobody_out_afterwards(
 
     if raises:
         with pytest.raises(LookupError, match="a fault"):
-            outbox.alone(job)
+            outbox.exclusively(job)
     else:
-        outbox.alone(job)
+        outbox.exclusively(job)
     assert other.put(event("a", 1))
     assert not other.has_spilled
 
@@ -129,13 +129,13 @@ def test_a_job_within_a_job_is_part_of_it(two: tuple[Outbox, Outbox]) -> None:
     outbox, other = two[0], Other(two[1])
 
     def job() -> None:
-        outbox.alone(lambda: None)
+        outbox.exclusively(lambda: None)
         other.start()
         time.sleep(_SHORT)
         assert not other.is_done
-        outbox.alone(lambda: outbox.put(snapshot("a", 1)))
+        outbox.exclusively(lambda: outbox.put(snapshot("a", 1)))
 
-    outbox.alone(job)
+    outbox.exclusively(job)
     other.join()
     assert sorted(waiting(outbox)) == [("a", 1), ("other", 1)]
 
@@ -152,9 +152,9 @@ def test_what_the_job_puts_is_refused_where_the_outbox_is_full(
             outbox.put(event("a", number, size=1_000))
 
     with pytest.raises(OutboxFullError):
-        outbox.alone(job)
+        outbox.exclusively(job)
     with pytest.raises(OutboxFullError):
-        outbox.alone(lambda: outbox.put(event("b", 1, size=100_000)))
+        outbox.exclusively(lambda: outbox.put(event("b", 1, size=100_000)))
     assert other.put(event("other", 1))
 
 
@@ -173,7 +173,7 @@ def test_a_fork_in_the_middle_leaves_both_able_to_put(opened: Callable[[], Outbo
         forking.join()
         return outbox.put(event("parent", 1))
 
-    assert outbox.alone(job)
+    assert outbox.exclusively(job)
     assert child.exitcode == 0
     assert sorted(waiting(outbox)) == [("child", 1), ("parent", 1)]
 
@@ -183,7 +183,7 @@ import os, signal, sys
 from pathlib import Path
 from firestate.outbox.file import Outbox
 outbox = Outbox(Path(sys.argv[1]), most_bytes=10**7)
-outbox.alone(lambda: os.kill(os.getpid(), signal.SIGKILL))
+outbox.exclusively(lambda: os.kill(os.getpid(), signal.SIGKILL))
 """
 
 
@@ -201,6 +201,7 @@ def test_other_processes_wait_for_a_long_job_and_take_it_for_no_other_program(
     opened: Callable[[], Outbox], path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
+    monkeypatch.setattr("firestate.outbox.connections._MOST_LOCKED_SECONDS", 60.0)
     outbox, other = opened(), Other(opened())
 
     def job() -> None:
@@ -209,17 +210,17 @@ def test_other_processes_wait_for_a_long_job_and_take_it_for_no_other_program(
         assert not other.is_done
         outbox.put(event("job", 1))
 
-    outbox.alone(job)
+    outbox.exclusively(job)
     other.join()
     assert len(waiting(outbox)) == 2
-    assert list(path.parent.glob("*-alone")) == []
+    assert list(path.parent.glob("*-locked")) == []
 
 
 def test_what_a_killed_job_has_left_keeps_nobody_waiting_for_long(
     opened: Callable[[], Outbox], path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
-    outbox, mark = opened(), path.with_name(f"{path.name}-alone")
+    outbox, mark = opened(), path.with_name(f"{path.name}-locked")
     mark.touch()
     os.utime(mark, (time.time() - 2, time.time() - 2))
     with closing(sqlite3.connect(path, isolation_level=None)) as program:
@@ -233,7 +234,7 @@ def test_what_a_killed_job_has_left_keeps_nobody_waiting_for_long(
 def test_a_signal_handler_may_put_while_its_thread_waits_for_the_job(
     opened: Callable[[], Outbox], monkeypatch: pytest.MonkeyPatch, *, raises: bool
 ) -> None:
-    """Where it raises, the job has ended as the call does, has put nothing, and locks nothing."""
+    """Where it raises, the job has ended as the call does: nothing is put later."""
     monkeypatch.setattr("firestate.worker._TURN_SECONDS", _SHORT)
     outbox, begun, ended = opened(), threading.Event(), threading.Event()
 
@@ -245,10 +246,8 @@ def test_a_signal_handler_may_put_while_its_thread_waits_for_the_job(
     def job() -> None:
         begun.set()
         time.sleep(5 * _SHORT)
-        try:
-            outbox.put(event("job", 1))
-        finally:
-            ended.set()
+        outbox.put(event("job", 1))
+        ended.set()
 
     def interrupt() -> None:
         begun.wait()
@@ -259,15 +258,43 @@ def test_a_signal_handler_may_put_while_its_thread_waits_for_the_job(
     try:
         thread.start()
         with suppress(KeyboardInterrupt):
-            outbox.alone(job)
+            outbox.exclusively(job)
         assert ended.is_set()
         thread.join()
-        time.sleep(0)  # a signal that came last is handled by here
     finally:
         signal.signal(signal.SIGUSR1, former)
     assert opened().put(event("other", 1))
     kept = {agent for agent, _ in waiting(outbox)}
-    assert kept == {"other"} | (set() if raises else {"handler", "job"})
+    assert kept == {"other", "job"} | (set() if raises else {"handler"})
+
+
+def test_a_job_that_has_not_begun_as_its_call_is_broken_off_never_does(
+    opened: Callable[[], Outbox],
+) -> None:
+    """As behind a job of another thread."""
+    outbox, begun, over = opened(), threading.Event(), threading.Event()
+
+    def handle(*_: object) -> None:
+        threading.Timer(_SHORT, over.set).start()
+        raise KeyboardInterrupt
+
+    def first() -> None:
+        begun.set()
+        over.wait()
+
+    thread = threading.Thread(target=lambda: outbox.exclusively(first))
+    thread.start()
+    begun.wait()
+    former = signal.signal(signal.SIGUSR1, handle)
+    try:
+        threading.Timer(_SHORT, lambda: os.kill(os.getpid(), signal.SIGUSR1)).start()
+        with pytest.raises(KeyboardInterrupt):
+            outbox.exclusively(lambda: outbox.put(event("job", 1)))
+    finally:
+        signal.signal(signal.SIGUSR1, former)
+    thread.join()
+    assert outbox.put(event("other", 1))
+    assert waiting(outbox) == [("other", 1)]
 
 
 FORKED = """
@@ -289,7 +316,7 @@ def interrupt():
     os.kill(os.getpid(), signal.SIGUSR1)
 
 threading.Thread(target=interrupt).start()
-assert outbox.alone(job)
+assert outbox.exclusively(job)
 if children == [0]:
     os._exit(0)
 _, status = os.waitpid(children[0], 0)
@@ -313,15 +340,15 @@ def test_forks_at_any_time_disturb_no_job(opened: Callable[[], Outbox]) -> None:
         try:
             while not over.is_set():
                 number += 1
-                outbox.alone(lambda: None)
-                assert outbox.alone(lambda: outbox.put(event("a", number)))  # noqa: B023 - at once
+                outbox.exclusively(lambda: None)
+                assert outbox.exclusively(lambda: outbox.put(event("a", number)))  # noqa: B023 - at once
         except BaseException as error:
             faults.append(error)
             raise
 
     thread = threading.Thread(target=work)
     thread.start()
-    for _ in range(150):
+    for _ in range(60):
         child = os.fork()
         if not child:
             os._exit(0)
@@ -339,7 +366,7 @@ def test_the_job_runs_all_the_same_where_another_program_has_locked_the_file(
     program = sqlite3.connect(path, isolation_level=None)
     program.execute("BEGIN IMMEDIATE")
     for number in (1, 2):
-        assert outbox.alone(lambda: outbox.put(snapshot("a", number)))  # noqa: B023 - at once
+        assert outbox.exclusively(lambda: outbox.put(snapshot("a", number)))  # noqa: B023 - at once
         assert outbox.has_spilled
         assert outbox.head("agent_states/a") == (1, number)
     program.execute("ROLLBACK")
@@ -358,7 +385,7 @@ def test_what_the_job_puts_goes_to_the_file_that_is_there_by_then(
         outbox._look_at = 0.0  # as half a second later
         return outbox.put(event("a", 1))
 
-    assert outbox.alone(job)
+    assert outbox.exclusively(job)
     assert waiting(opened()) == [("a", 1)]
 
 
@@ -374,7 +401,7 @@ def test_a_file_that_is_moved_in_the_middle_is_another_writer_from_there_on(
         outbox._look_at = 0.0
         return outbox.put(event("a", 1))
 
-    assert outbox.alone(job)
+    assert outbox.exclusively(job)
     with closing(Outbox(elsewhere / path.name, most_bytes=PLENTY)) as moved:
         assert moved.writer != outbox.writer
 
@@ -387,12 +414,12 @@ def test_a_job_that_finds_no_room_waits_for_that_where_it_is_in_nobody_s_way(
         submitter, tries = manager._runtime.submitter, list[bool]()
 
         def attempt() -> bool:
-            tries.append(submitter.outbox.is_alone)
+            tries.append(submitter.outbox.is_exclusive)
             if tries == [False, True]:
                 raise OutboxFullError("x")
             return len(tries) > 3
 
-        assert submitter.get_through(attempt)
+        assert submitter.retry_exclusively(attempt)
         assert tries == [False, True, False, True]
 
 
@@ -400,4 +427,4 @@ def test_an_outbox_that_is_closed_says_so(opened: Callable[[], Outbox]) -> None:
     outbox = opened()
     outbox.close()
     with pytest.raises(OutboxError):
-        outbox.alone(lambda: outbox.put(event("a", 1)))
+        outbox.exclusively(lambda: outbox.put(event("a", 1)))
