@@ -9,7 +9,7 @@ import threading
 import time
 from contextlib import closing
 from itertools import count, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -193,7 +193,7 @@ def test_the_journal_begins_anew_where_it_is_large_though_others_write_all_the_t
         while number < 200 or not any(later < size for size, later in pairwise(sizes)):
             assert len(sizes) < 500, "it grows all the time"
             time.sleep(0.02)
-            sizes.append(journal.stat().st_size if journal.exists() else 0)
+            sizes.append(size_of(journal))
             outbox.tidy()
     finally:
         stopped.set()
@@ -202,6 +202,52 @@ def test_the_journal_begins_anew_where_it_is_large_though_others_write_all_the_t
     assert found is not None
     assert said(found).number == number
     outbox.close()
+
+
+@pytest.mark.parametrize(("free", "begins_anew"), [(10**12, False), (10**7, True), (0, True)])
+def test_the_journal_leaves_room_on_a_small_disk(
+    path: Path, monkeypatch: pytest.MonkeyPatch, free: int, *, begins_anew: bool
+) -> None:
+    """It may be as large as a quarter of what is free: else it could not be written back."""
+    monkeypatch.setattr("firestate.outbox.file.shutil.disk_usage", lambda _: _Usage(free))
+    journal = path.with_name("outbox.db-wal")
+    with closing(Outbox(path, most_bytes=PLENTY)) as outbox:
+        for number in range(800):
+            outbox.put(snapshot("a", number + 1, size=20_000))
+        before = size_of(journal)
+        assert before > 3_000_000
+        outbox.tidy()
+        assert (size_of(journal) < before) == begins_anew
+
+
+def test_a_journal_that_fills_the_disk_is_written_back_though_nothing_can_be_forgotten(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing new can be written to a full disk; what the journal takes of it is given back."""
+    monkeypatch.setattr("firestate.outbox.file.shutil.disk_usage", lambda _: _Usage(0))
+    journal = path.with_name("outbox.db-wal")
+    with closing(Outbox(path, most_bytes=PLENTY)) as outbox:
+        for number in range(800):
+            outbox.put(snapshot("a", number + 1, size=20_000))
+
+        def full(*_: object, **__: object) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(outbox._connections, "change", full)
+            with pytest.raises(OutboxError, match="disk is full"):
+                outbox.tidy()
+        assert size_of(journal) < 100_000
+        outbox.put(snapshot("a", 801))
+
+
+class _Usage(NamedTuple):
+    free: int
+
+
+def size_of(journal: Path) -> int:
+    """Return its bytes; the last connection that is closed removes it."""
+    return journal.stat().st_size if journal.exists() else 0
 
 
 def test_a_journal_that_cannot_be_begun_anew_is_an_error_of_the_outbox(

@@ -16,6 +16,7 @@ import _thread
 import logging
 import os
 import secrets
+import shutil
 import sqlite3
 import time
 from contextlib import suppress
@@ -89,7 +90,8 @@ _SHOWN = 2_000
 _ERASE_PAUSES = 100
 _AGAIN_PATIENCE_SECONDS, _CONFIRM_PATIENCE_SECONDS = 0.03, 1.0
 _WARN_SECONDS = 60.0
-_MOST_JOURNAL_BYTES = 64_000_000
+_MOST_JOURNAL_BYTES, _LEAST_JOURNAL_BYTES = 64_000_000, 1_000_000
+_JOURNAL_SHARE = 0.25
 _JOURNAL_TRIES, _JOURNAL_PAUSE_SECONDS = 5, 0.001
 _MOST_REASON = 1_000  # characters: with them the note stays within its page, also in a full file
 
@@ -665,6 +667,16 @@ class Outbox:
 
         Not within an append, which would wait for the disk.
         """
+        try:
+            self._forget_old()
+        except OutboxError as error:
+            # A full disk has no room for that; but it may be this journal that it is full of.
+            if error.__cause__ is not None and not is_locked(error.__cause__):
+                self._write_journal_back()
+            raise
+        self._write_journal_back()
+
+    def _forget_old(self) -> None:
         oldest = time.time() - _KEPT_SENT_SECONDS
         with translated_outbox(self._name):
             change = self._connections.change
@@ -677,11 +689,13 @@ class Outbox:
             change(FORGET_CHANGES)
             now = time.time()
             change(KEEP_FOR_CHANGES, (now, now - _KEPT_SENT_SECONDS / 2))
+
+    def _write_journal_back(self) -> None:
         if self.path is not None:
             self._rows("PRAGMA wal_checkpoint(PASSIVE)")
-            self._bound_journal(self.path)
+            self._bound_journal()
 
-    def _bound_journal(self, path: Path) -> None:
+    def _bound_journal(self) -> None:
         """Begin the journal anew where it has grown large.
 
         SQLite does so by itself only where nobody reads or writes just then: where five agents save
@@ -689,13 +703,24 @@ class Outbox:
         ms, since most of it was written back just before.
         """
         for _ in range(_JOURNAL_TRIES):
-            try:
-                size = path.with_name(f"{path.name}-wal").stat().st_size
-            except OSError:
-                return  # it has vanished, or its folder has: `look` tells
-            if size <= _MOST_JOURNAL_BYTES or self._truncate_journal():
+            if not self.has_large_journal() or self._truncate_journal():
                 return
             time.sleep(_JOURNAL_PAUSE_SECONDS)
+
+    def has_large_journal(self) -> bool:
+        """Whether the journal has grown so large that it is to begin anew.
+
+        On a small disk, or one that is nearly full, that is soon: what it takes there would be
+        missing as it is written back, and it could never begin anew.
+        """
+        if self.path is None:
+            return False
+        try:
+            size = self.path.with_name(f"{self.path.name}-wal").stat().st_size
+            free = shutil.disk_usage(self.path.parent).free
+        except OSError:
+            return False  # it has vanished, or its folder has: `look` tells
+        return size > min(_MOST_JOURNAL_BYTES, max(_LEAST_JOURNAL_BYTES, _JOURNAL_SHARE * free))
 
     def change_mark(self, quiet_seconds: float) -> tuple[int, ...] | None:
         """Return what is another after any process has written.

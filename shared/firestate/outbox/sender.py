@@ -384,7 +384,7 @@ class Sender(ForkSafe):
 
     def _tidy(self) -> None:
         now = time.monotonic()
-        if now - self._tidied_at > _TIDY_EVERY_SECONDS:
+        if now - self._tidied_at > _TIDY_EVERY_SECONDS or self._outbox.has_large_journal():
             self._tidied_at = now
             # On a full disk what waits goes out all the same.
             try:
