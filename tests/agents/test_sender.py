@@ -408,6 +408,26 @@ def test_a_flush_waits_for_what_is_lost_once_it_has_asked(
     assert [each.number for each in destination.arrived] == [1, 2, 1, 2]
 
 
+def test_a_flush_waits_for_what_is_lost_while_it_looks_whether_anything_waits(
+    outbox: Outbox, destination: Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sending(outbox, destination) as (sender, _):
+        outbox.put(event("a", 1))
+        assert sender.flush(10)
+        destination.before = no_network
+        looked = outbox.waiting
+
+        def lost_meanwhile(most: int) -> list[PendingEntry]:
+            found = looked(most)
+            if threading.current_thread() is threading.main_thread():
+                monkeypatch.undo()
+                sender.send_again()
+            return found
+
+        monkeypatch.setattr(outbox, "waiting", lost_meanwhile)
+        assert not sender.flush(1.5)
+
+
 def test_what_is_lost_as_a_sender_is_closed_is_sent_by_the_next(
     outbox: Outbox, destination: Destination
 ) -> None:

@@ -152,7 +152,7 @@ class Sender(ForkSafe):
         try:
             # The sender of an earlier release answers nobody: then it takes until nothing waits.
             # In this order: what was spilled goes to the file.
-            while self._is_lost or self._outbox.has_spilled or self._outbox.waiting(1):
+            while self._is_left():
                 if losses != self._losses:  # at first, and where an answer holds no longer
                     self._take_back(flush_id)
                     flush_id, losses, is_asked = secrets.token_hex(8), self._losses, False
@@ -167,6 +167,15 @@ class Sender(ForkSafe):
         finally:
             if is_asked:
                 self._take_back(flush_id)
+
+    def _is_left(self) -> bool:
+        """Whether anything is left to go out.
+
+        What is lost while that is looked up is: it may be noted as sent, and not yet as lost.
+        """
+        losses = self._losses
+        left = self._is_lost or self._outbox.has_spilled or bool(self._outbox.waiting(1))
+        return left or losses != self._losses
 
     def _take_back(self, flush_id: str) -> None:
         if flush_id:
