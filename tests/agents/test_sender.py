@@ -415,17 +415,35 @@ def test_a_flush_waits_for_what_is_lost_while_it_looks_whether_anything_waits(
         outbox.put(event("a", 1))
         assert sender.flush(10)
         destination.before = no_network
-        looked = outbox.waiting
+        looked, losses = outbox.waiting, 0
 
         def lost_meanwhile(most: int) -> list[PendingEntry]:
+            nonlocal losses
             found = looked(most)
-            if threading.current_thread() is threading.main_thread():
-                monkeypatch.undo()
+            if threading.current_thread() is threading.main_thread() and not losses:
+                losses += 1
                 sender.send_again()
             return found
 
         monkeypatch.setattr(outbox, "waiting", lost_meanwhile)
         assert not sender.flush(1.5)
+        assert losses
+
+
+def test_a_large_journal_is_looked_for_four_times_a_second_and_not_at_each_turn(
+    outbox: Outbox, destination: Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it cannot begin anew, since others read all the time, that takes no processor."""
+    tidied: list[float] = []
+    monkeypatch.setattr(outbox, "has_large_journal", lambda: True)
+    monkeypatch.setattr(outbox, "tidy", lambda: tidied.append(time.monotonic()))
+    with sending(outbox, destination) as (sender, _):
+        for number in range(300):
+            outbox.put(event("a", number + 1))
+            sender.wake()
+            time.sleep(0.005)
+    assert len(destination.requests) > len(tidied) > 2
+    assert all(later - earlier > 0.2 for earlier, later in pairwise(tidied))
 
 
 def test_what_is_lost_as_a_sender_is_closed_is_sent_by_the_next(

@@ -393,7 +393,11 @@ class Sender(ForkSafe):
 
     def _tidy(self) -> None:
         now = time.monotonic()
-        if now - self._tidied_at > _TIDY_EVERY_SECONDS or self._outbox.has_large_journal():
+        since = now - self._tidied_at
+        # Not at each turn: where others read all the time, a large journal stays as it is.
+        if since > _TIDY_EVERY_SECONDS or (
+            since > _LOOK_SECONDS and self._outbox.has_large_journal()
+        ):
             self._tidied_at = now
             # On a full disk what waits goes out all the same.
             try:
